@@ -1,0 +1,1 @@
+//! Prometheus exposition parser, scraper and replay of saved scrapes.

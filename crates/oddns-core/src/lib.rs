@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod frame;
+mod incident;
+mod schema;
+mod score;
+mod scrape;
+mod series;
+mod time;
+
+pub use frame::{Frame, FrameError};
+pub use incident::{Cause, Incident, Movement, Severity};
+pub use schema::{Schema, SchemaId};
+pub use score::{Contribution, Score};
+pub use scrape::{Recording, Sample, Scrape};
+pub use series::{Labels, ParseLabelsError, SeriesId, SeriesKey, SeriesTable};
+pub use time::{ParseTimestampError, Timestamp};

@@ -1,0 +1,194 @@
+//! The identity of a series: a metric name and a set of labels.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// Label pairs, sorted by name, each name once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Labels(Vec<(String, String)>);
+
+/// A label text that is not `{a="b",c="d"}`.
+#[derive(Debug, thiserror::Error)]
+#[error("`{text}` is no label set: expected {{name=\"value\",…}} ({reason} at byte {offset})")]
+pub struct ParseLabelsError {
+    text: String,
+    reason: &'static str,
+    offset: usize,
+}
+
+impl Labels {
+    /// From pairs in any order; of two pairs with one name the last stays.
+    pub fn new(mut pairs: Vec<(String, String)>) -> Self {
+        pairs.reverse();
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        pairs.dedup_by(|a, b| a.0 == b.0);
+        Self(pairs)
+    }
+
+    /// The value of `name`, if there is one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .binary_search_by(|(key, _)| key.as_str().cmp(name))
+            .ok()
+            .map(|at| self.0[at].1.as_str())
+    }
+
+    /// All pairs, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// True without labels.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Canonical form `{a="b",c="d"}` with the escapes of the exposition format; empty without labels.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        for (at, (name, value)) in self.0.iter().enumerate() {
+            f.write_str(if at == 0 { "{" } else { "," })?;
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            write!(f, "{name}=\"{value}\"")?;
+        }
+        f.write_str("}")
+    }
+}
+
+impl FromStr for Labels {
+    type Err = ParseLabelsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_labels(text).map_err(|(reason, offset)| ParseLabelsError {
+            text: text.chars().take(120).collect(),
+            reason,
+            offset,
+        })
+    }
+}
+
+fn parse_labels(text: &str) -> Result<Labels, (&'static str, usize)> {
+    if text.is_empty() {
+        return Ok(Labels::default());
+    }
+    let inner = text
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+        .ok_or(("missing brace", 0))?;
+    let mut pairs = Vec::new();
+    let mut rest = inner;
+    let offset = |rest: &str| 1 + inner.len() - rest.len();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once("=\"").ok_or(("missing =\"", offset(rest)))?;
+        let (value, length) = unescape_until_quote(after).ok_or(("open quote", offset(after)))?;
+        pairs.push((name.trim().to_owned(), value));
+        rest = &after[length..];
+        rest = match rest.strip_prefix(',') {
+            Some(next) => next,
+            None if rest.is_empty() => rest,
+            None => return Err(("missing comma", offset(rest))),
+        };
+    }
+    Ok(Labels::new(pairs))
+}
+
+/// The unescaped text up to the closing quote, and how many bytes it took with the quote.
+fn unescape_until_quote(text: &str) -> Option<(String, usize)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, at + 1)),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+/// A metric name with its labels.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesKey {
+    /// Metric name, such as `coredns_dns_requests_total`.
+    pub name: String,
+    /// Labels without `__name__`, `instance` and `job`.
+    pub labels: Labels,
+}
+
+impl fmt::Display for SeriesKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.name, self.labels)
+    }
+}
+
+/// The place of a series in its [`SeriesTable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub u32);
+
+/// Gives each series a small number, so that a sample need not carry its labels.
+#[derive(Debug, Clone, Default)]
+pub struct SeriesTable {
+    keys: Vec<SeriesKey>,
+    ids: HashMap<SeriesKey, SeriesId>,
+}
+
+impl SeriesTable {
+    /// The number of `key`, new if it was not known.
+    pub fn intern(&mut self, key: &SeriesKey) -> SeriesId {
+        if let Some(id) = self.ids.get(key) {
+            return *id;
+        }
+        let id = SeriesId(self.keys.len() as u32);
+        self.keys.push(key.clone());
+        self.ids.insert(key.clone(), id);
+        id
+    }
+
+    /// The series with number `id`; `None` when `id` is of another table.
+    pub fn get(&self, id: SeriesId) -> Option<&SeriesKey> {
+        self.keys.get(id.0 as usize)
+    }
+
+    /// How many series are known.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// True when no series is known.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_round_trip_through_their_canonical_text() {
+        let labels = Labels::new(vec![
+            ("zone".into(), ".".into()),
+            ("a".into(), "quote \" back \\ line \n end,}".into()),
+        ]);
+        let text = labels.to_string();
+        assert_eq!(text, r#"{a="quote \" back \\ line \n end,}",zone="."}"#);
+        assert_eq!(text.parse::<Labels>().unwrap(), labels);
+        assert_eq!("".parse::<Labels>().unwrap(), Labels::default());
+    }
+
+    #[test]
+    fn bad_labels_say_where() {
+        for (text, where_) in [("a=\"b\"", "byte 0"), ("{a=b}", "byte 1"), ("{a=\"b}", "byte 4")] {
+            let error = text.parse::<Labels>().unwrap_err().to_string();
+            assert!(error.contains(where_), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Calibration, persistence, attribution, causes and incidents.

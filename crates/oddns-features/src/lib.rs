@@ -1,0 +1,1 @@
+//! CoreDNS metrics of every version to canonical, volume-robust features.

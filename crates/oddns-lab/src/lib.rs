@@ -1,0 +1,1 @@
+//! Runs a real CoreDNS with traffic and injected faults, and records it with labels.

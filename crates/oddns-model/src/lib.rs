@@ -1,0 +1,1 @@
+//! Convolutional autoencoder: training, scoring, and the Keras file format.

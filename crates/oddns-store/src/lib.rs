@@ -1,0 +1,1 @@
+//! Metric history, frames, scores and labels on disk.

@@ -1,0 +1,1 @@
+//! Learns what normal looks like for CoreDNS servers and says what is odd.
