@@ -1,1 +1,13 @@
-//! CoreDNS metrics of every version to canonical, volume-robust features.
+#![doc = include_str!("../README.md")]
+
+mod bridge;
+mod catalogue;
+mod counter;
+mod distribution;
+mod extractor;
+mod interval;
+mod transform;
+
+pub use catalogue::{FEATURES, Feature, Unit, schema};
+pub use extractor::{Extractor, Features, extract};
+pub use transform::Transform;

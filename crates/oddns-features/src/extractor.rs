@@ -1,0 +1,219 @@
+//! From scrapes to feature rows, one server at a time.
+
+use oddns_core::{Frame, Recording, Scrape, SeriesId, SeriesTable, Timestamp};
+
+use crate::bridge::{Gauge, Quantity, Role, role};
+use crate::catalogue::{FEATURES, schema};
+use crate::counter::increase;
+use crate::interval::Interval;
+
+/// After this long without a successful scrape a server is met anew: Prometheus's default lookback.
+const STALE_SECONDS: f64 = 300.0;
+/// Half-life, in scrapes, of the trailing mean that levels are held against.
+const TREND_HALF_LIFE: f64 = 64.0;
+
+/// What one scrape gave.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Features {
+    /// One value a feature of [`FEATURES`], in order, in the feature's unit; NaN where undefined.
+    Row(Vec<f32>),
+    /// The first scrape, or the first after a long gap: rates need two.
+    First,
+    /// Not later than the scrape before, so nothing can be said of an interval.
+    OutOfOrder,
+}
+
+/// Keeps what is needed of the last scrape of one server.
+#[derive(Debug, Clone, Default)]
+pub struct Extractor {
+    series: Vec<Series>,
+    last_scrape: Option<Timestamp>,
+    last_success: Option<Timestamp>,
+    generation: u64,
+    start_time: f64,
+    trends: [Trend; Gauge::COUNT],
+}
+
+/// What is remembered of one series.
+#[derive(Debug, Clone)]
+struct Series {
+    role: Role,
+    coredns: bool,
+    value: f64,
+    /// Number of the successful scrape that last had it; zero for never.
+    seen: u64,
+}
+
+/// Trailing mean of the logarithm of a level.
+#[derive(Debug, Clone, Copy)]
+struct Trend {
+    mean: f64,
+}
+
+impl Default for Trend {
+    fn default() -> Self {
+        Self { mean: f64::NAN }
+    }
+}
+
+impl Extractor {
+    /// Takes the next scrape. `table` is the one that the scrape's samples refer to, and the same
+    /// (or a grown one) at every call.
+    pub fn push(&mut self, table: &SeriesTable, scrape: &Scrape) -> Features {
+        if let Some(last) = self.last_scrape
+            && scrape.time <= last
+        {
+            return self.step_back(scrape, last);
+        }
+        self.last_scrape = Some(scrape.time);
+        let first = self.last_success.is_none_or(|t| scrape.time.seconds_since(t) > STALE_SECONDS);
+        if first {
+            self.forget();
+        }
+        let interval = if scrape.up {
+            self.successful(table, scrape, first)
+        } else {
+            let mut nothing = Interval::empty();
+            nothing.scrape_seconds = scrape.duration_seconds;
+            nothing
+        };
+        if first {
+            return Features::First;
+        }
+        Features::Row(FEATURES.iter().map(|feature| feature.value(&interval)).collect())
+    }
+
+    /// A repeated or late scrape is dropped; after a real step of the clock we start anew, or
+    /// nothing would be said until the clock has caught up.
+    fn step_back(&mut self, scrape: &Scrape, last: Timestamp) -> Features {
+        if last.seconds_since(scrape.time) > STALE_SECONDS {
+            self.last_scrape = Some(scrape.time);
+            self.forget();
+        }
+        Features::OutOfOrder
+    }
+
+    fn forget(&mut self) {
+        self.last_success = None;
+        self.trends = Default::default();
+        for series in &mut self.series {
+            series.seen = 0;
+        }
+    }
+
+    fn successful(&mut self, table: &SeriesTable, scrape: &Scrape, first: bool) -> Interval {
+        let mut interval = Interval::empty();
+        interval.up = true;
+        interval.scrape_seconds = scrape.duration_seconds;
+        interval.seconds = self.last_success.map_or(f64::NAN, |t| scrape.time.seconds_since(t));
+        self.generation += 1;
+        let before = self.generation - 1;
+        for sample in &scrape.samples {
+            // NaN is the staleness marker or a value nobody can add up: the series is not there.
+            if !sample.value.is_finite() {
+                continue;
+            }
+            let Some(at) = self.slot(table, sample.series) else { continue };
+            self.take(at, sample.value, before, first, &mut interval);
+        }
+        self.vanished(before, first, &mut interval);
+        self.process(scrape.time, first, &mut interval);
+        self.last_success = Some(scrape.time);
+        interval
+    }
+
+    /// Adds one sample to the interval.
+    fn take(&mut self, at: usize, value: f64, before: u64, first: bool, interval: &mut Interval) {
+        let series = &mut self.series[at];
+        let known = series.seen == before && before > 0 && !first;
+        let growth = if first { 0.0 } else { increase(known.then_some(series.value), value) };
+        interval.n_series += 1;
+        interval.n_born += usize::from(!known && !first);
+        interval.has_coredns |= series.coredns;
+        series.value = value;
+        series.seen = self.generation;
+        match &series.role {
+            Role::Counter(quantities) => {
+                quantities.iter().for_each(|quantity| interval.add(*quantity, growth));
+            }
+            Role::Upstream { to, quantities } => {
+                quantities.iter().for_each(|quantity| interval.add(*quantity, growth));
+                interval.add_upstream(to, Quantity::UpstreamAnswers, growth);
+            }
+            Role::UpstreamSeconds { to } => {
+                interval.add(Quantity::UpstreamSeconds, growth);
+                interval.add_upstream(to, Quantity::UpstreamSeconds, growth);
+            }
+            Role::Bucket(histogram, le) => interval.add_bucket(*histogram, *le, growth),
+            Role::Gauge(gauge) => interval.set_level(*gauge, value),
+            Role::Configuration => interval.reconfigured |= !known && !first,
+            Role::Unused => {}
+        }
+    }
+
+    fn vanished(&self, before: u64, first: bool, interval: &mut Interval) {
+        if !first && before > 0 {
+            interval.n_vanished = self.series.iter().filter(|s| s.seen == before).count();
+        }
+    }
+
+    /// What the process says about itself.
+    fn process(&mut self, time: Timestamp, first: bool, interval: &mut Interval) {
+        let start = interval.level(Gauge::StartTime);
+        if start.is_finite() {
+            // The start time is a constant of a process; a second of slack for its rounding.
+            interval.restarted = !first && (start - self.start_time).abs() > 1.0;
+            interval.uptime_seconds = (time.unix_seconds() - start).max(0.0);
+            self.start_time = start;
+        }
+        let decay = 0.5_f64.powf(1.0 / TREND_HALF_LIFE);
+        for (at, trend) in self.trends.iter_mut().enumerate() {
+            let level = interval.level(Gauge::ALL[at]);
+            if level.is_finite() && level > 0.0 {
+                interval.drifts[at] = trend.push(level.ln(), decay);
+            }
+        }
+    }
+
+    /// Where `id` is kept; classifies series that are new.
+    fn slot(&mut self, table: &SeriesTable, id: SeriesId) -> Option<usize> {
+        let at = id.0 as usize;
+        while self.series.len() <= at {
+            let key = table.get(SeriesId(self.series.len() as u32))?;
+            self.series.push(Series {
+                role: role(key),
+                coredns: key.name.starts_with("coredns_"),
+                value: 0.0,
+                seen: 0,
+            });
+        }
+        Some(at)
+    }
+}
+
+impl Trend {
+    /// Distance of `level` from the mean before it.
+    fn push(&mut self, level: f64, decay: f64) -> f64 {
+        if self.mean.is_nan() {
+            self.mean = level;
+        }
+        let drift = level - self.mean;
+        self.mean += drift * (1.0 - decay);
+        drift
+    }
+}
+
+/// The features of a whole recording, as a frame with the columns of [`schema`]. Scrapes that give
+/// no row (the first, repeated ones) are left out.
+pub fn extract(recording: &Recording) -> Frame {
+    let mut extractor = Extractor::default();
+    let mut frame = Frame::new(schema().columns().to_vec());
+    for scrape in &recording.scrapes {
+        if let Features::Row(row) = extractor.push(&recording.series, scrape) {
+            // After a step of the clock a row may lie before the last one; a frame has no place
+            // for it.
+            let _ = frame.push(scrape.time, &row);
+        }
+    }
+    frame
+}
