@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod frame;
+mod hash;
 mod incident;
 mod schema;
 mod score;
@@ -9,6 +10,7 @@ mod series;
 mod time;
 
 pub use frame::{Frame, FrameError};
+pub use hash::stable_hash;
 pub use incident::{Cause, Incident, Movement, Severity};
 pub use schema::{Schema, SchemaId};
 pub use score::{Contribution, Score};

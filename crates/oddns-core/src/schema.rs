@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::stable_hash;
+
 /// Feature names in column order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
@@ -17,7 +19,9 @@ pub struct SchemaId(pub u64);
 impl Schema {
     /// From column names in order.
     pub fn new(columns: Vec<String>) -> Self {
-        let id = SchemaId(fnv1a(columns.iter().map(String::as_str)));
+        // A zero byte ends each name, so that the borders count.
+        let bytes = columns.iter().flat_map(|name| name.bytes().chain([0]));
+        let id = SchemaId(stable_hash(bytes));
         Self { columns, id }
     }
 
@@ -44,16 +48,6 @@ impl FromStr for SchemaId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         u64::from_str_radix(text, 16).map(Self)
     }
-}
-
-/// FNV-1a, 64 bit (offset basis and prime of draft-eastlake-fnv), over the names, each ended by a
-/// zero byte.
-fn fnv1a<'a>(names: impl Iterator<Item = &'a str>) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in names.flat_map(|name| name.bytes().chain([0])) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash
 }
 
 #[cfg(test)]

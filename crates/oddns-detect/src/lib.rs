@@ -1,1 +1,13 @@
-//! Calibration, persistence, attribution, causes and incidents.
+#![doc = include_str!("../README.md")]
+
+mod attribution;
+mod cause;
+mod persistence;
+mod threshold;
+mod tracker;
+
+pub use attribution::{Deviations, contributions};
+pub use cause::{CAUSES, CauseEntry, likely_cause};
+pub use persistence::{Persistence, PersistenceConfig};
+pub use threshold::{quantile, tail_threshold};
+pub use tracker::{IncidentEvent, IncidentTracker, Observation};

@@ -3,7 +3,7 @@
 use oddns_core::Schema;
 
 use crate::bridge::{Gauge, Quantity};
-use crate::interval::{Interval, share};
+use crate::interval::{Event, Interval, share};
 use crate::transform::Transform;
 
 /// Unit of a feature's value.
@@ -38,6 +38,18 @@ pub struct Feature {
     /// One sentence for an operator.
     pub doc: &'static str,
     compute: fn(&Interval) -> f64,
+}
+
+impl Unit {
+    /// The unit as written behind a value; empty for plain numbers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ratio | Self::Count | Self::Flag => "",
+            Self::PerSecond => "/s",
+            Self::Seconds => "s",
+            Self::Bytes => "B",
+        }
+    }
 }
 
 impl Feature {
@@ -93,6 +105,16 @@ const fn bytes(name: &'static str, doc: &'static str, compute: fn(&Interval) -> 
 const fn flag(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
     let transform = Transform::Linear;
     Feature { name, unit: Unit::Flag, transform, resolution: 0.1, doc, compute }
+}
+
+/// A fading count of rare events.
+const fn recent(
+    name: &'static str,
+    resolution: f32,
+    doc: &'static str,
+    compute: fn(&Interval) -> f64,
+) -> Feature {
+    Feature { name, unit: Unit::Count, transform: Transform::Linear, resolution, doc, compute }
 }
 
 /// A quotient without an upper bound, on a log scale.
@@ -183,8 +205,10 @@ pub const FEATURES: &[Feature] = &[
     // The server itself.
     seconds("health_latency_mean_seconds", "Mean time the server took to answer its own health probe.", |i| i.ratio(Quantity::HealthSeconds, Quantity::HealthProbes)),
     events("health_failure_rate", "Failed own health probes each second.", |i| i.rate(Quantity::HealthFailures)),
-    events("reload_failure_rate", "Corefile reloads each second that failed.", |i| i.rate(Quantity::ReloadFailures)),
-    events("panic_rate", "Panics each second.", |i| i.rate(Quantity::Panics)),
+    recent("recent_restarts", 0.1, "Times the process was replaced, fading over the last scrapes.", |i| lately(i, Event::Restart)),
+    recent("recent_reload_failures", 0.1, "Corefile reloads that failed, fading over the last scrapes.", |i| lately(i, Event::ReloadFailure)),
+    recent("recent_panics", 0.1, "Panics, fading over the last scrapes.", |i| lately(i, Event::Panic)),
+    recent("recent_reconfigurations", 0.5, "Configurations loaded, fading over the last scrapes.", |i| lately(i, Event::Reconfiguration)),
     ratio("policy_drop_ratio", "Queries blocked, filtered or shed by policy, for each query received.", |i| i.ratio(Quantity::PolicyDrops, Quantity::Requests)),
     quotient("cpu_usage_ratio", Unit::Ratio, 0.01, "CPU cores in use.", |i| i.rate(Quantity::CpuSeconds)),
     quotient("cpu_per_request_seconds", Unit::Seconds, 0.000_02, "CPU time spent for each query.", |i| i.ratio(Quantity::CpuSeconds, Quantity::Requests)),
@@ -197,8 +221,6 @@ pub const FEATURES: &[Feature] = &[
     quotient("open_files_drift_ratio", Unit::Ratio, 0.1, "Open file descriptors against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::OpenFiles)),
     ratio("open_files_limit_ratio", "Open file descriptors against the limit.", |i| share(i.level(Gauge::OpenFiles), i.level(Gauge::MaxFiles))),
     quotient("plugins", Unit::Count, 1.0, "Plugins enabled, summed over zones.", |i| i.level(Gauge::Plugins)),
-    flag("restarted", "1 when the process was replaced since the last scrape.", |i| when_up(i, i.restarted)),
-    flag("reconfigured", "1 when another configuration was loaded since the last scrape.", |i| when_up(i, i.reconfigured)),
     // Being seen at all.
     flag("scrape_failed", "1 when the server did not answer with metrics.", |i| f64::from(!i.up)),
     flag("coredns_metrics_absent", "1 when the server answered without a single CoreDNS metric.", |i| when_up(i, !i.has_coredns)),
@@ -237,6 +259,10 @@ fn upstream_latency_spread(i: &Interval) -> f64 {
         (fastest, slowest, n) = (fastest.min(mean), slowest.max(mean), n + 1);
     }
     if n < 2 { f64::NAN } else { share(slowest, fastest) }
+}
+
+fn lately(i: &Interval, event: Event) -> f64 {
+    if i.up { i.recent[event as usize] } else { f64::NAN }
 }
 
 fn when_up(i: &Interval, condition: bool) -> f64 {

@@ -5,12 +5,16 @@ use oddns_core::{Frame, Recording, Scrape, SeriesId, SeriesTable, Timestamp};
 use crate::bridge::{Gauge, Quantity, Role, role};
 use crate::catalogue::{FEATURES, schema};
 use crate::counter::increase;
-use crate::interval::Interval;
+use crate::interval::{Event, Interval};
 
 /// After this long without a successful scrape a server is met anew: Prometheus's default lookback.
 const STALE_SECONDS: f64 = 300.0;
 /// Half-life, in scrapes, of the trailing mean that levels are held against.
 const TREND_HALF_LIFE: f64 = 64.0;
+
+/// Half-life, in scrapes, of the memory of a rare event: one increment of a counter must be seen
+/// for longer than one scrape, or a person looking a minute later finds nothing.
+const EVENT_HALF_LIFE: f64 = 8.0;
 
 /// What one scrape gave.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +36,7 @@ pub struct Extractor {
     generation: u64,
     start_time: f64,
     trends: [Trend; Gauge::COUNT],
+    recent: [f64; Event::COUNT],
 }
 
 /// What is remembered of one series.
@@ -95,6 +100,7 @@ impl Extractor {
 
     fn forget(&mut self) {
         self.last_success = None;
+        self.recent = Default::default();
         self.trends = Default::default();
         for series in &mut self.series {
             series.seen = 0;
@@ -159,20 +165,41 @@ impl Extractor {
 
     /// What the process says about itself.
     fn process(&mut self, time: Timestamp, first: bool, interval: &mut Interval) {
+        let mut restarted = false;
         let start = interval.level(Gauge::StartTime);
         if start.is_finite() {
             // The start time is a constant of a process; a second of slack for its rounding.
-            interval.restarted = !first && (start - self.start_time).abs() > 1.0;
+            restarted = !first && (start - self.start_time).abs() > 1.0;
             interval.uptime_seconds = (time.unix_seconds() - start).max(0.0);
             self.start_time = start;
         }
-        let decay = 0.5_f64.powf(1.0 / TREND_HALF_LIFE);
+        self.remember(restarted, first, interval);
+        let decay = half_life(TREND_HALF_LIFE);
         for (at, trend) in self.trends.iter_mut().enumerate() {
             let level = interval.level(Gauge::ALL[at]);
             if level.is_finite() && level > 0.0 {
                 interval.drifts[at] = trend.push(level.ln(), decay);
             }
         }
+    }
+
+    /// Adds this interval's rare events to those of the last ones.
+    fn remember(&mut self, restarted: bool, first: bool, interval: &mut Interval) {
+        let now = [
+            (Event::Restart, f64::from(restarted)),
+            (Event::ReloadFailure, interval.total(Quantity::ReloadFailures)),
+            (Event::Panic, interval.total(Quantity::Panics)),
+            // A restart loads its configuration anew; that is not a second event.
+            (Event::Reconfiguration, f64::from(interval.reconfigured && !restarted)),
+        ];
+        for (event, count) in now {
+            let recent = &mut self.recent[event as usize];
+            *recent *= half_life(EVENT_HALF_LIFE);
+            if !first && count.is_finite() {
+                *recent += count;
+            }
+        }
+        interval.recent = self.recent;
     }
 
     /// Where `id` is kept; classifies series that are new.
@@ -201,6 +228,11 @@ impl Trend {
         self.mean += drift * (1.0 - decay);
         drift
     }
+}
+
+/// The factor that halves a memory within this many scrapes.
+fn half_life(scrapes: f64) -> f64 {
+    0.5_f64.powf(1.0 / scrapes)
 }
 
 /// The features of a whole recording, as a frame with the columns of [`schema`]. Scrapes that give

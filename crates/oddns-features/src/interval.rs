@@ -23,10 +23,10 @@ pub(crate) struct Interval {
     pub(crate) n_vanished: usize,
     /// Series that are there now and were not.
     pub(crate) n_born: usize,
-    /// Whether the process is another one than at the last successful scrape.
-    pub(crate) restarted: bool,
-    /// Whether the set of loaded configurations differs from the last scrape's.
+    /// Whether a configuration was loaded that the last scrape did not have.
     pub(crate) reconfigured: bool,
+    /// Rare events with the memory of the last scrapes, by [`Event`].
+    pub(crate) recent: [f64; Event::COUNT],
     /// Seconds since the process started, as far as the server says; NaN otherwise.
     pub(crate) uptime_seconds: f64,
     pub(crate) latency: Distribution,
@@ -36,6 +36,19 @@ pub(crate) struct Interval {
     pub(crate) drifts: [f64; Gauge::COUNT],
     totals: Vec<f64>,
     levels: Vec<f64>,
+}
+
+/// Something so rare that a single one is news, and so short that one scrape would miss it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    Restart,
+    ReloadFailure,
+    Panic,
+    Reconfiguration,
+}
+
+impl Event {
+    pub(crate) const COUNT: usize = Self::Reconfiguration as usize + 1;
 }
 
 /// What one upstream did during the interval.

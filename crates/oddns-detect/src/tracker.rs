@@ -1,0 +1,235 @@
+//! From alarms to incidents: one for each stretch of trouble on a server.
+
+use oddns_core::{Contribution, Incident, Movement, Severity, Timestamp, stable_hash};
+
+use crate::cause::likely_cause;
+
+/// Quiet steps after which an incident is over. Shorter pauses belong to it: a fault that flaps is
+/// one page, not five.
+const QUIET_STEPS: u32 = 15;
+/// Weight of the newest quiet value in the level that movements are told against.
+const BASELINE_WEIGHT: f32 = 1.0 / 32.0;
+/// Movements told to an operator.
+const MAX_MOVEMENTS: usize = 8;
+/// A peak this far above the alarm line needs a person now.
+const CRITICAL_SCORE: f32 = 2.0;
+
+/// One scored instant of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Observation<'a> {
+    /// The instant.
+    pub time: Timestamp,
+    /// 1 is the alarm line.
+    pub score: f32,
+    /// Whether the alarm holds.
+    pub alarm: bool,
+    /// Values in the features' units; NaN when missing.
+    pub row: &'a [f32],
+    /// Signed deviations from normal operation, in standard deviations.
+    pub deviation: &'a [f32],
+    /// Where the score comes from.
+    pub contributions: &'a [Contribution],
+}
+
+/// Something to tell about an incident.
+#[derive(Debug, Clone, PartialEq)]
+pub enum IncidentEvent {
+    /// It began.
+    Opened(Incident),
+    /// It goes on, and its cause, severity or movements became clearer.
+    Updated(Incident),
+    /// It is over.
+    Closed(Incident),
+}
+
+impl IncidentEvent {
+    /// The incident as it stands.
+    pub fn incident(&self) -> &Incident {
+        match self {
+            Self::Opened(incident) | Self::Updated(incident) | Self::Closed(incident) => incident,
+        }
+    }
+}
+
+/// Follows one server.
+#[derive(Debug, Clone)]
+pub struct IncidentTracker {
+    instance: String,
+    features: Vec<String>,
+    baseline: Vec<Level>,
+    open: Option<Open>,
+}
+
+/// Trailing quiet mean of one feature.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    value: f32,
+    deviation: f32,
+}
+
+/// What is gathered while an incident lasts.
+#[derive(Debug, Clone)]
+struct Open {
+    incident: Incident,
+    last_alarm: Timestamp,
+    quiet: u32,
+    n: f32,
+    deviation: Vec<f32>,
+    share: Vec<f32>,
+    /// Value at the feature's strongest deviation, and that deviation.
+    strongest: Vec<(f32, f32)>,
+}
+
+impl IncidentTracker {
+    /// For a server and the features of its rows.
+    pub fn new(instance: String, features: Vec<String>) -> Self {
+        let unknown = Level { value: f32::NAN, deviation: 0.0 };
+        let baseline = vec![unknown; features.len()];
+        Self { instance, features, baseline, open: None }
+    }
+
+    /// The incident that goes on, if any.
+    pub fn current(&self) -> Option<&Incident> {
+        self.open.as_ref().map(|open| &open.incident)
+    }
+
+    /// Takes the next instant.
+    pub fn push(&mut self, seen: Observation<'_>) -> Option<IncidentEvent> {
+        match (self.open.take(), seen.alarm) {
+            (None, false) => {
+                self.learn(seen);
+                None
+            }
+            (None, true) => {
+                let mut open = self.open(seen);
+                self.gather(&mut open, seen);
+                let event = IncidentEvent::Opened(open.incident.clone());
+                self.open = Some(open);
+                Some(event)
+            }
+            (Some(mut open), true) => {
+                let before = open.incident.clone();
+                self.gather(&mut open, seen);
+                let changed = tells_more(&before, &open.incident);
+                let event = changed.then(|| IncidentEvent::Updated(open.incident.clone()));
+                self.open = Some(open);
+                event
+            }
+            (Some(open), false) => self.quiet(open, seen),
+        }
+    }
+
+    /// Ends the incident that goes on, when nothing more will come.
+    pub fn finish(&mut self) -> Option<Incident> {
+        self.open.take().map(closed)
+    }
+
+    fn quiet(&mut self, mut open: Open, seen: Observation<'_>) -> Option<IncidentEvent> {
+        open.quiet += 1;
+        if open.quiet >= QUIET_STEPS {
+            self.learn(seen);
+            return Some(IncidentEvent::Closed(closed(open)));
+        }
+        self.open = Some(open);
+        None
+    }
+
+    fn learn(&mut self, seen: Observation<'_>) {
+        for (at, level) in self.baseline.iter_mut().enumerate() {
+            if seen.row[at].is_nan() {
+                continue;
+            }
+            if level.value.is_nan() {
+                *level = Level { value: seen.row[at], deviation: seen.deviation[at] };
+            }
+            level.value += BASELINE_WEIGHT * (seen.row[at] - level.value);
+            level.deviation += BASELINE_WEIGHT * (seen.deviation[at] - level.deviation);
+        }
+    }
+
+    fn open(&self, seen: Observation<'_>) -> Open {
+        let width = self.features.len();
+        let incident = Incident {
+            id: incident_id(&self.instance, seen.time),
+            instance: self.instance.clone(),
+            start: seen.time,
+            end: None,
+            severity: Severity::Warning,
+            peak_score: seen.score,
+            peak: seen.time,
+            movements: Vec::new(),
+            cause: likely_cause(&[]),
+        };
+        Open {
+            incident,
+            last_alarm: seen.time,
+            quiet: 0,
+            n: 0.0,
+            deviation: vec![0.0; width],
+            share: vec![0.0; width],
+            strongest: vec![(f32::NAN, 0.0); width],
+        }
+    }
+
+    /// Adds an alarmed instant and tells the incident anew.
+    fn gather(&self, open: &mut Open, seen: Observation<'_>) {
+        open.quiet = 0;
+        open.last_alarm = seen.time;
+        open.n += 1.0;
+        for (at, level) in self.baseline.iter().enumerate() {
+            let deviation = seen.deviation[at] - level.deviation;
+            open.deviation[at] += deviation;
+            if deviation.abs() >= open.strongest[at].1.abs() {
+                open.strongest[at] = (seen.row[at], deviation);
+            }
+        }
+        for contribution in seen.contributions {
+            open.share[contribution.feature] += contribution.share;
+        }
+        if seen.score > open.incident.peak_score {
+            open.incident.peak_score = seen.score;
+            open.incident.peak = seen.time;
+        }
+        self.tell(open);
+    }
+
+    fn tell(&self, open: &mut Open) {
+        let n = open.n;
+        let means: Vec<(&str, f32)> =
+            self.features.iter().zip(&open.deviation).map(|(f, d)| (f.as_str(), d / n)).collect();
+        open.incident.cause = likely_cause(&means);
+        let peak = open.incident.peak_score;
+        if peak >= CRITICAL_SCORE {
+            open.incident.severity = Severity::Critical;
+        }
+        let mut order: Vec<usize> =
+            (0..self.features.len()).filter(|at| open.share[*at] > 0.0).collect();
+        order.sort_by(|a, b| open.share[*b].total_cmp(&open.share[*a]).then(a.cmp(b)));
+        open.incident.movements = order
+            .into_iter()
+            .take(MAX_MOVEMENTS)
+            .map(|at| Movement {
+                feature: self.features[at].clone(),
+                expected: self.baseline[at].value,
+                observed: open.strongest[at].0,
+                deviation: open.deviation[at] / n,
+                share: open.share[at] / n,
+            })
+            .collect();
+    }
+}
+
+fn closed(open: Open) -> Incident {
+    Incident { end: Some(open.last_alarm), ..open.incident }
+}
+
+/// A repeated page is worth it only when it says something new.
+fn tells_more(before: &Incident, after: &Incident) -> bool {
+    before.cause.name != after.cause.name || before.severity != after.severity
+}
+
+/// The same for the same instance and start, over restarts and machines.
+fn incident_id(instance: &str, start: Timestamp) -> String {
+    let bytes = instance.bytes().chain([0]).chain(start.millis().to_be_bytes());
+    format!("{:016x}", stable_hash(bytes))
+}
