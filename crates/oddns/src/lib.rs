@@ -1,1 +1,18 @@
-//! Learns what normal looks like for CoreDNS servers and says what is odd.
+#![doc = include_str!("../README.md")]
+
+mod column;
+mod detector;
+mod manifest;
+mod members;
+mod pipeline;
+mod stream;
+mod training;
+
+pub use column::Column;
+pub use detector::{Detector, DetectorError, TrainingRecord};
+pub use oddns_core as core;
+pub use oddns_detect::{IncidentEvent, PersistenceConfig};
+pub use oddns_features::{FEATURES, Feature, extract};
+pub use oddns_model::Progress;
+pub use pipeline::{Pipeline, Scored, State, Step, score_frame};
+pub use training::TrainOptions;

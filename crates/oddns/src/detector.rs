@@ -1,0 +1,145 @@
+//! A trained detector: what it holds, how it is saved and loaded.
+
+use std::sync::Arc;
+
+use oddns_core::{Schema, SchemaId, Timestamp};
+use oddns_features::Scaler;
+use oddns_model::{ModelError, Network};
+
+use crate::column::Column;
+use crate::manifest;
+use crate::members::Calibration;
+
+/// Why a detector cannot be trained, saved, loaded or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DetectorError {
+    /// Not enough rows to learn from.
+    #[error(
+        "{found} rows in a row are too few to train on: at least {needed} are needed, collect for longer"
+    )]
+    TooShort {
+        /// Rows of the longest stretch.
+        found: usize,
+        /// Rows needed.
+        needed: usize,
+    },
+    /// The frames to train on have different columns.
+    #[error("frame {at} has other columns than the first: train on frames of one schema")]
+    Columns {
+        /// Which frame, counted from zero.
+        at: usize,
+    },
+    /// No feature ever had a value.
+    #[error("no column has a single value: is this the recording of a CoreDNS server?")]
+    Empty,
+    /// The data's schema is not the model's.
+    #[error(
+        "the model was trained on feature schema {expected} ({expected_width} columns), the data has \
+         {found} ({found_width} columns): train a new model on data like this"
+    )]
+    Schema {
+        /// Schema of the model.
+        expected: SchemaId,
+        /// Its columns.
+        expected_width: usize,
+        /// Schema of the data.
+        found: SchemaId,
+        /// Its columns.
+        found_width: usize,
+    },
+    /// The network part failed.
+    #[error("the network cannot be trained, saved or loaded")]
+    Model(#[source] ModelError),
+    /// A Keras file without what oddns adds to it.
+    #[error(
+        "the file is a Keras model without the entry `oddns.json`: it was not written by `oddns train`"
+    )]
+    NotOurs,
+    /// The entry that oddns adds is damaged.
+    #[error("the entry `oddns.json` of the model is damaged: {reason}")]
+    Manifest {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Where a model came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingRecord {
+    /// First and last row seen; `None` for a model that is older than this field.
+    pub range: Option<(Timestamp, Timestamp)>,
+    /// Rows seen, over all instances.
+    pub n_rows: usize,
+    /// Median seconds between rows.
+    pub interval_seconds: f32,
+    /// Optimiser steps.
+    pub n_steps: usize,
+    /// Seed of weights and batches.
+    pub seed: u64,
+    /// Loss at the last step.
+    pub loss: f32,
+    /// Weights of the network.
+    pub n_parameters: usize,
+}
+
+/// A detector that has been fitted. Cheap to share between threads; scoring keeps its state in
+/// [`crate::Pipeline`] or [`crate::score_frame`].
+#[derive(Debug, Clone)]
+pub struct Detector {
+    pub(crate) columns: Arc<[Column]>,
+    pub(crate) schema: Schema,
+    pub(crate) scaler: Scaler,
+    pub(crate) network: Arc<Network>,
+    pub(crate) calibration: Calibration,
+    pub(crate) record: TrainingRecord,
+}
+
+impl Detector {
+    /// What is known of each column, in schema order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The features it was trained on.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Where it came from.
+    pub fn record(&self) -> &TrainingRecord {
+        &self.record
+    }
+
+    /// Rows that must be seen before the first score.
+    pub fn warm_up_rows(&self) -> usize {
+        self.network.receptive_field()
+    }
+
+    /// Refuses data of another schema.
+    pub fn check_schema(&self, found: &Schema) -> Result<(), DetectorError> {
+        if found.id() == self.schema.id() {
+            return Ok(());
+        }
+        Err(DetectorError::Schema {
+            expected: self.schema.id(),
+            expected_width: self.schema.columns().len(),
+            found: found.id(),
+            found_width: found.columns().len(),
+        })
+    }
+
+    /// The bytes of one `.keras` file that real Keras opens and [`Detector::decode`] reads back.
+    /// The same detector gives the same bytes.
+    pub fn encode(&self) -> Result<Vec<u8>, DetectorError> {
+        let manifest = manifest::write(self)?;
+        oddns_model::encode(&self.network, &manifest).map_err(DetectorError::Model)
+    }
+
+    /// Reads what [`Detector::encode`] wrote. Damaged bytes are an error, never a panic.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DetectorError> {
+        let (network, manifest) = oddns_model::decode(bytes).map_err(DetectorError::Model)?;
+        let manifest = manifest.ok_or(DetectorError::NotOurs)?;
+        manifest::read(&manifest, network)
+    }
+}

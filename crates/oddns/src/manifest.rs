@@ -1,0 +1,207 @@
+//! The entry `oddns.json` of a model file: all that is not the network.
+
+use std::sync::Arc;
+
+use oddns_core::{Schema, Timestamp};
+use oddns_features::{Scaler, Transform};
+use oddns_model::Network;
+use serde::{Deserialize, Serialize};
+
+use crate::column::Column;
+use crate::detector::{Detector, DetectorError, TrainingRecord};
+use crate::members::{Calibration, N_MEMBERS};
+
+/// Raised when an older program could not read what a newer one writes.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    format: u32,
+    schema_id: String,
+    columns: Vec<ColumnEntry>,
+    n_rows: usize,
+    calibration: CalibrationEntry,
+    training: TrainingEntry,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ColumnEntry {
+    name: String,
+    unit: String,
+    doc: String,
+    /// Offset of a log scale; absent on a linear one.
+    log_offset: Option<f32>,
+    resolution: f32,
+    mean: f32,
+    scale: f32,
+    floor: f32,
+    missing_ratio: f32,
+    residual: f32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CalibrationEntry {
+    member: [f32; N_MEMBERS],
+    threshold: f32,
+    adapt_below: f32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrainingEntry {
+    from_millis: Option<i64>,
+    until_millis: Option<i64>,
+    n_rows: usize,
+    interval_seconds: Option<f32>,
+    n_steps: usize,
+    seed: u64,
+    loss: f32,
+    n_parameters: usize,
+}
+
+/// As JSON text; the same detector gives the same text.
+pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
+    let Detector { columns, schema, scaler, calibration, record, .. } = detector;
+    let entry = |at: usize, column: &Column| ColumnEntry {
+        name: column.name.clone(),
+        unit: column.unit.clone(),
+        doc: column.doc.clone(),
+        log_offset: match column.transform {
+            Transform::Linear => None,
+            Transform::Log { offset } => Some(offset),
+        },
+        resolution: column.resolution,
+        mean: scaler.mean[at],
+        scale: scaler.scale[at],
+        floor: scaler.floor[at],
+        missing_ratio: scaler.missing_ratio[at],
+        residual: calibration.residual[at],
+    };
+    let manifest = Manifest {
+        format: FORMAT,
+        schema_id: schema.id().to_string(),
+        columns: columns.iter().enumerate().map(|(at, column)| entry(at, column)).collect(),
+        n_rows: scaler.n_rows,
+        calibration: CalibrationEntry {
+            member: calibration.member,
+            threshold: calibration.threshold,
+            adapt_below: calibration.adapt_below,
+        },
+        training: training_entry(record),
+    };
+    serde_json::to_string_pretty(&manifest).map_err(|error| damaged(error.to_string()))
+}
+
+fn training_entry(record: &TrainingRecord) -> TrainingEntry {
+    TrainingEntry {
+        from_millis: record.range.map(|range| range.0.millis()),
+        until_millis: record.range.map(|range| range.1.millis()),
+        n_rows: record.n_rows,
+        interval_seconds: record.interval_seconds.is_finite().then_some(record.interval_seconds),
+        n_steps: record.n_steps,
+        seed: record.seed,
+        loss: record.loss,
+        n_parameters: record.n_parameters,
+    }
+}
+
+/// Reads what [`write`] wrote, and checks that it belongs to `network`.
+pub(crate) fn read(text: &str, network: Network) -> Result<Detector, DetectorError> {
+    check_format(text)?;
+    let manifest: Manifest =
+        serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
+    check(&manifest, &network)?;
+    let columns: Vec<Column> = manifest.columns.iter().map(column).collect();
+    let schema = Schema::new(columns.iter().map(|column| column.name.clone()).collect());
+    if schema.id().to_string() != manifest.schema_id {
+        return Err(damaged("schema_id does not belong to the columns".to_owned()));
+    }
+    let each = |of: fn(&ColumnEntry) -> f32| manifest.columns.iter().map(of).collect::<Vec<f32>>();
+    Ok(Detector {
+        scaler: Scaler {
+            mean: each(|c| c.mean),
+            scale: each(|c| c.scale),
+            floor: each(|c| c.floor),
+            missing_ratio: each(|c| c.missing_ratio),
+            n_rows: manifest.n_rows,
+        },
+        calibration: Calibration {
+            residual: each(|c| c.residual),
+            member: manifest.calibration.member,
+            threshold: manifest.calibration.threshold,
+            adapt_below: manifest.calibration.adapt_below,
+        },
+        record: record(&manifest.training),
+        columns: columns.into(),
+        schema,
+        network: Arc::new(network),
+    })
+}
+
+/// The format first: a newer manifest may well have fields that this program does not know.
+fn check_format(text: &str) -> Result<(), DetectorError> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let Format { format } =
+        serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
+    if format == FORMAT {
+        return Ok(());
+    }
+    Err(damaged(format!("format {format} is not format {FORMAT}: use the oddns that wrote it")))
+}
+
+fn check(manifest: &Manifest, network: &Network) -> Result<(), DetectorError> {
+    let width = network.config().n_features;
+    if manifest.columns.len() != width {
+        let found = manifest.columns.len();
+        return Err(damaged(format!("{found} columns for a network of {width} features")));
+    }
+    for column in &manifest.columns {
+        let above_zero = [column.scale, column.floor, column.resolution, column.residual];
+        let offset = column.log_offset.unwrap_or(1.0);
+        if above_zero.iter().any(|value| *value <= 0.0) || offset <= 0.0 {
+            let name = &column.name;
+            return Err(damaged(format!("a scale of column `{name}` is not above zero")));
+        }
+    }
+    let CalibrationEntry { member, threshold, .. } = &manifest.calibration;
+    if *threshold <= 0.0 || member.iter().any(|value| *value <= 0.0) {
+        return Err(damaged("the calibration is not above zero".to_owned()));
+    }
+    Ok(())
+}
+
+fn column(entry: &ColumnEntry) -> Column {
+    Column {
+        name: entry.name.clone(),
+        unit: entry.unit.clone(),
+        doc: entry.doc.clone(),
+        transform: match entry.log_offset {
+            None => Transform::Linear,
+            Some(offset) => Transform::Log { offset },
+        },
+        resolution: entry.resolution,
+    }
+}
+
+fn record(entry: &TrainingEntry) -> TrainingRecord {
+    let range = entry.from_millis.zip(entry.until_millis);
+    TrainingRecord {
+        range: range.map(|(a, b)| (Timestamp::from_millis(a), Timestamp::from_millis(b))),
+        n_rows: entry.n_rows,
+        interval_seconds: entry.interval_seconds.unwrap_or(f32::NAN),
+        n_steps: entry.n_steps,
+        seed: entry.seed,
+        loss: entry.loss,
+        n_parameters: entry.n_parameters,
+    }
+}
+
+fn damaged(reason: String) -> DetectorError {
+    DetectorError::Manifest { reason }
+}

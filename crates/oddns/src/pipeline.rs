@@ -1,0 +1,255 @@
+//! The one place that composes features, model and decision.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use oddns_core::{Frame, Incident, Schema, Score, Scrape, SeriesTable, Timestamp};
+use oddns_detect::{IncidentEvent, IncidentTracker, Observation, PersistenceConfig};
+use oddns_features::{Extractor, Features, schema};
+
+use crate::detector::{Detector, DetectorError};
+use crate::members::StandardRow;
+use crate::stream::{Judged, Predictions, Stream, continues, stretches};
+use crate::training::{N_GROUPS, predict, sequence};
+
+/// Why there is a score, or why there is none yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Not enough rows yet to look back on.
+    WarmingUp {
+        /// Rows seen.
+        seen: usize,
+        /// Rows needed.
+        needed: usize,
+    },
+    /// The server has not answered yet.
+    NoData,
+    /// The server answers, but never with a metric of CoreDNS.
+    NotCoredns,
+    /// Every scrape gets a score.
+    Scoring,
+}
+
+impl State {
+    /// The word used in labels.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::WarmingUp { .. } => "warming_up",
+            Self::NoData => "no_data",
+            Self::NotCoredns => "not_coredns",
+            Self::Scoring => "scoring",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WarmingUp { seen, needed } => write!(f, "warming up {seen}/{needed}"),
+            Self::NoData => f.write_str("no data: the target has not answered yet"),
+            Self::NotCoredns => {
+                f.write_str("not CoreDNS: the target answers without a single coredns_ metric")
+            }
+            Self::Scoring => f.write_str("scoring"),
+        }
+    }
+}
+
+/// What one scrape led to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// When the scrape was.
+    pub time: Timestamp,
+    /// Feature values in the detector's column order, in their units; NaN where missing. Empty
+    /// when the scrape gave no row.
+    pub row: Vec<f32>,
+    /// Why there is a score or not.
+    pub state: State,
+    /// The score, once there is one.
+    pub score: Option<Score>,
+    /// News of an incident.
+    pub incident: Option<IncidentEvent>,
+}
+
+/// Follows one CoreDNS server, scrape by scrape.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    detector: Arc<Detector>,
+    extractor: Extractor,
+    stream: Stream,
+    tracker: IncidentTracker,
+    window: VecDeque<StandardRow>,
+    last_row: Option<Timestamp>,
+    answered: bool,
+    spoke_coredns: bool,
+}
+
+impl Pipeline {
+    /// For a detector that was trained on CoreDNS features of this version.
+    pub fn new(detector: Arc<Detector>, instance: String) -> Result<Self, DetectorError> {
+        detector.check_schema(&schema())?;
+        let stream = Stream::new(Arc::clone(&detector), PersistenceConfig::default());
+        let tracker = IncidentTracker::new(instance, detector.schema().columns().to_vec());
+        Ok(Self {
+            detector,
+            extractor: Extractor::default(),
+            stream,
+            tracker,
+            window: VecDeque::new(),
+            last_row: None,
+            answered: false,
+            spoke_coredns: false,
+        })
+    }
+
+    /// The incident that goes on, if any.
+    pub fn current_incident(&self) -> Option<&Incident> {
+        self.tracker.current()
+    }
+
+    /// Takes the next scrape; `table` is the one its samples refer to, the same at every call.
+    pub fn push(&mut self, table: &SeriesTable, scrape: &Scrape) -> Result<Step, DetectorError> {
+        self.answered |= scrape.up;
+        self.spoke_coredns = self.spoke_coredns || speaks_coredns(table, scrape);
+        let nothing = Step {
+            time: scrape.time,
+            row: Vec::new(),
+            state: self.state(),
+            score: None,
+            incident: None,
+        };
+        let Features::Row(row) = self.extractor.push(table, scrape) else {
+            return Ok(nothing);
+        };
+        if !self.spoke_coredns {
+            return Ok(Step { row, ..nothing });
+        }
+        let judged = self.take(scrape.time, &row)?;
+        let incident = judged.as_ref().and_then(|judged| track(&mut self.tracker, judged, &row));
+        let score = judged.map(|judged| judged.score);
+        Ok(Step { row, state: self.state(), score, incident, ..nothing })
+    }
+
+    fn state(&self) -> State {
+        let (seen, needed) = (self.window.len(), self.detector.warm_up_rows());
+        match (self.answered, self.spoke_coredns) {
+            (false, _) => State::NoData,
+            (true, false) => State::NotCoredns,
+            (true, true) if seen <= needed => State::WarmingUp { seen, needed: needed + 1 },
+            _ => State::Scoring,
+        }
+    }
+
+    /// Scores a row once there is a full past to look back on.
+    fn take(&mut self, time: Timestamp, row: &[f32]) -> Result<Option<Judged>, DetectorError> {
+        let interval = f64::from(self.detector.record.interval_seconds);
+        if self.last_row.is_some_and(|last| !continues(last, time, interval)) {
+            self.window.clear();
+        }
+        self.last_row = Some(time);
+        let standard = self.stream.standardise(row);
+        self.window.push_back(standard.clone());
+        let needed = self.detector.warm_up_rows();
+        if self.window.len() > needed + 1 {
+            self.window.pop_front();
+        }
+        let rows = self.window.make_contiguous();
+        let judged = if rows.len() > needed {
+            let past = sequence(rows)?;
+            let network = &self.detector.network;
+            let forecast = network.forecast_last(&past).map_err(DetectorError::Model)?;
+            let completion =
+                network.complete_last(&past, N_GROUPS).map_err(DetectorError::Model)?;
+            let predictions = Predictions { forecast: &forecast, completion: &completion };
+            Some(self.stream.judge(time, row, &standard, predictions, false))
+        } else {
+            None
+        };
+        self.stream.adapt(row, &standard);
+        Ok(judged)
+    }
+}
+
+fn speaks_coredns(table: &SeriesTable, scrape: &Scrape) -> bool {
+    scrape
+        .samples
+        .iter()
+        .any(|sample| table.get(sample.series).is_some_and(|key| key.name.starts_with("coredns_")))
+}
+
+fn track(tracker: &mut IncidentTracker, judged: &Judged, row: &[f32]) -> Option<IncidentEvent> {
+    tracker.push(Observation {
+        time: judged.score.time,
+        score: judged.score.score,
+        alarm: judged.score.alarm,
+        row,
+        deviation: &judged.deviation,
+        contributions: &judged.score.contributions,
+    })
+}
+
+/// A scored history.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Scored {
+    /// One score a row of the frame, in order. Rows without a full past never alarm.
+    pub scores: Vec<Score>,
+    /// What happened, oldest first. The last one may have been going on at the end; its end is
+    /// then its last alarmed row.
+    pub incidents: Vec<Incident>,
+}
+
+/// Scores a whole frame in one dense pass. Rows with a full past get the same score, to the bit,
+/// as from a [`Pipeline`].
+pub fn score_frame(
+    detector: &Arc<Detector>,
+    instance: &str,
+    frame: &Frame,
+) -> Result<Scored, DetectorError> {
+    detector.check_schema(&Schema::new(frame.columns().to_vec()))?;
+    let mut stream = Stream::new(Arc::clone(detector), PersistenceConfig::default());
+    let mut tracker = IncidentTracker::new(instance.to_owned(), frame.columns().to_vec());
+    let mut scored = Scored::default();
+    let interval = f64::from(detector.record.interval_seconds);
+    for stretch in stretches(frame, interval) {
+        score_stretch(detector, frame, stretch, &mut stream, &mut tracker, &mut scored)?;
+    }
+    scored.incidents.extend(tracker.finish());
+    Ok(scored)
+}
+
+fn score_stretch(
+    detector: &Detector,
+    frame: &Frame,
+    stretch: std::ops::Range<usize>,
+    stream: &mut Stream,
+    tracker: &mut IncidentTracker,
+    scored: &mut Scored,
+) -> Result<(), DetectorError> {
+    let mut ahead = stream.clone();
+    let rows: Vec<StandardRow> = stretch
+        .clone()
+        .map(|at| {
+            let standard = ahead.standardise(frame.row(at));
+            ahead.adapt(frame.row(at), &standard);
+            standard
+        })
+        .collect();
+    let past = sequence(&rows)?;
+    let predicted = predict(&detector.network, rows, &past)?;
+    for (step, at) in stretch.enumerate() {
+        let standard = &predicted.rows[step];
+        let predictions = Predictions {
+            forecast: predicted.prediction(&predicted.forecast, step),
+            completion: predicted.prediction(&predicted.completion, step),
+        };
+        let (time, row) = (frame.timestamps()[at], frame.row(at));
+        let judged = stream.judge(time, row, standard, predictions, step < predicted.from);
+        stream.adapt(row, standard);
+        if let Some(IncidentEvent::Closed(incident)) = track(tracker, &judged, row) {
+            scored.incidents.push(incident);
+        }
+        scored.scores.push(judged.score);
+    }
+    Ok(())
+}

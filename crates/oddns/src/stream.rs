@@ -1,0 +1,137 @@
+//! What is kept of one server between its scores. Batch and live scoring both go through here.
+
+use std::sync::Arc;
+
+use oddns_core::{Frame, Score, Timestamp};
+use oddns_detect::{Deviations, Persistence, PersistenceConfig, contributions};
+use oddns_features::Scaler;
+
+use crate::detector::Detector;
+use crate::members::{Smoothing, StandardRow, members};
+use crate::training::modelled_row;
+
+/// Half-life, in rows, of mean and scale (measured recipe: five days of one-minute rows).
+const ADAPT_HALF_LIFE: f32 = 7200.0;
+/// Contributions told with a score.
+const N_CONTRIBUTIONS: usize = 8;
+/// A pause of this many intervals, and of at least `GAP_SECONDS`, begins a new stretch: what was
+/// before it says nothing about what comes after.
+const GAP_INTERVALS: f64 = 20.0;
+/// Prometheus's default lookback.
+const GAP_SECONDS: f64 = 300.0;
+
+/// The scoring state of one server.
+#[derive(Debug, Clone)]
+pub(crate) struct Stream {
+    detector: Arc<Detector>,
+    scaler: Scaler,
+    smoothing: Smoothing,
+    persistence: Persistence,
+}
+
+/// A score and what an incident is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Judged {
+    pub(crate) score: Score,
+    /// Signed deviation of each feature.
+    pub(crate) deviation: Vec<f32>,
+}
+
+/// The network's two answers for one row, on the standardised scale.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Predictions<'a> {
+    pub(crate) forecast: &'a [f32],
+    pub(crate) completion: &'a [f32],
+}
+
+impl Stream {
+    pub(crate) fn new(detector: Arc<Detector>, persistence: PersistenceConfig) -> Self {
+        Self {
+            scaler: detector.scaler.clone(),
+            detector,
+            smoothing: Smoothing::default(),
+            persistence: Persistence::new(persistence),
+        }
+    }
+
+    /// A row in the features' units, as the network reads it.
+    pub(crate) fn standardise(&self, row: &[f32]) -> StandardRow {
+        StandardRow::new(&self.scaler, &modelled_row(row, &self.detector.columns))
+    }
+
+    /// Lets a row that is not far out move the scales. Depends on the row alone, not on the
+    /// network, so that a whole history can be standardised before it is predicted.
+    pub(crate) fn adapt(&mut self, row: &[f32], standard: &StandardRow) {
+        if standard.distance() <= self.detector.calibration.adapt_below {
+            let weight = 1.0 - 0.5_f32.powf(1.0 / ADAPT_HALF_LIFE);
+            self.scaler.adapt(&modelled_row(row, &self.detector.columns), weight);
+        }
+    }
+
+    /// The score of a row. While `warming_up` the row has no full past: it gets a score, and never
+    /// an alarm.
+    pub(crate) fn judge(
+        &mut self,
+        time: Timestamp,
+        row: &[f32],
+        standard: &StandardRow,
+        predictions: Predictions<'_>,
+        warming_up: bool,
+    ) -> Judged {
+        let calibration = &self.detector.calibration;
+        let Predictions { forecast, completion } = predictions;
+        let raw = members(standard, forecast, completion, &calibration.residual);
+        let smoothed = self.smoothing.push(calibration.combine(&raw));
+        let score = smoothed / calibration.threshold;
+        let alarm = !warming_up && self.persistence.push(score);
+        let strength: Vec<f32> = (0..row.len())
+            .map(|at| {
+                let value = standard.values[at];
+                let misfit = if value.is_nan() { 0.0 } else { value - completion[at] };
+                misfit.hypot(standard.deviation[at])
+            })
+            .collect();
+        let expected: Vec<f32> = completion
+            .iter()
+            .zip(self.detector.columns.iter())
+            .enumerate()
+            .map(|(at, (value, column))| column.transform.invert(self.scaler.restore(at, *value)))
+            .collect();
+        let of = Deviations {
+            strength: &strength,
+            deviation: &standard.deviation,
+            observed: row,
+            expected: &expected,
+        };
+        let contributions = contributions(of, N_CONTRIBUTIONS);
+        Judged {
+            score: Score { time, score, alarm, contributions },
+            deviation: standard.deviation.clone(),
+        }
+    }
+}
+
+/// Whether a row at `time` continues what was before.
+pub(crate) fn continues(previous: Timestamp, time: Timestamp, interval_seconds: f64) -> bool {
+    let pause = time.seconds_since(previous);
+    let longest = GAP_SECONDS.max(GAP_INTERVALS * interval_seconds);
+    // An interval that is not known (NaN) leaves `GAP_SECONDS`: `max` ignores NaN.
+    pause <= longest
+}
+
+/// The row ranges of a frame that have no long pause inside.
+pub(crate) fn stretches(frame: &Frame, interval_seconds: f64) -> Vec<std::ops::Range<usize>> {
+    let times = frame.timestamps();
+    let mut found = Vec::new();
+    let mut from = 0;
+    for at in 1..times.len() {
+        if !continues(times[at - 1], times[at], interval_seconds) {
+            found.push(from..at);
+            from = at;
+        }
+    }
+    if from < times.len() {
+        found.push(from..times.len());
+    }
+    found
+}
