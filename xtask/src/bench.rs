@@ -1,0 +1,44 @@
+//! Measurements against a bar or a peer, one JSON line for each comparison.
+
+mod comparison;
+mod coredns;
+mod demo;
+mod libraries;
+mod memory;
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::Workspace;
+use comparison::Comparison;
+
+struct Bench {
+    name: &'static str,
+    run: fn(&Workspace) -> Result<Vec<Comparison>>,
+}
+
+const BENCHES: &[Bench] =
+    &[Bench { name: "demo", run: demo::warm }, Bench { name: "demo-cold", run: demo::cold }];
+
+/// What can be asked for.
+pub(crate) fn names() -> Vec<&'static str> {
+    BENCHES.iter().map(|bench| bench.name).collect()
+}
+
+/// Runs one bench and prints its comparisons, all of them even when one misses its bar.
+///
+/// # Errors
+/// When there is no such bench, it cannot be measured, or a bar is missed.
+pub(crate) fn run(name: &str) -> Result<()> {
+    let bench = BENCHES.iter().find(|bench| bench.name == name);
+    let bench = bench.with_context(|| format!("there is no bench `{name}`"))?;
+    let comparisons = (bench.run)(&Workspace::find()?)?;
+    for comparison in &comparisons {
+        println!("{}", comparison.to_json(bench.name));
+    }
+    let missed = comparisons.iter().filter(|comparison| !comparison.holds());
+    let missed: Vec<&str> = missed.map(|comparison| comparison.case).collect();
+    if !missed.is_empty() {
+        bail!("bar missed: {}", missed.join(", "));
+    }
+    Ok(())
+}
