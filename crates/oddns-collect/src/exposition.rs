@@ -206,7 +206,7 @@ impl fmt::Debug for Parser {
 }
 
 /// What a parse fills.
-struct Target<'a> {
+struct Sink<'a> {
     table: &'a mut SeriesTable,
     out: &'a mut Vec<Sample>,
     summary: Summary,
@@ -243,9 +243,9 @@ impl Parser {
         let n_before = out.len();
         self.generation += 1;
         self.known.begin(self.generation);
-        let mut target = Target { table, out, summary: Summary::default() };
-        match self.lines(format, text, &mut target) {
-            Ok(()) => Ok(target.summary),
+        let mut sink = Sink { table, out, summary: Summary::default() };
+        match self.lines(format, text, &mut sink) {
+            Ok(()) => Ok(sink.summary),
             Err(error) => {
                 out.truncate(n_before);
                 Err(foreign(text).map_or(error, |what| ParseError {
@@ -261,7 +261,7 @@ impl Parser {
         &mut self,
         format: Format,
         text: &[u8],
-        target: &mut Target<'_>,
+        sink: &mut Sink<'_>,
     ) -> Result<(), ParseError> {
         let mut rest = text;
         let mut number = 0;
@@ -278,7 +278,7 @@ impl Parser {
                     }
                 };
             }
-            self.line(format, line, target).map_err(|fault| locate(fault, line, number))?;
+            self.line(format, line, sink).map_err(|fault| locate(fault, line, number))?;
         }
         match format {
             Format::Text => Ok(()),
@@ -288,55 +288,51 @@ impl Parser {
         }
     }
 
-    fn line(&mut self, format: Format, line: &[u8], target: &mut Target<'_>) -> Result<(), Fault> {
+    fn line(&mut self, format: Format, line: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         let mut cursor = Cursor::new(format, line);
         cursor.skip_blanks();
         match cursor.peek() {
             None if format == Format::Text => Ok(()),
             Some(b'#') => metadata::check(&mut cursor),
-            _ => self.sample(&mut cursor, target),
+            _ => self.sample(&mut cursor, sink),
         }
     }
 
-    fn sample(&mut self, cursor: &mut Cursor<'_>, target: &mut Target<'_>) -> Result<(), Fault> {
+    fn sample(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
         let start = cursor.at;
-        let series = self.series(cursor, target)?;
+        let series = self.series(cursor, sink)?;
         let value = number::value_after(cursor)?;
         let ending = number::ending(cursor, &self.limits)?;
-        target.summary.timestamps += usize::from(ending.timestamp);
-        target.summary.exemplars += usize::from(ending.exemplar);
+        sink.summary.timestamps += usize::from(ending.timestamp);
+        sink.summary.exemplars += usize::from(ending.exemplar);
         if !self.first_of_its_series(series) {
-            target.summary.duplicates += 1;
+            sink.summary.duplicates += 1;
             return Ok(());
         }
-        if target.summary.samples == self.limits.max_samples {
+        if sink.summary.samples == self.limits.max_samples {
             return Err(Fault {
                 at: start,
                 reason: Reason::TooManySamples(self.limits.max_samples),
             });
         }
-        target.summary.samples += 1;
-        target.out.push(Sample { series, value });
+        sink.summary.samples += 1;
+        sink.out.push(Sample { series, value });
         Ok(())
     }
 
     /// The series at the cursor, which moves behind it; by its bytes where they are known.
-    fn series(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        target: &mut Target<'_>,
-    ) -> Result<SeriesId, Fault> {
+    fn series(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) -> Result<SeriesId, Fault> {
         let start = cursor.at;
         if let Some(length) = series::guess_length(cursor.format, cursor.rest())
-            && let Some(id) = self.known.get(&cursor.rest()[..length], target.table)
+            && let Some(id) = self.known.get(&cursor.rest()[..length], sink.table)
         {
             cursor.at += length;
-            target.summary.recognised += 1;
+            sink.summary.recognised += 1;
             return Ok(id);
         }
         let key = series::read(cursor, &self.limits)?;
-        let id = target.table.intern(&key);
-        self.known.insert(&cursor.line[start..cursor.at], id, target.table);
+        let id = sink.table.intern(&key);
+        self.known.insert(&cursor.line[start..cursor.at], id, sink.table);
         Ok(id)
     }
 

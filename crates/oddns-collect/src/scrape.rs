@@ -200,6 +200,8 @@ pub struct Scraper {
     parser: Parser,
     /// Kept from scrape to scrape for its memory.
     body: Vec<u8>,
+    /// Whether a connection may be left over from the last scrape.
+    has_connection: bool,
 }
 
 impl Scraper {
@@ -209,7 +211,7 @@ impl Scraper {
         let client = client(&target)
             .map_err(|source| ScrapeError::Client { target: target.clone(), source })?;
         let parser = Parser::new(config.limits());
-        Ok(Self { target, config, client, parser, body: Vec::new() })
+        Ok(Self { target, config, client, parser, body: Vec::new(), has_connection: false })
     }
 
     /// Which server this is.
@@ -254,22 +256,37 @@ impl Scraper {
     /// Fills the body and says what format the server claims.
     async fn fetch(&mut self) -> Result<Option<Format>, ScrapeError> {
         self.body.clear();
-        let seconds = self.config.timeout.as_secs_f64().to_string();
-        let response = self
-            .client
-            .get(self.target.url().clone())
-            .header(ACCEPT, ACCEPTED)
-            .header("X-Prometheus-Scrape-Timeout-Seconds", seconds)
-            .send()
-            .await
-            .map_err(|error| self.send_error(error.without_url()))?;
+        let response = self.send().await?;
         if response.status() != StatusCode::OK {
             let (target, status) = (self.target.clone(), response.status());
             return Err(ScrapeError::Status { target, status });
         }
         let format = self.claimed_format(response.headers())?;
         self.read_body(response).await?;
+        self.has_connection = true;
         Ok(format)
+    }
+
+    /// A kept connection may have died with a server that is back by now, which shows only when it
+    /// is used; so a request on one is sent once more.
+    async fn send(&mut self) -> Result<Response, ScrapeError> {
+        match self.request().await {
+            Err(ScrapeError::Body { .. }) if std::mem::take(&mut self.has_connection) => {
+                self.request().await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn request(&self) -> Result<Response, ScrapeError> {
+        let seconds = self.config.timeout.as_secs_f64().to_string();
+        self.client
+            .get(self.target.url().clone())
+            .header(ACCEPT, ACCEPTED)
+            .header("X-Prometheus-Scrape-Timeout-Seconds", seconds)
+            .send()
+            .await
+            .map_err(|error| self.send_error(error.without_url()))
     }
 
     /// Reads what the decompressor gives, piece by piece, so that a bomb stops at the limit.

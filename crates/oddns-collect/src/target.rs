@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use reqwest::Url;
 
@@ -11,11 +12,11 @@ const DEFAULT_PORT: u16 = 9153;
 /// A longer text is no address that a person wrote.
 const MAX_BYTES: usize = 2048;
 
-/// A server to scrape. `Display` and `Debug` show neither credentials nor the query.
+/// A server to scrape; cheap to clone. `Display` and `Debug` show neither credentials nor the query.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Scheme http or https, with a host and a path other than `/`.
-    url: Url,
+    url: Arc<Url>,
 }
 
 /// A text that is no address of metrics.
@@ -85,7 +86,7 @@ impl FromStr for Target {
             url.set_path("/metrics");
         }
         url.set_fragment(None);
-        Ok(Self { url })
+        Ok(Self { url: Arc::new(url) })
     }
 }
 

@@ -21,7 +21,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 const TWO: &[u8] = b"# made by hand\n\n# scrape 20.5 b\nup 1\n# scrape 10 a a\nup 2\n\
     # scrape 10 b\n# scrape 5 a a\n# HELP up nothing today\n";
 
-fn outline(recordings: &[Recording]) -> Vec<(&str, Vec<(i64, bool, Vec<f64>)>)> {
+/// Milliseconds, whether up, values.
+type Outline = (i64, bool, Vec<f64>);
+
+fn outline(recordings: &[Recording]) -> Vec<(&str, Vec<Outline>)> {
     let scrape = |scrape: &Scrape| {
         let values = scrape.samples.iter().map(|sample| sample.value).collect();
         (scrape.time.millis(), scrape.up, values)

@@ -1,0 +1,13 @@
+//! The crate against real captures, real peers and a server that misbehaves.
+
+// With `cfg(test)` the lints know that all of it is test code.
+#[cfg(test)]
+mod captures;
+#[cfg(test)]
+mod coredns;
+#[cfg(test)]
+mod misbehaving;
+#[cfg(test)]
+mod peer;
+#[cfg(test)]
+mod promtool;

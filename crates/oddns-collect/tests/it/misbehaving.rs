@@ -1,0 +1,296 @@
+//! The scraper against a server that answers whatever the test wants.
+
+use std::io::Write;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use oddns_collect::{ScrapeConfig, ScrapeError, Scraped, Scraper, speaks_coredns};
+use oddns_core::{SeriesTable, Timestamp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What the server does with each request.
+#[derive(Clone)]
+enum Behaviour {
+    /// Sends these bytes and closes.
+    Say(Vec<u8>),
+    /// Sends these bytes and keeps the connection for the next request.
+    SayAndStay(Vec<u8>),
+    /// Sends these bytes and then nothing, without closing.
+    SayAndStall(Vec<u8>),
+}
+
+/// Serves until the test ends; the address, and every request head it gets.
+async fn serve(
+    behaviour: Behaviour,
+) -> (String, tokio::sync::mpsc::UnboundedReceiver<(u32, String)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (heads, seen) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for n_connection in 1.. {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            tokio::spawn(answer(stream, n_connection, behaviour.clone(), heads.clone()));
+        }
+    });
+    (address, seen)
+}
+
+async fn answer(
+    mut stream: TcpStream,
+    n_connection: u32,
+    behaviour: Behaviour,
+    heads: tokio::sync::mpsc::UnboundedSender<(u32, String)>,
+) {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        let _ = heads.send((n_connection, String::from_utf8(head).unwrap()));
+        match &behaviour {
+            Behaviour::Say(bytes) => {
+                let _ = stream.write_all(bytes).await;
+                let _ = stream.shutdown().await;
+                return;
+            }
+            Behaviour::SayAndStay(bytes) => stream.write_all(bytes).await.unwrap(),
+            Behaviour::SayAndStall(bytes) => {
+                let _ = stream.write_all(bytes).await;
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+fn response(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn config() -> ScrapeConfig {
+    ScrapeConfig {
+        timeout: Duration::from_secs(5),
+        body_size_limit: 100_000,
+        sample_limit: 3,
+        ..ScrapeConfig::default()
+    }
+}
+
+async fn scrape(address: &str, config: ScrapeConfig) -> Scraped {
+    let mut scraper = Scraper::new(address.parse().unwrap(), config).unwrap();
+    scraper.scrape(Timestamp::from_millis(42), &mut SeriesTable::default()).await
+}
+
+/// The error's message and causes, the address taken out, for a server that says `bytes`.
+async fn failure(behaviour: Behaviour, config: ScrapeConfig) -> String {
+    let (address, _seen) = serve(behaviour).await;
+    let scraped = scrape(&address, config).await;
+    assert!(!scraped.scrape.up && scraped.scrape.samples.is_empty());
+    assert!(scraped.scrape.duration_seconds > 0.0);
+    assert_eq!(scraped.scrape.time.millis(), 42);
+    let error = scraped.error.expect("a failed scrape has an error");
+    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+    let kind = error.kind();
+    format!("{kind}: {error}{}", source.unwrap_or_default()).replace(&address, "ADDRESS")
+}
+
+async fn refusal(bytes: Vec<u8>) -> String {
+    failure(Behaviour::Say(bytes), config()).await
+}
+
+const METRICS: &[u8] = b"coredns_build_info{version=\"1.15.0\"} 1\nup 1 1234567890123\n";
+
+#[tokio::test]
+async fn metrics_are_read_over_a_kept_connection() {
+    let bytes = response("200 OK", "Content-Type: text/plain; version=0.0.4\r\n", METRICS);
+    let (address, mut seen) = serve(Behaviour::SayAndStay(bytes)).await;
+    let target = format!("http://user:secret@{address}/m?x=1");
+    let mut scraper = Scraper::new(target.parse().unwrap(), config()).unwrap();
+    let mut table = SeriesTable::default();
+    for _ in 0..3 {
+        let scraped = scraper.scrape(Timestamp::from_millis(42), &mut table).await;
+        assert!(scraped.scrape.up && scraped.error.is_none(), "{:?}", scraped.error);
+        assert_eq!(scraped.scrape.samples.len(), 2);
+        assert!(speaks_coredns(&table, &scraped.scrape.samples));
+        assert!(!speaks_coredns(&table, &scraped.scrape.samples[1..]));
+        let (n_connection, head) = seen.recv().await.unwrap();
+        assert_eq!(n_connection, 1);
+        assert!(head.starts_with("GET /m?x=1 HTTP/1.1\r\n"), "{head}");
+        let head = head.to_lowercase();
+        for line in [
+            "accept: text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1",
+            "accept-encoding: gzip",
+            "authorization: basic dxnlcjpzzwnyzxq=",
+            "x-prometheus-scrape-timeout-seconds: 5",
+            "user-agent: oddns/",
+        ] {
+            assert!(head.contains(&format!("\r\n{line}")), "{line}: {head}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_died_meanwhile_costs_no_scrape() {
+    // Says that it stays, and closes all the same, as a server does that restarts.
+    let (address, mut seen) = serve(Behaviour::Say(response("200 OK", "", METRICS))).await;
+    let mut scraper = Scraper::new(address.parse().unwrap(), config()).unwrap();
+    let mut table = SeriesTable::default();
+    for _ in 0..5 {
+        let scraped = scraper.scrape(Timestamp::default(), &mut table).await;
+        assert!(scraped.scrape.up, "{:?}", scraped.error);
+        assert!(seen.recv().await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn gzip_and_open_metrics_are_taken() {
+    for (headers, body) in [
+        ("Content-Encoding: gzip\r\n", gzip(METRICS)),
+        (
+            "Content-Type: application/openmetrics-text; version=1.0.0\r\n",
+            b"a 1\nb 2\n# EOF\n".to_vec(),
+        ),
+        ("", b"a 1\nb 2 # {} 1\n# EOF\n".to_vec()),
+    ] {
+        let (address, _seen) = serve(Behaviour::Say(response("200 OK", headers, &body))).await;
+        let scraped = scrape(&address, config()).await;
+        assert!(scraped.scrape.up, "{:?}", scraped.error);
+        assert_eq!(scraped.scrape.samples.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_up_and_no_coredns() {
+    let (address, _seen) = serve(Behaviour::Say(response("200 OK", "", b""))).await;
+    let scraped = scrape(&address, config()).await;
+    assert!(scraped.scrape.up && scraped.scrape.samples.is_empty());
+}
+
+#[tokio::test]
+async fn answers_that_are_no_metrics_are_named() {
+    let html = "not_metrics: http://ADDRESS/metrics answers with an HTML page, not with metrics: \
+                is this CoreDNS's `prometheus` address and path?";
+    assert_eq!(refusal(response("200 OK", "Content-Type: text/html\r\n", b"hello")).await, html);
+    assert_eq!(refusal(response("200 OK", "", b"<!doctype html>")).await, html);
+    let json = refusal(response("200 OK", "", b"{\"status\": \"ok\"}")).await;
+    assert!(json.contains("answers with JSON"), "{json}");
+    assert_eq!(
+        refusal(response("200 OK", "", b"up 1\nup x\n")).await,
+        "parse: cannot read the metrics of http://ADDRESS/metrics: \
+         line 2, column 4: `x` is no value: expected a number, `NaN`, `+Inf` or `-Inf`"
+    );
+    let cut =
+        refusal(response("200 OK", "Content-Type: application/openmetrics-text\r\n", b"a 1\n"));
+    assert!(cut.await.ends_with("the text does not end with `# EOF`: it was cut short"));
+    let many = refusal(response("200 OK", "", b"a 1\nb 1\nc 1\nd 1\n")).await;
+    assert!(many.contains("line 4, column 1: more than 3 samples"), "{many}");
+}
+
+#[tokio::test]
+async fn other_statuses_give_advice() {
+    for (status, advice) in [
+        ("404 Not Found", "check the path, CoreDNS serves `/metrics`"),
+        ("401 Unauthorized", "it wants credentials, or other ones"),
+        ("500 Internal Server Error", "look at the server's own log"),
+        ("204 No Content", "expected 200"),
+    ] {
+        let message = refusal(response(status, "", b"")).await;
+        assert_eq!(message, format!("status: http://ADDRESS/metrics answered {status}: {advice}"));
+    }
+}
+
+#[tokio::test]
+async fn sizes_are_bounded_also_behind_gzip() {
+    let large = "too_large: the answer of http://ADDRESS/metrics has more than 100000 bytes: \
+                 is it a metrics page? if so, raise the body size limit";
+    assert_eq!(refusal(response("200 OK", "", &[b'#'; 100_001])).await, large);
+    let bomb = gzip(&vec![b'#'; 50_000_000]);
+    assert!(bomb.len() < 500_000);
+    assert_eq!(refusal(response("200 OK", "Content-Encoding: gzip\r\n", &bomb)).await, large);
+}
+
+#[tokio::test]
+async fn answers_that_break_off_are_told() {
+    let broken = "body: the answer of http://ADDRESS/metrics broke off or is damaged: ";
+    let mut cut = response("200 OK", "", METRICS);
+    cut.truncate(cut.len() - 5);
+    assert!(refusal(cut).await.starts_with(broken));
+    let mut short = gzip(METRICS);
+    short.truncate(short.len() - 9);
+    let short = response("200 OK", "Content-Encoding: gzip\r\n", &short);
+    assert!(refusal(short).await.starts_with(broken));
+    assert!(
+        refusal(response("200 OK", "Content-Encoding: gzip\r\n", METRICS))
+            .await
+            .starts_with(broken)
+    );
+    assert!(refusal(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()).await.starts_with(broken));
+    assert!(refusal(Vec::new()).await.starts_with(broken));
+}
+
+#[tokio::test]
+async fn the_timeout_covers_head_and_body() {
+    let quick = ScrapeConfig { timeout: Duration::from_millis(150), ..config() };
+    let expected = "timeout: http://ADDRESS/metrics did not answer within 150ms: \
+                    is it overloaded, or the timeout too short?";
+    let mut half = response("200 OK", "", METRICS);
+    half.truncate(half.len() - 5);
+    for bytes in [Vec::new(), b"HTTP/1.1 200 OK\r\n".to_vec(), half] {
+        assert_eq!(failure(Behaviour::SayAndStall(bytes), quick.clone()).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn no_connection_is_told_by_cause() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let scraped = scrape(&format!("http://u:secret@{address}/"), config()).await;
+    let error = scraped.error.unwrap();
+    assert!(matches!(error, ScrapeError::Refused { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "nothing listens at http://***@{address}/metrics: is CoreDNS running with its `prometheus` plugin enabled?"
+        )
+    );
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+
+    // A label of 64 characters never resolves, and no query leaves the machine.
+    let scraped = scrape(&format!("{}.invalid:9153", "a".repeat(64)), config()).await;
+    let error = scraped.error.unwrap();
+    assert!(matches!(error, ScrapeError::Dns { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn https_to_a_plain_server_is_told() {
+    let (address, _seen) = serve(Behaviour::Say(response("200 OK", "", METRICS))).await;
+    let target = format!("https://{address}").parse().unwrap();
+    let quick = ScrapeConfig { timeout: Duration::from_secs(1), ..config() };
+    let error = match Scraper::new(target, quick) {
+        Ok(mut scraper) => {
+            let scraped = scraper.scrape(Timestamp::default(), &mut SeriesTable::default()).await;
+            scraped.error.unwrap()
+        }
+        Err(error) => error,
+    };
+    assert!(
+        matches!(
+            error,
+            ScrapeError::Connect { .. } | ScrapeError::Client { .. } | ScrapeError::Timeout { .. }
+        ),
+        "{error:?}"
+    );
+}
