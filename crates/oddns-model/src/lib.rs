@@ -1,1 +1,23 @@
-//! Convolutional autoencoder: training, scoring, and the Keras file format.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod convolution;
+mod error;
+mod gradient;
+mod keras;
+mod kernels;
+mod masking;
+mod network;
+mod optimiser;
+mod plane;
+mod random;
+mod scoring;
+mod sequence;
+mod training;
+
+pub use config::Config;
+pub use error::{ModelError, Shape};
+pub use keras::{decode, encode};
+pub use network::Network;
+pub use sequence::Sequence;
+pub use training::{Progress, TrainOptions, TrainRecord, train};

@@ -1,0 +1,166 @@
+//! The loss, and what it says about every weight.
+
+use crate::kernels::gelu_slope;
+use crate::masking::Example;
+use crate::network::{Inputs, Network, Pass};
+use crate::plane::Plane;
+
+/// The weights of the stack as [`crate::convolution::Convolution::reversed`] gives them: made once
+/// a step, read by every thread.
+pub(crate) struct Reversed(Vec<Vec<f32>>);
+
+/// Loss and gradient summed over some examples.
+pub(crate) struct Gradient {
+    pub(crate) loss: f64,
+    pub(crate) by_parameter: Vec<f32>,
+}
+
+impl Gradient {
+    pub(crate) fn zeros(network: &Network) -> Self {
+        Self { loss: 0.0, by_parameter: vec![0.0; network.parameters.len()] }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.loss = 0.0;
+        self.by_parameter.fill(0.0);
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.loss += other.loss;
+        for (sum, part) in self.by_parameter.iter_mut().zip(&other.by_parameter) {
+            *sum += part;
+        }
+    }
+}
+
+/// Huber loss with its bend at 1, and its slope, of predicted minus true.
+pub(crate) fn huber(error: f32) -> (f32, f32) {
+    let size = error.abs();
+    if size <= 1.0 { (0.5 * error * error, error) } else { (size - 0.5, error.signum()) }
+}
+
+impl Network {
+    pub(crate) fn reversed(&self) -> Reversed {
+        let stack = self.layers.stack.iter();
+        Reversed(stack.map(|layer| layer.reversed(&self.parameters)).collect())
+    }
+
+    /// Adds loss and gradient of one example, each entry counted with `weight`.
+    pub(crate) fn add_example(
+        &self,
+        reversed: &Reversed,
+        example: &Example<'_>,
+        weight: f32,
+        gradient: &mut Gradient,
+    ) {
+        let masked = |t, j| example.masked(t, j);
+        let inputs = self.inputs(example.sequence, example.rows.clone(), masked);
+        let pass = self.pass(&self.history(&inputs.history), &inputs.visible);
+        let mut slope = Plane::zeros(self.config().n_features, example.rows.len(), 0, 0);
+        gradient.loss += add_loss(example, &pass.output, weight, &mut slope);
+        self.backward(reversed, &inputs, &pass, slope, &mut gradient.by_parameter);
+    }
+
+    /// From the loss by output to the loss by every parameter.
+    fn backward(
+        &self,
+        reversed: &Reversed,
+        inputs: &Inputs,
+        pass: &Pass,
+        mut slope: Plane,
+        gradient: &mut [f32],
+    ) {
+        let stack = &self.layers.stack;
+        for (at, layer) in stack.iter().enumerate().rev() {
+            layer.add_gradient(&pass.activations[at], &slope, gradient);
+            let after = if at > 0 { stack[at - 1].reach() } else { 0 };
+            slope = layer.input_slope(&reversed.0[at], &slope, after);
+            gelu_slope(pass.before_gelu[at].inner(), slope.inner_mut());
+        }
+        self.layers.history.add_gradient(&inputs.history, &slope, gradient);
+        self.layers.current.add_gradient(&inputs.visible, &slope, gradient);
+    }
+}
+
+/// Sums the loss of the entries that were hidden and are known, and writes its slope.
+fn add_loss(example: &Example<'_>, output: &Plane, weight: f32, slope: &mut Plane) -> f64 {
+    let mut loss = 0.0;
+    for (t, row) in example.rows.clone().enumerate() {
+        let (values, observed) = (example.sequence.row(row), example.sequence.observed(row));
+        for (j, predicted) in output.row(t).iter().enumerate() {
+            if observed[j] && example.masked(t, j) {
+                let (part, by_output) = huber(predicted - values[j]);
+                loss += f64::from(part) * f64::from(weight);
+                slope.row_mut(t)[j] = by_output * weight;
+            }
+        }
+    }
+    loss
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::masking::Sampler;
+    use crate::random::Random;
+    use crate::{Config, Sequence};
+
+    fn loss(network: &Network, example: &Example<'_>) -> f64 {
+        let mut gradient = Gradient::zeros(network);
+        network.add_example(&network.reversed(), example, 1.0, &mut gradient);
+        gradient.loss
+    }
+
+    #[test]
+    fn whole_gradient_is_a_finite_difference() {
+        let config = Config {
+            n_features: 3,
+            channels: 5,
+            kernel: 3,
+            dilations: vec![2, 3],
+            bottleneck: 4,
+            decoder: vec![6],
+        };
+        let mut network = Network::new(config, 5).unwrap();
+        let mut random = Random::new(6);
+        for parameter in network.parameters.iter_mut().filter(|p| **p != 0.0) {
+            *parameter *= 1.5;
+        }
+        let values = (0..90).map(|_| 3.0 * random.unit() - 1.5).collect();
+        let observed = (0..90).map(|_| random.unit() < 0.9).collect();
+        let sequences = [Sequence::new(3, values, observed).unwrap()];
+        let sampler = Sampler::new(&sequences, vec![30], 30);
+        for example in sampler.draw(&mut random, 2) {
+            let mut gradient = Gradient::zeros(&network);
+            network.add_example(&network.reversed(), &example, 1.0, &mut gradient);
+            let mut checked = 0;
+            for at in 0..network.parameters.len() {
+                let by_parameter = f64::from(gradient.by_parameter[at]);
+                if by_parameter == 0.0 {
+                    continue; // padding
+                }
+                let saved = network.parameters[at];
+                network.parameters[at] = saved + 4e-3;
+                let above = loss(&network, &example);
+                network.parameters[at] = saved - 4e-3;
+                let below = loss(&network, &example);
+                network.parameters[at] = saved;
+                let difference = (above - below) / 8e-3;
+                let allowed = 2e-3 + 2e-3 * by_parameter.abs();
+                assert!(
+                    (difference - by_parameter).abs() < allowed,
+                    "parameter {at}: {difference} and {by_parameter}"
+                );
+                checked += 1;
+            }
+            // A forecast shows no current value, so the current branch learns its bias only.
+            assert!(checked + 6 * 5 >= network.n_parameters(), "{checked} weights have a gradient");
+        }
+    }
+
+    #[test]
+    fn huber_bends_at_one() {
+        assert_eq!(huber(0.5), (0.125, 0.5));
+        assert_eq!(huber(-3.0), (2.5, -1.0));
+    }
+}

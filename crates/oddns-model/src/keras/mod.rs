@@ -1,0 +1,80 @@
+//! The `.keras` file: a zip that real Keras 3 opens without custom code.
+
+mod archive;
+mod graph;
+mod weights;
+
+use crate::{ModelError, Network};
+
+/// What oddns adds for itself; Keras ignores it and drops it when it saves again.
+const EXTRA: &str = "oddns.json";
+const CONFIG: &str = "config.json";
+const METADATA: &str = "metadata.json";
+const WEIGHTS: &str = "model.weights.h5";
+
+/// The release whose files these are like, and no date: the same model gives the same bytes.
+const METADATA_TEXT: &str = r#"{"keras_version": "3.15.1", "date_saved": "1980-01-01@00:00:00"}"#;
+
+/// The bytes of a `.keras` file with `network` and, as its entry `oddns.json`, the text `extra`.
+///
+/// Keras sees a functional model with the inputs `history` (batch, rows, features: the values of
+/// every row, the shift by one row is inside) and `visible` (batch, rows, 2 × features: the visible
+/// values with 0 for what is hidden, then the flags 1 and 0), and the output `prediction`. An
+/// `extra` above 64 MiB is an error.
+pub fn encode(network: &Network, extra: &str) -> Result<Vec<u8>, ModelError> {
+    let config = graph::describe(network.config()).to_string();
+    let weights = weights::write(network)?;
+    archive::write(&[
+        (METADATA, METADATA_TEXT.as_bytes()),
+        (CONFIG, config.as_bytes()),
+        (WEIGHTS, &weights),
+        (EXTRA, extra.as_bytes()),
+    ])
+}
+
+/// The network of a `.keras` file, and its entry `oddns.json` where there is one. Any bytes are
+/// fine as input: what is damaged, foreign or absurdly large is an error that names the entry, the
+/// layer or the weights.
+pub fn decode(bytes: &[u8]) -> Result<(Network, Option<String>), ModelError> {
+    let mut archive = archive::open(bytes)?;
+    let config =
+        archive::text(&mut archive, CONFIG)?.ok_or(ModelError::MissingEntry { entry: CONFIG })?;
+    let (config, n_before) = graph::recognise(&config)?;
+    let weights = archive::entry(&mut archive, WEIGHTS)?
+        .ok_or(ModelError::MissingEntry { entry: WEIGHTS })?;
+    let network = weights::read(config, &n_before, weights)?;
+    Ok((network, archive::text(&mut archive, EXTRA)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    #[test]
+    fn saved_is_loaded_to_the_bit() {
+        let small = Config {
+            n_features: 3,
+            channels: 5,
+            kernel: 2,
+            dilations: vec![1],
+            bottleneck: 2,
+            decoder: vec![],
+        };
+        for config in [Config::recipe(7), small] {
+            let network = Network::new(config, 3).unwrap();
+            let bytes = encode(&network, "{\"a\":1}").unwrap();
+            assert_eq!(bytes, encode(&network, "{\"a\":1}").unwrap(), "the same bytes every time");
+            assert_eq!(decode(&bytes).unwrap(), (network, Some("{\"a\":1}".to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_weight_that_is_no_number_is_named() {
+        let mut network = Network::new(Config::recipe(2), 3).unwrap();
+        let bias = network.layers.stack[0].bias_offset();
+        network.parameters[bias] = f32::NAN;
+        let error = decode(&encode(&network, "").unwrap()).unwrap_err();
+        assert!(error.to_string().contains("`layers/conv1d_2/vars/1` hold `NaN`"), "{error}");
+    }
+}

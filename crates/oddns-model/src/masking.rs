@@ -1,0 +1,92 @@
+//! Which windows are learned from, and what is hidden in them.
+
+use std::ops::Range;
+
+use crate::Sequence;
+use crate::random::Random;
+
+/// Share of the features hidden in the half of a batch that is not a forecast.
+const HIDDEN_SHARE: f32 = 0.3;
+
+/// A window of a sequence and what is hidden in it.
+pub(crate) struct Example<'a> {
+    pub(crate) sequence: &'a Sequence,
+    pub(crate) rows: Range<usize>,
+    /// Row-major; empty hides every current value.
+    hidden: Vec<bool>,
+}
+
+impl Example<'_> {
+    /// Whether feature `j` of the `t`-th row is hidden from the current sample.
+    pub(crate) fn masked(&self, t: usize, j: usize) -> bool {
+        self.hidden.is_empty() || self.hidden[t * self.sequence.n_features() + j]
+    }
+
+    /// How many entries count for the loss: hidden and observed.
+    pub(crate) fn n_targets(&self) -> usize {
+        let in_row = |(t, row): (usize, usize)| {
+            let observed = self.sequence.observed(row).iter().enumerate();
+            observed.filter(|(j, observed)| **observed && self.masked(t, *j)).count()
+        };
+        self.rows.clone().enumerate().map(in_row).sum()
+    }
+}
+
+/// Draws windows, each row of the training part being as likely as any other to fall in one.
+pub(crate) struct Sampler<'a> {
+    sequences: &'a [Sequence],
+    /// Rows to learn from, of each sequence: its first ones.
+    n_rows: Vec<usize>,
+    length: usize,
+}
+
+impl<'a> Sampler<'a> {
+    pub(crate) fn new(sequences: &'a [Sequence], n_rows: Vec<usize>, length: usize) -> Self {
+        Self { sequences, n_rows, length }
+    }
+
+    /// Windows that hide everything and windows that hide some features, by turns.
+    pub(crate) fn draw(&self, random: &mut Random, n_examples: usize) -> Vec<Example<'a>> {
+        (0..n_examples).map(|at| self.draw_one(random, at % 2 == 0)).collect()
+    }
+
+    fn draw_one(&self, random: &mut Random, forecast: bool) -> Example<'a> {
+        let mut row = random.below(self.n_rows.iter().sum());
+        let mut at = 0;
+        while row >= self.n_rows[at] {
+            row -= self.n_rows[at];
+            at += 1;
+        }
+        let (sequence, length) = (&self.sequences[at], self.length.min(self.n_rows[at]));
+        let start = random.below(self.n_rows[at] - length + 1);
+        let n_entries = if forecast { 0 } else { length * sequence.n_features() };
+        let hidden = (0..n_entries).map(|_| random.unit() < HIDDEN_SHARE).collect();
+        Example { sequence, rows: start..start + length, hidden }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_a_batch_forecasts_and_the_other_hides_a_third() {
+        let short = Sequence::new(2, vec![0.0; 80], vec![true; 80]).unwrap();
+        let long = Sequence::new(2, vec![0.0; 800], vec![true; 800]).unwrap();
+        let sequences = [short, long];
+        let sampler = Sampler::new(&sequences, vec![40, 300], 160);
+        let examples = sampler.draw(&mut Random::new(3), 200);
+        assert!(examples.iter().all(|e| e.rows.len() == e.sequence.len().min(160)));
+        assert!(examples.iter().all(|e| e.rows.end <= 300), "the held-out rows are not learned");
+        let from_short = examples.iter().filter(|e| e.sequence.len() == 40).count();
+        assert!((10..40).contains(&from_short), "{from_short} of 200 for 40 of 340 rows");
+        for (at, example) in examples.iter().enumerate() {
+            let share = example.n_targets() as f32 / (example.rows.len() * 2) as f32;
+            if at % 2 == 0 {
+                assert_eq!(share, 1.0);
+            } else {
+                assert!((0.1..0.5).contains(&share), "{share}");
+            }
+        }
+    }
+}

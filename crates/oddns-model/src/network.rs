@@ -1,0 +1,186 @@
+//! The masked causal autoencoder: its layers, its weights, and one pass through them.
+
+use std::ops::Range;
+
+use crate::convolution::Convolution;
+use crate::kernels::gelu;
+use crate::plane::Plane;
+use crate::random::Random;
+use crate::{Config, ModelError, Sequence};
+
+/// A network that says what each value of a row should have been, from the rows before and those
+/// values of the row itself that it is shown.
+///
+/// A history branch (causal convolution over the rows strictly before) and a branch for what is
+/// visible of the current row (values and flags, 1×1) are added; dilated causal convolutions lead
+/// to a narrow bottleneck, 1×1 layers back to the features. Activations are the exact GELU.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    config: Config,
+    pub(crate) layers: Layers,
+    /// All weights finite; padding lanes zero.
+    pub(crate) parameters: Vec<f32>,
+}
+
+/// Where every layer is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Layers {
+    pub(crate) history: Convolution,
+    pub(crate) current: Convolution,
+    /// From the sum of the two branches to the features; every input went through GELU.
+    pub(crate) stack: Vec<Convolution>,
+}
+
+/// What the two branches read.
+pub(crate) struct Inputs {
+    /// `(rows, n_features)`.
+    pub(crate) history: Plane,
+    /// `(rows, 2 · n_features)`: visible values, then visible flags.
+    pub(crate) visible: Plane,
+}
+
+/// A pass, with everything its gradient needs.
+pub(crate) struct Pass {
+    /// Before each GELU; the first is the sum of the branches.
+    pub(crate) before_gelu: Vec<Plane>,
+    /// After each GELU: the inputs of the stack.
+    pub(crate) activations: Vec<Plane>,
+    /// `(rows, n_features)`.
+    pub(crate) output: Plane,
+}
+
+impl Network {
+    /// An untrained network; the same seed gives the same weights. Refuses a configuration outside
+    /// the ranges of [`Config`].
+    pub fn new(config: Config, seed: u64) -> Result<Self, ModelError> {
+        let mut network = Self::zeros(config)?;
+        let mut random = Random::new(seed);
+        for layer in network.layers.all() {
+            layer.initialise(&mut random, &mut network.parameters);
+        }
+        Ok(network)
+    }
+
+    /// All weights zero.
+    pub(crate) fn zeros(config: Config) -> Result<Self, ModelError> {
+        config.check()?;
+        let layers = Layers::new(&config);
+        let size = layers.all().map(Convolution::size).sum();
+        Ok(Self { config, layers, parameters: vec![0.0; size] })
+    }
+
+    /// The hyper-parameters.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Rows that decide a prediction, the predicted one included.
+    pub fn receptive_field(&self) -> usize {
+        self.config.receptive_field()
+    }
+
+    /// How many weights and biases.
+    pub fn n_parameters(&self) -> usize {
+        self.config.n_parameters()
+    }
+
+    /// Refuses a sequence of another width.
+    pub(crate) fn check_width(&self, sequence: &Sequence) -> Result<(), ModelError> {
+        let (expected, found) = (self.config.n_features, sequence.n_features());
+        if expected == found { Ok(()) } else { Err(ModelError::Width { expected, found }) }
+    }
+
+    /// `rows` of `sequence` as the branches read them; `masked(t, j)` hides feature `j` of the
+    /// `t`-th of these rows from the current sample. Rows before the range count as zeros.
+    pub(crate) fn inputs(
+        &self,
+        sequence: &Sequence,
+        rows: Range<usize>,
+        masked: impl Fn(usize, usize) -> bool,
+    ) -> Inputs {
+        let n = self.config.n_features;
+        let mut history = Plane::zeros(n, rows.len(), self.layers.history.reach(), 0);
+        let mut visible = Plane::zeros(2 * n, rows.len(), 0, 0);
+        for (t, row) in rows.enumerate() {
+            history.row_mut(t).copy_from_slice(sequence.row(row));
+            let (values, flags) = visible.row_mut(t).split_at_mut(n);
+            for (j, observed) in sequence.observed(row).iter().enumerate() {
+                if *observed && !masked(t, j) {
+                    values[j] = sequence.row(row)[j];
+                    flags[j] = 1.0;
+                }
+            }
+        }
+        Inputs { history, visible }
+    }
+
+    /// The history branch before it is added: `(rows, n_features)` → `(rows, channels)`.
+    pub(crate) fn history(&self, history: &Plane) -> Plane {
+        self.layers.history.forward(&self.parameters, history, 0)
+    }
+
+    /// The rest of the network: `(rows, channels)` of the history branch and
+    /// `(rows, 2 · n_features)` of the visible → `(rows, n_features)`.
+    pub(crate) fn pass(&self, history: &Plane, visible: &Plane) -> Pass {
+        let mut joined = self.layers.current.forward(&self.parameters, visible, 0);
+        for (sum, history) in joined.inner_mut().iter_mut().zip(history.inner()) {
+            *sum += history;
+        }
+        let mut pass = Pass { before_gelu: vec![], activations: vec![], output: joined };
+        for layer in &self.layers.stack {
+            let before = pass.output;
+            let mut input = Plane::zeros(layer.n_in, before.rows(), layer.reach(), 0);
+            gelu(before.inner(), input.inner_mut());
+            pass.output = layer.forward(&self.parameters, &input, 0);
+            pass.before_gelu.push(before);
+            pass.activations.push(input);
+        }
+        pass
+    }
+}
+
+impl Layers {
+    fn new(config: &Config) -> Self {
+        let mut offset = 0;
+        let mut place = |n_in, n_out, kernel, dilation, shift| {
+            let layer = Convolution { n_in, n_out, kernel, dilation, shift, offset };
+            offset += layer.size();
+            layer
+        };
+        let channels = config.channels;
+        let history = place(config.n_features, channels, config.kernel, 1, 1);
+        let current = place(2 * config.n_features, channels, 1, 1, 0);
+        let mut stack = Vec::new();
+        for (at, dilation) in config.dilations.iter().enumerate() {
+            let last = at + 1 == config.dilations.len();
+            let n_out = if last { config.bottleneck } else { channels };
+            stack.push(place(channels, n_out, config.kernel, *dilation, 0));
+        }
+        let mut n_in = config.bottleneck;
+        for n_out in config.decoder.iter().copied().chain([config.n_features]) {
+            stack.push(place(n_in, n_out, 1, 1, 0));
+            n_in = n_out;
+        }
+        Self { history, current, stack }
+    }
+
+    /// Every layer, in the order of their weights.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Convolution> {
+        [&self.history, &self.current].into_iter().chain(&self.stack)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_counted_without_padding() {
+        let network = Network::new(Config::recipe(5), 1).unwrap();
+        let n: usize =
+            network.layers.all().map(|layer| (layer.kernel * layer.n_in + 1) * layer.n_out).sum();
+        assert_eq!(network.n_parameters(), n);
+        assert_ne!(network, Network::new(Config::recipe(5), 2).unwrap());
+        assert_eq!(network, Network::new(Config::recipe(5), 1).unwrap());
+    }
+}

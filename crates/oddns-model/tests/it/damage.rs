@@ -1,0 +1,156 @@
+//! Bytes that are no model of ours are an error that says so, never a panic.
+
+use std::io::{Cursor, Read as _, Write as _};
+
+use oddns_model::{Config, ModelError, Network, decode, encode};
+use proptest::prelude::*;
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
+
+use crate::small;
+
+fn valid() -> Vec<u8> {
+    encode(&Network::new(small(2), 1).unwrap(), "{}").unwrap()
+}
+
+/// `valid()` with its entries passed through `edit`; an entry edited to nothing is left out.
+fn edited(edit: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<u8> {
+    let bytes = valid();
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).unwrap();
+    let mut writer = ZipWriter::new(Cursor::new(vec![]));
+    for at in 0..archive.len() {
+        let mut entry = archive.by_index(at).unwrap();
+        let mut content = vec![];
+        entry.read_to_end(&mut content).unwrap();
+        let name = entry.name().unwrap().into_owned();
+        let content = edit(&name, content);
+        if !content.is_empty() {
+            writer.start_file(name, SimpleFileOptions::default()).unwrap();
+            writer.write_all(&content).unwrap();
+        }
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+fn with_config(from: &str, to: &str) -> String {
+    let bytes = edited(|name, content| {
+        if name != "config.json" {
+            return content;
+        }
+        let text = String::from_utf8(content).unwrap();
+        assert!(text.contains(from), "{from} is not in {text}");
+        text.replace(from, to).into_bytes()
+    });
+    decode(&bytes).unwrap_err().to_string()
+}
+
+#[test]
+fn every_damage_has_its_message() {
+    let empty = decode(b"").unwrap_err();
+    assert!(matches!(empty, ModelError::NotAnArchive), "{empty}");
+    assert!(matches!(decode(b"<html>").unwrap_err(), ModelError::NotAnArchive));
+    let bytes = valid();
+    let truncated = decode(&bytes[..bytes.len() / 2]).unwrap_err();
+    assert!(truncated.to_string().starts_with("damaged or truncated"), "{truncated}");
+    for missing in ["config.json", "model.weights.h5"] {
+        let bytes = edited(|name, content| if name == missing { vec![] } else { content });
+        let error = decode(&bytes).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("`.keras` file without `{missing}`")), "{error}");
+    }
+    let plain = edited(|name, content| if name == "oddns.json" { vec![] } else { content });
+    assert_eq!(decode(&plain).unwrap().1, None);
+    let broken = edited(|name, content| if name == "config.json" { b"{".into() } else { content });
+    assert!(matches!(decode(&broken), Err(ModelError::Text { entry: "config.json", .. })));
+    let h5 = |to: &[u8]| {
+        let bytes =
+            edited(|name, content| if name == "model.weights.h5" { to.into() } else { content });
+        decode(&bytes).unwrap_err()
+    };
+    assert!(matches!(h5(b"no HDF5"), ModelError::Weights { .. }));
+}
+
+#[test]
+fn another_architecture_is_named() {
+    let cases = [
+        ("\"class_name\":\"Functional\"", "\"class_name\":\"Sequential\"", "`Sequential`"),
+        ("\"class_name\":\"Add\"", "\"class_name\":\"LSTM\"", "layer `join` of class `LSTM`"),
+        ("\"class_name\":\"Add\"", "\"class_name\":\"Conv1D\"", "expected a `Add`"),
+        ("\"padding\":\"causal\"", "\"padding\":\"same\"", "`padding` is \"same\", not \"causal\""),
+        ("\"activation\":\"gelu\"", "\"activation\":\"relu\"", "`activation` is \"relu\""),
+        ("\"history_conv\"", "\"conv\"", "layer `history_conv`"),
+        ("[\"join_gelu\",0,0]", "[\"join\",0,0]", "it must read `join_gelu`"),
+        ("\"batch_shape\":[null,null,2]", "\"batch_shape\":[null,null,5000]", "`n_features`"),
+        ("\"dilation_rate\":[8]", "\"dilation_rate\":[99999]", "`dilations` is 99999"),
+        ("\"filters\":16", "\"filters\":-1", "no whole number"),
+        ("\"filters\":16", "\"filters\":999999", "`channels` is 999999"),
+        ("\"filters\":8", "\"filters\":9", "have shape (3, 16, 8), the layer needs (3, 16, 9)"),
+    ];
+    for (from, to, expected) in cases {
+        let message = with_config(from, to);
+        assert!(message.contains(expected), "{from} → {to}: {message}");
+    }
+}
+
+#[test]
+fn weights_of_another_size_are_refused() {
+    let other = encode(&Network::new(Config::recipe(2), 1).unwrap(), "{}").unwrap();
+    let mut archive = ZipArchive::new(Cursor::new(other)).unwrap();
+    let mut weights = vec![];
+    archive.by_name("model.weights.h5").unwrap().read_to_end(&mut weights).unwrap();
+    let bytes =
+        edited(|name, content| if name == "model.weights.h5" { weights.clone() } else { content });
+    let error = decode(&bytes).unwrap_err();
+    assert!(matches!(error, ModelError::WeightShape { .. }), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..<_>::default() })]
+
+    /// The checksums of the zip stop nearly all of these.
+    #[test]
+    fn damaged_files_never_panic(
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 0..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = valid();
+        for (at, bit) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let _ = decode(&bytes);
+    }
+
+    /// Behind correct checksums: the HDF5 reader and the reader of the graph.
+    #[test]
+    fn damaged_entries_never_panic(
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+        weights in any::<bool>(),
+    ) {
+        let target = if weights { "model.weights.h5" } else { "config.json" };
+        let bytes = edited(|name, mut content| {
+            if name == target {
+                for (at, byte) in &flips {
+                    // Structure stands in the first kilobytes, so half of the damage goes there.
+                    let range = if byte % 2 == 0 { content.len() } else { content.len().min(4096) };
+                    let at = at.index(range);
+                    content[at] = *byte;
+                }
+                if let Some(cut) = cut {
+                    content.truncate(cut.index(content.len()).max(1));
+                }
+            }
+            content
+        });
+        let _ = decode(&bytes);
+    }
+
+    #[test]
+    fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = decode(&bytes);
+        let _ = decode(&[b"PK\x03\x04".as_slice(), &bytes].concat());
+    }
+}
