@@ -15,8 +15,9 @@ use super::{Responder, Transport};
 use crate::LabError;
 use crate::framing::{read_framed, write_framed};
 use crate::message::MAX_MESSAGE_BYTES;
+use crate::ports::candidate;
 
-/// Tries to find a port that is free for UDP and TCP alike.
+/// Tries to open both sockets.
 const BIND_ATTEMPTS: usize = 20;
 /// Replies that may wait for their delay; beyond it a query is lost, as in a full queue.
 const MAX_WAITING: usize = 65_536;
@@ -65,13 +66,14 @@ impl Drop for Serving {
     }
 }
 
-/// With port 0 the port that UDP got may be taken for TCP, and another one is tried.
+/// A given port may be held for a moment by what was there before; for port 0 each try is another.
 async fn bind_both(address: SocketAddr) -> Result<(UdpSocket, TcpListener, SocketAddr), LabError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match bind_once(address).await {
-            Ok(bound) => return Ok(bound),
+        let port = if address.port() == 0 { candidate() } else { address.port() };
+        match bind_once(SocketAddr::new(address.ip(), port)).await {
+            Ok((udp, tcp)) => return Ok((udp, tcp, SocketAddr::new(address.ip(), port))),
             Err(source) if attempts >= BIND_ATTEMPTS => {
                 return Err(LabError::Bind { address, source });
             }
@@ -80,11 +82,8 @@ async fn bind_both(address: SocketAddr) -> Result<(UdpSocket, TcpListener, Socke
     }
 }
 
-async fn bind_once(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener, SocketAddr)> {
-    let udp = UdpSocket::bind(address).await?;
-    let address = udp.local_addr()?;
-    let tcp = TcpListener::bind(address).await?;
-    Ok((udp, tcp, address))
+async fn bind_once(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
+    Ok((UdpSocket::bind(address).await?, TcpListener::bind(address).await?))
 }
 
 /// Replies ordered by when they are due, then by arrival.

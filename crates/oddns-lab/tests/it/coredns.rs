@@ -56,17 +56,22 @@ impl Seen {
     }
 }
 
-/// Applies the fault, lets it act for a moment unseen, and looks for `millis`.
-async fn see(lab: &mut Lab, name: &str, millis: u64) -> Seen {
-    lab.apply(fault(name).unwrap()).await.unwrap();
+/// Looks for `millis`, after a moment for what was just done to take effect.
+async fn look(lab: &Lab, millis: u64) -> Seen {
     sleep(Duration::from_millis(300)).await;
     let before = lab.servers()[0].metrics().await.unwrap();
     lab.take_client_seconds();
     sleep(Duration::from_millis(millis)).await;
     let after = lab.servers()[0].metrics().await.unwrap();
-    let felt = ClientSecond::total(&lab.take_client_seconds());
+    Seen { before, after, felt: ClientSecond::total(&lab.take_client_seconds()) }
+}
+
+/// Looks while the fault is in force.
+async fn see(lab: &mut Lab, name: &str, millis: u64) -> Seen {
+    lab.apply(fault(name).unwrap()).await.unwrap();
+    let seen = look(lab, millis).await;
     lab.clear().await.unwrap();
-    Seen { before, after, felt }
+    seen
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,7 +131,7 @@ async fn upstream_faults_of_the_way_are_seen() {
     assert!(seen.grew(forwarded, "") < 5.0, "{}", seen.grew(forwarded, ""));
     assert!(seen.felt.timeouts > 50, "{:?}", seen.felt);
 
-    let seen = see(&mut lab, "reload", 2500).await;
+    let seen = look(&lab, 2500).await;
     assert!(seen.grew(forwarded, "") > 20.0, "the upstreams are back");
 }
 
@@ -134,7 +139,7 @@ async fn upstream_faults_of_the_way_are_seen() {
 async fn traffic_faults_are_seen() {
     let Some(mut lab) = start("1.15.0").await else { return };
     let requests = "coredns_dns_requests_total";
-    let quiet = see(&mut lab, "reload", 1500).await.grew(requests, "");
+    let quiet = look(&lab, 1500).await.grew(requests, "");
 
     let spike = see(&mut lab, "traffic_spike", 1500).await.grew(requests, "");
     assert!(spike > 3.0 * quiet, "{quiet} {spike}");
@@ -209,7 +214,7 @@ async fn a_schedule_is_played_and_labelled_for_all_replicas() {
     lab.play(&schedule).await.unwrap();
     let [label] = lab.labels() else { panic!("{:?}", lab.labels()) };
     let seconds = label.end.seconds_since(label.start);
-    assert!((0.4..2.0).contains(&seconds), "{seconds}");
+    assert!((0.4..10.0).contains(&seconds), "{seconds}");
     assert_eq!((label.kind.as_str(), label.instance.as_str()), ("upstream_servfail", "*"));
     for server in lab.servers() {
         let metrics = server.metrics().await.unwrap();

@@ -42,7 +42,7 @@ async fn a_healthy_upstream_answers_everything() {
     let felt = felt(Behaviour::default(), settings(200.0), 600).await;
     assert!(felt.answered > 100, "{felt:?}");
     // The last questions may still be on their way when the traffic stops.
-    assert!(felt.sent - felt.answered < 20, "{felt:?}");
+    assert!(felt.sent - felt.answered < felt.sent / 4, "{felt:?}");
     assert_eq!(felt.rcodes[0], felt.answered, "{felt:?}");
     assert_eq!((felt.failed_lookups, felt.timeouts), (0, 0), "{felt:?}");
 }
