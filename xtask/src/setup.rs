@@ -1,7 +1,8 @@
 //! Installs what lint and tests need, once per machine.
 //!
 //! Setup is safe to run at any time: what is in place is left alone, what is missing is installed
-//! with a line that says why and how long it took, and two setups at once wait for each other.
+//! with a line that says why and how long it took, and two setups at once wait for each other. The
+//! lines go to stderr, because the stdout of a bench is for scripts.
 
 mod apt;
 mod cache;
@@ -48,13 +49,13 @@ pub(crate) fn run(groups: &[Group]) -> Result<Cache> {
         }
     }
     let seconds = start.elapsed().as_secs_f64();
-    println!("setup: all in place in `{}` ({seconds:.1} s)", cache.root().display());
+    eprintln!("setup: all in place in `{}` ({seconds:.1} s)", cache.root().display());
     Ok(cache)
 }
 
 // Ordered so that whatever may stop for a missing program stops before minutes are spent.
 fn peers(cache: &Cache) -> Result<()> {
-    coredns::check_go(cache)?;
+    coredns::check_go(cache, &coredns::VERSIONS)?;
     apt::install(apt::PEERS)?;
     python::install(cache, &python::KERAS)?;
     for version in coredns::VERSIONS {
@@ -72,13 +73,13 @@ fn lint(cache: &Cache) -> Result<()> {
 /// Runs `install` when `reason` says why it is needed; announces both ends.
 fn ensure(name: &str, reason: Option<String>, install: impl FnOnce() -> Result<()>) -> Result<()> {
     let Some(reason) = reason else {
-        println!("setup: {name}: in place");
+        eprintln!("setup: {name}: in place");
         return Ok(());
     };
-    println!("setup: {name}: installing, {reason}");
+    eprintln!("setup: {name}: installing, {reason}");
     let start = Instant::now();
     install().with_context(|| format!("cannot set up {name}"))?;
-    println!("setup: {name}: done in {:.1} s", start.elapsed().as_secs_f64());
+    eprintln!("setup: {name}: done in {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
 }
 

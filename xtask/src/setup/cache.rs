@@ -38,7 +38,7 @@ impl Cache {
             .with_context(|| format!("cannot write lock file `{}`", path.display()))?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => println!("setup: waiting for another setup to end"),
+            Err(TryLockError::WouldBlock) => eprintln!("setup: waiting for another setup to end"),
             Err(TryLockError::Error(error)) => return Err(error).context("cannot lock the cache"),
         }
         file.lock().context("cannot lock the cache")?;
