@@ -1,5 +1,6 @@
 //! What is under version control, read from the working tree.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +18,9 @@ pub(crate) struct Tracked {
 
 /// The root folder of the repository.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    // Asked at run time: checkouts that share a build folder also share this program.
+    let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest).join("..")
 }
 
 /// Every tracked file, in the order of git.
