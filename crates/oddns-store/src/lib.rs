@@ -1,1 +1,26 @@
-//! Metric history, frames, scores and labels on disk.
+#![doc = include_str!("../README.md")]
+
+mod atomic;
+mod dataset;
+mod error;
+mod frame;
+mod history;
+mod incidents;
+mod kind;
+mod labels;
+mod numbers;
+mod parquet_file;
+mod scores;
+mod table;
+
+pub use atomic::{AtomicFile, write_atomically};
+pub use dataset::Dataset;
+pub use error::{Place, StoreError};
+pub use frame::{read_frame, write_frame};
+pub use history::{
+    History, HistoryFilter, HistoryWriter, read_history, read_history_bytes, write_history,
+};
+pub use incidents::{incident_json, write_incidents};
+pub use kind::{DataKind, sniff};
+pub use labels::{LabelledInterval, read_labels, write_labels};
+pub use scores::{ScoreRow, read_scores, write_scores};

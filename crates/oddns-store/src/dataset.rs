@@ -1,0 +1,134 @@
+//! `dataset.json`: where a metric history comes from.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use oddns_core::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{StoreError, write_atomically};
+
+/// What is known of a metric history. Every field may be missing; keys not listed here are kept.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dataset {
+    /// Short name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What was recorded, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// First scrape.
+    #[serde(with = "unix_seconds", skip_serializing_if = "Option::is_none")]
+    pub start: Option<Timestamp>,
+    /// Last scrape.
+    #[serde(with = "unix_seconds", skip_serializing_if = "Option::is_none")]
+    pub end: Option<Timestamp>,
+    /// From here on nothing is known to be wrong, until `normal_until`.
+    #[serde(with = "unix_seconds", skip_serializing_if = "Option::is_none")]
+    pub normal_from: Option<Timestamp>,
+    /// End of the stretch that `normal_from` begins.
+    #[serde(with = "unix_seconds", skip_serializing_if = "Option::is_none")]
+    pub normal_until: Option<Timestamp>,
+    /// Such as `1.15.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coredns_version: Option<String>,
+    /// Text of the Corefile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corefile: Option<String>,
+    /// Seed of what was random in making it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Seconds between scrapes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scrape_interval_seconds: Option<f64>,
+    /// Which servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<String>,
+    /// SPDX name of the licence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// Everything else that the file says.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Dataset {
+    /// Reads the description in the data set folder `root`; `None` when it has none.
+    pub fn read(root: &Path) -> Result<Option<Self>, StoreError> {
+        let path = root.join("dataset.json");
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| StoreError::Json { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::Read { path, source }),
+        }
+    }
+
+    /// Writes the description into the folder `root`.
+    pub fn write(&self, root: &Path) -> Result<(), StoreError> {
+        let path = root.join("dataset.json");
+        let mut text = match serde_json::to_vec_pretty(self) {
+            Ok(text) => text,
+            Err(source) => return Err(StoreError::Json { path, source }),
+        };
+        text.push(b'\n');
+        write_atomically(&path, &text)
+    }
+}
+
+mod unix_seconds {
+    use oddns_core::Timestamp;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => serializer.serialize_f64(time.unix_seconds()),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        let Some(seconds) = Option::<f64>::deserialize(deserializer)? else { return Ok(None) };
+        match Timestamp::from_unix_seconds(seconds) {
+            Some(time) => Ok(Some(time)),
+            None => Err(Error::custom(format!("`{seconds}` is no time in Unix seconds"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_what_it_does_not_know() {
+        let folder = tempfile::tempdir().unwrap();
+        let text =
+            r#"{"name":"a","normal_from":1795331551.0009446,"instances":["sut0"],"speed":72}"#;
+        fs::write(folder.path().join("dataset.json"), text).unwrap();
+        let dataset = Dataset::read(folder.path()).unwrap().unwrap();
+        assert_eq!(dataset.normal_from, Some(Timestamp::from_millis(1_795_331_551_001)));
+        assert_eq!(dataset.other["speed"], 72);
+        dataset.write(folder.path()).unwrap();
+        assert_eq!(Dataset::read(folder.path()).unwrap(), Some(dataset));
+    }
+
+    #[test]
+    fn tells_bad_json_from_none() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Dataset::read(folder.path()).unwrap(), None);
+        for text in ["", "[]", "{\"seed\": -1}", "{\"start\": \"now\"}", "{\"end\": 1e300}"] {
+            fs::write(folder.path().join("dataset.json"), text).unwrap();
+            assert!(matches!(Dataset::read(folder.path()), Err(StoreError::Json { .. })), "{text}");
+        }
+    }
+}

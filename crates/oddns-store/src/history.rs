@@ -1,0 +1,19 @@
+//! Metric history: every sample of every series, as a folder of Parquet files.
+
+mod columns;
+mod read;
+mod transpose;
+mod write;
+
+pub(crate) use read::day_folders;
+pub use read::{History, HistoryFilter, read_history, read_history_bytes};
+pub use write::{HistoryWriter, write_history};
+
+/// The columns of a history file, in order.
+pub(crate) const COLUMNS: [&str; 5] = ["timestamp", "instance", "name", "labels", "value"];
+
+/// Series that say how a scrape went, as Prometheus names them. They become fields of the scrape.
+const UP: &str = "up";
+const SCRAPE_DURATION: &str = "scrape_duration_seconds";
+
+const MILLIS_PER_DAY: i64 = 86_400_000;

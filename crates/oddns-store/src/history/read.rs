@@ -1,0 +1,201 @@
+//! Reading a history folder, file or embedded recording.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use oddns_core::{Recording, Timestamp};
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
+
+use super::columns::{self, Columns};
+use super::transpose::Transposer;
+use super::{COLUMNS, MILLIS_PER_DAY};
+use crate::parquet_file::{ParquetFile, guarded};
+use crate::{Dataset, LabelledInterval, StoreError, read_labels};
+
+/// Which part of a history to read. The default is all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryFilter {
+    /// From this instant on.
+    pub since: Option<Timestamp>,
+    /// Up to, not including, this instant.
+    pub until: Option<Timestamp>,
+    /// Only this server.
+    pub instance: Option<String>,
+}
+
+/// What a history holds.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// One for each instance that has scrapes, sorted by instance.
+    pub recordings: Vec<Recording>,
+    /// What `dataset.json` says, where there is one.
+    pub dataset: Option<Dataset>,
+    /// What `labels.csv` says, where there is one; not cut by the filter.
+    pub labels: Option<Vec<LabelledInterval>>,
+    /// Rows left out because a value was missing (null).
+    pub skipped_rows: u64,
+    /// Rows left out because the same series had another value at the same time; the one in the
+    /// file whose name sorts last was kept.
+    pub duplicate_rows: u64,
+}
+
+/// Reads a data set folder (`day=YYYY-MM-DD/*.parquet`, `dataset.json`, `labels.csv`) or one
+/// Parquet file.
+///
+/// Rows may be in any order; the documented one is fastest. The series `up` and
+/// `scrape_duration_seconds` become [`oddns_core::Scrape::up`] and `duration_seconds`; a scrape
+/// without `up` counts as up when it has samples. A filter that nothing passes gives no recordings.
+pub fn read_history(path: &Path, filter: &HistoryFilter) -> Result<History, StoreError> {
+    let about = fs::metadata(path).map_err(StoreError::read(path))?;
+    if !about.is_dir() {
+        return read_files(&[path.to_owned()], filter);
+    }
+    let files = part_files(path, filter)?;
+    let labels = path.join("labels.csv");
+    let labels = if labels.exists() { Some(read_labels(&labels)?) } else { None };
+    Ok(History { dataset: Dataset::read(path)?, labels, ..read_files(&files, filter)? })
+}
+
+/// Reads one Parquet file that is already in memory, such as a recording within the program. `name`
+/// is what errors call it.
+pub fn read_history_bytes(
+    name: &str,
+    bytes: impl AsRef<[u8]> + Send + 'static,
+    filter: &HistoryFilter,
+) -> Result<History, StoreError> {
+    let path = Path::new(name);
+    let mut rows = Transposer::new(filter.instance.clone());
+    guarded(path, || {
+        let file = ParquetFile::in_memory(path, Bytes::from_owner(bytes))?;
+        read_file(path, file, filter, &mut rows)
+    })?;
+    Ok(history(rows))
+}
+
+fn read_files(files: &[PathBuf], filter: &HistoryFilter) -> Result<History, StoreError> {
+    let mut rows = Transposer::new(filter.instance.clone());
+    for path in files {
+        guarded(path, || read_file(path, ParquetFile::open(path)?, filter, &mut rows))?;
+    }
+    Ok(history(rows))
+}
+
+fn history(rows: Transposer) -> History {
+    let (recordings, skipped_rows, duplicate_rows) = rows.finish();
+    History { recordings, skipped_rows, duplicate_rows, ..History::default() }
+}
+
+fn read_file(
+    path: &Path,
+    file: ParquetFile,
+    filter: &HistoryFilter,
+    rows: &mut Transposer,
+) -> Result<(), StoreError> {
+    columns::check(path, file.schema())?;
+    let file = file.with_string_dictionaries()?;
+    let since = filter.since.map_or(i64::MIN, Timestamp::millis);
+    let until = filter.until.map_or(i64::MAX, Timestamp::millis);
+    for (number, group) in file.row_groups().iter().enumerate() {
+        if !may_match(&file, group, filter) {
+            continue;
+        }
+        for batch in file.batches(number, &COLUMNS)? {
+            let batch = batch?;
+            let columns = Columns::new(&batch)
+                .ok_or_else(|| StoreError::damaged(path)("a column changed its type"))?;
+            rows.add(&columns, since, until).map_err(StoreError::damaged(path))?;
+        }
+    }
+    Ok(())
+}
+
+/// False when the statistics of a row group show that no row of it passes the filter.
+fn may_match(file: &ParquetFile, group: &RowGroupMetaData, filter: &HistoryFilter) -> bool {
+    let statistics =
+        |name| file.leaf(name).and_then(|leaf| group.columns().get(leaf)?.statistics());
+    let instance = match (&filter.instance, statistics("instance")) {
+        (Some(instance), Some(found)) => may_contain(found, instance),
+        _ => true,
+    };
+    instance && statistics("timestamp").is_none_or(|found| may_overlap(file, found, filter))
+}
+
+fn may_contain(found: &Statistics, instance: &str) -> bool {
+    // Old writers compared bytes as signed numbers; their bounds say nothing.
+    if found.is_min_max_deprecated() {
+        return true;
+    }
+    let instance = instance.as_bytes();
+    found.min_bytes_opt().is_none_or(|min| min <= instance)
+        && found.max_bytes_opt().is_none_or(|max| instance <= max)
+}
+
+/// Compares only millisecond timestamps, the unit of the format; others are read and then filtered.
+fn may_overlap(file: &ParquetFile, found: &Statistics, filter: &HistoryFilter) -> bool {
+    use arrow_schema::{DataType, TimeUnit};
+    let Ok(field) = file.schema().field_with_name("timestamp") else { return true };
+    let DataType::Timestamp(TimeUnit::Millisecond, _) = field.data_type() else { return true };
+    let Statistics::Int64(found) = found else { return true };
+    let early = |max: &i64| filter.since.is_some_and(|since| *max < since.millis());
+    let late = |min: &i64| filter.until.is_some_and(|until| *min >= until.millis());
+    !found.max_opt().is_some_and(early) && !found.min_opt().is_some_and(late)
+}
+
+/// The Parquet files of the days that the filter asks for, in order of name.
+fn part_files(root: &Path, filter: &HistoryFilter) -> Result<Vec<PathBuf>, StoreError> {
+    let folders = day_folders(root)?;
+    if folders.is_empty() {
+        let reason = "has no folder `day=YYYY-MM-DD`: it is no data set";
+        return Err(StoreError::kind(root, reason));
+    }
+    let mut files = Vec::new();
+    let mut any = false;
+    for folder in folders {
+        let parts = parquet_files(&folder)?;
+        any |= !parts.is_empty();
+        if day_may_match(&folder, filter) {
+            files.extend(parts);
+        }
+    }
+    if !any {
+        let expected = "`day=YYYY-MM-DD/*.parquet`";
+        return Err(StoreError::Empty { path: root.to_owned(), expected });
+    }
+    Ok(files)
+}
+
+/// The folders `day=…` in `root`, in order of day.
+pub(crate) fn day_folders(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    entries(root, |path| path.is_dir() && day_of(path).is_some())
+}
+
+/// The files `*.parquet` in `folder`, in order of name.
+pub(crate) fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    entries(folder, |path| path.extension().is_some_and(|extension| extension == "parquet"))
+}
+
+fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, StoreError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(StoreError::read(folder))? {
+        let path = entry.map_err(StoreError::read(folder))?.path();
+        if wanted(&path) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn day_of(folder: &Path) -> Option<&str> {
+    folder.file_name()?.to_str()?.strip_prefix("day=")
+}
+
+/// False when the whole day is outside the filter; a name that is no day is read.
+fn day_may_match(folder: &Path, filter: &HistoryFilter) -> bool {
+    let midnight = day_of(folder).map(|day| format!("{day}T00:00:00Z").parse::<Timestamp>());
+    let Some(Ok(midnight)) = midnight else { return true };
+    filter.since.is_none_or(|since| midnight.millis() + MILLIS_PER_DAY > since.millis())
+        && filter.until.is_none_or(|until| midnight < until)
+}

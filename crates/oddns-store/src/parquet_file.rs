@@ -1,0 +1,229 @@
+//! Parquet files read column by column, one row group at a time, and written in one go.
+
+use std::any::Any;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::reader::{ChunkReader, Length};
+
+use crate::{AtomicFile, StoreError};
+
+/// Rows decoded at once: large enough to be fast, small enough to stay in the second-level cache.
+const BATCH_ROWS: usize = 32_768;
+
+/// The first and last four bytes of every Parquet file.
+pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
+
+/// An open Parquet file whose footer has been read.
+pub(crate) struct ParquetFile {
+    path: PathBuf,
+    source: Source,
+    metadata: ArrowReaderMetadata,
+}
+
+/// Where the bytes are; cheap to clone.
+#[derive(Clone)]
+enum Source {
+    Disk { file: Arc<File>, length: u64 },
+    Memory(Bytes),
+}
+
+impl ParquetFile {
+    /// Opens `path` and reads its footer.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(StoreError::read(path))?;
+        let about = file.metadata().map_err(StoreError::read(path))?;
+        if about.is_dir() {
+            return Err(StoreError::kind(path, "is a folder: name a file in it"));
+        }
+        Self::new(path, Source::Disk { file: Arc::new(file), length: about.len() })
+    }
+
+    /// Reads the footer of a whole file in memory; `path` is what errors call it.
+    pub(crate) fn in_memory(path: &Path, bytes: Bytes) -> Result<Self, StoreError> {
+        Self::new(path, Source::Memory(bytes))
+    }
+
+    fn new(path: &Path, source: Source) -> Result<Self, StoreError> {
+        if source.len() == 0 {
+            let expected = "a Parquet file";
+            return Err(StoreError::Empty { path: path.to_owned(), expected });
+        }
+        let first = source.get_bytes(0, MAGIC.len().min(source.len() as usize));
+        if !first.map_err(StoreError::damaged(path))?.starts_with(MAGIC) {
+            return Err(StoreError::kind(
+                path,
+                "is no Parquet file: it does not begin with `PAR1`",
+            ));
+        }
+        // The Arrow schema that a writer may have embedded asks for whatever in-memory types it
+        // liked; without it the types are those of the file.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata =
+            ArrowReaderMetadata::load(&source, options).map_err(StoreError::damaged(path))?;
+        Ok(Self { path: path.to_owned(), source, metadata })
+    }
+
+    /// Decodes strings as dictionaries: one text for each distinct value, not for each row.
+    pub(crate) fn with_string_dictionaries(mut self) -> Result<Self, StoreError> {
+        let fields = self.metadata.schema().fields().iter().map(|field| {
+            let field: &Field = field;
+            match field.data_type() {
+                DataType::Utf8 => field.clone().with_data_type(string_dictionary()),
+                _ => field.clone(),
+            }
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let options = ArrowReaderOptions::new().with_schema(schema);
+        self.metadata = ArrowReaderMetadata::try_new(self.metadata.metadata().clone(), options)
+            .map_err(StoreError::damaged(&self.path))?;
+        Ok(self)
+    }
+
+    pub(crate) fn schema(&self) -> &Schema {
+        self.metadata.schema()
+    }
+
+    pub(crate) fn row_groups(&self) -> &[RowGroupMetaData] {
+        self.metadata.metadata().row_groups()
+    }
+
+    /// The leaf of the top-level column `name` in row group metadata; `None` for nested columns.
+    pub(crate) fn leaf(&self, name: &str) -> Option<usize> {
+        let leaves = self.metadata.parquet_schema().columns();
+        leaves.iter().position(|leaf| leaf.path().parts() == [name])
+    }
+
+    /// Decodes the named columns of one row group, in batches.
+    pub(crate) fn batches(
+        &self,
+        row_group: usize,
+        columns: &[&str],
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>> + '_, StoreError> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            self.source.clone(),
+            self.metadata.clone(),
+        );
+        let schema = self.metadata.parquet_schema();
+        let reader = builder
+            .with_projection(ProjectionMask::columns(schema, columns.iter().copied()))
+            .with_row_groups(vec![row_group])
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(StoreError::damaged(&self.path))?;
+        Ok(reader.map(|batch| batch.map_err(StoreError::damaged(&self.path))))
+    }
+}
+
+/// Runs a decoder of untrusted bytes. The Parquet crate panics on some damaged files (index out of
+/// range, capacity overflow); for us that is a damaged file like any other.
+pub(crate) fn guarded<T>(
+    path: &Path,
+    decode: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|panic| Err(StoreError::damaged(path)(panic_text(panic.as_ref()))))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("decoder failed").to_owned()
+}
+
+/// Writes whole columns as a Parquet file at `path`, over what is there.
+pub(crate) fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) -> Result<(), StoreError> {
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, column)| (name, column, true)),
+    )
+    .map_err(write_error(path))?;
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties(path)?.build())
+        .with_skip_arrow_metadata(true);
+    let file = AtomicFile::create(path)?;
+    let mut writer = ArrowWriter::try_new_with_options(file, batch.schema(), options)
+        .map_err(write_error(path))?;
+    writer.write(&batch).map_err(write_error(path))?;
+    writer.into_inner().map_err(write_error(path))?.commit()
+}
+
+/// What every file of ours has in common: zstd, level 3.
+pub(crate) fn properties(path: &Path) -> Result<WriterPropertiesBuilder, StoreError> {
+    let level = ZstdLevel::try_new(3).map_err(write_error(path))?;
+    Ok(WriterProperties::builder().set_compression(Compression::ZSTD(level)))
+}
+
+/// The encoder wraps what the disk said; a full disk should still read as one.
+pub(crate) fn write_error<E>(path: &Path) -> impl FnOnce(E) -> StoreError + '_
+where
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    |error| StoreError::Write { path: path.to_owned(), source: io::Error::other(error) }
+}
+
+pub(crate) fn string_dictionary() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+impl Length for Source {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Disk { length, .. } => *length,
+            Self::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+impl ChunkReader for Source {
+    type T = Box<dyn Read>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        self.check(start, 0)?;
+        match self {
+            Self::Disk { file, .. } => Ok(Box::new(file.get_read(start)?)),
+            Self::Memory(bytes) => Ok(Box::new(bytes.get_read(start)?)),
+        }
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        self.check(start, length)?;
+        match self {
+            Self::Disk { file, .. } => {
+                let mut file: &File = file;
+                let mut buffer = vec![0; length];
+                file.seek(SeekFrom::Start(start))?;
+                file.read_exact(&mut buffer)?;
+                Ok(buffer.into())
+            }
+            Self::Memory(bytes) => bytes.get_bytes(start, length),
+        }
+    }
+}
+
+impl Source {
+    /// A damaged footer may name any range; memory for it is only taken when the file has it.
+    fn check(&self, start: u64, length: usize) -> ParquetResult<()> {
+        match start.checked_add(length as u64) {
+            Some(end) if end <= self.len() => Ok(()),
+            _ => Err(ParquetError::EOF(format!(
+                "the footer points at byte {start} and {length} more, the file has {}",
+                self.len()
+            ))),
+        }
+    }
+}
