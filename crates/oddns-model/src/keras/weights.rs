@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use hdf5_pure::{AttrValue, File, FileBuilder};
+use hdf5_pure::{AttrValue, File as Hdf5, FileBuilder};
 
 use super::graph::weighted_names;
 use crate::convolution::Convolution;
@@ -67,7 +67,7 @@ pub(super) fn read(
 }
 
 fn fill(network: &mut Network, n_before: &[usize], bytes: Vec<u8>) -> Result<(), ModelError> {
-    let file = File::from_bytes(bytes)
+    let file = Hdf5::from_bytes(bytes)
         .map_err(|source| ModelError::Weights { path: "/".into(), source: source.into() })?;
     for (layer, number) in network.layers.all().zip(n_before) {
         let path = format!("layers/{}/vars", group(*number));
@@ -83,7 +83,7 @@ fn fill(network: &mut Network, n_before: &[usize], bytes: Vec<u8>) -> Result<(),
 }
 
 /// Reads a data set whose shape is known: checked first, so that a wrong one is not allocated.
-fn data_set(file: &File, path: String, expected: &[u64]) -> Result<Vec<f32>, ModelError> {
+fn data_set(file: &Hdf5, path: String, expected: &[u64]) -> Result<Vec<f32>, ModelError> {
     let read = |e: hdf5_pure::Error| ModelError::Weights { path: path.clone(), source: e.into() };
     let data_set = file.dataset(&path).map_err(read)?;
     let found = data_set.shape().map_err(read)?;
