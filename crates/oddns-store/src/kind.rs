@@ -102,8 +102,8 @@ fn sniff_text(head: &[u8], packed: bool) -> Result<DataKind, String> {
     let head = String::from_utf8_lossy(head);
     let text = head.trim_start_matches('\u{feff}').trim_start();
     let line = text.lines().next().unwrap_or_default().trim_end();
-    if text.starts_with('{') || text.starts_with('[') {
-        return Ok(DataKind::PrometheusJson);
+    if text.starts_with('{') {
+        return sniff_json(text);
     }
     if line.is_empty() {
         return Err("has nothing in it".to_owned());
@@ -119,6 +119,15 @@ fn sniff_text(head: &[u8], packed: bool) -> Result<DataKind, String> {
         Ok(()) if packed => Err("is a packed table: unpack it first".to_owned()),
         Ok(()) => Ok(DataKind::FrameCsv),
     }
+}
+
+/// Prometheus answers `{"status":…,"data":{"resultType":…` or `{"status":"error",…`.
+fn sniff_json(text: &str) -> Result<DataKind, String> {
+    let has = |key: &str| text.contains(key);
+    if has("\"status\"") && (has("\"resultType\"") || has("\"errorType\"")) {
+        return Ok(DataKind::PrometheusJson);
+    }
+    Err("is JSON, but no answer of Prometheus's `query_range`".to_owned())
 }
 
 /// A comment, or `name` or `name{` and a value.
@@ -168,7 +177,7 @@ mod tests {
             ("a:b{c=\"}\"} +Inf 17\n", Exposition),
             ("\u{feff}timestamp,a\n1,2\n", FrameCsv),
             ("value_1,value_2,Label\n1,2,0\n", FrameCsv),
-            (" {\"status\":\"success\"}", PrometheusJson),
+            (" {\"status\":\"success\",\"data\":{\"resultType\":\"matrix\"", PrometheusJson),
         ] {
             assert_eq!(sniff_text(text.as_bytes(), false), Ok(kind), "{text}");
         }
@@ -181,6 +190,7 @@ mod tests {
             ("kind,start,end,instance,anomalous\n", "labels"),
             ("timestamp,instance,score,alarm,top_features\n", "scores"),
             ("hello world\n", "neither"),
+            ("{\"Clock\":1}", "is JSON, but"),
             ("\0\0\0,\0", "neither"),
             (" \n ", "nothing in it"),
         ] {

@@ -28,7 +28,7 @@ fn every_kind_is_told_by_its_content() {
     write_frame(&at("frame.csv"), &frame, None).unwrap();
     write_frame(&at("frame.parquet"), &frame, None).unwrap();
     gzip(&at("metrics.gz"), &"# scrape 1 a\nup 1\n".repeat(100_000));
-    gzip(&at("range.json"), "{\"status\":\"success\"}");
+    gzip(&at("range.json"), r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#);
     for (name, kind) in [
         ("history", DataKind::HistoryFolder),
         ("history/day=1970-01-01/part-0.parquet", DataKind::HistoryParquet),

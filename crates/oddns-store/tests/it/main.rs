@@ -1,6 +1,11 @@
 //! Files written are the files read, and no file makes the reader panic.
 
+// The attribute tells clippy that helpers in here are test code too.
+#[cfg(test)]
 mod damage;
+#[cfg(test)]
 mod frames;
+#[cfg(test)]
 mod history;
+#[cfg(test)]
 mod kinds;
