@@ -1,1 +1,28 @@
-//! The long-running service: configuration, scraping loop, page, own metrics.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod error;
+mod watch;
+
+mod event;
+mod history;
+mod metrics;
+mod shared;
+mod view;
+
+mod answer;
+mod api;
+mod page;
+mod server;
+
+pub use config::{
+    Config, ConfigError, DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT,
+    WatchTarget, check_config,
+};
+pub use error::ServeError;
+pub use event::Event;
+pub use metrics::{Exposition, Metrics};
+pub use server::{router, run};
+pub use shared::Shared;
+pub use view::{FeatureInfo, MAX_STEPS, ModelInfo, STATE_NAMES, Server, Truth, View, state_name};
+pub use watch::{Judge, NewJudge, watch, watch_with};

@@ -1,0 +1,21 @@
+//! Why the service cannot start.
+
+use oddns::DetectorError;
+
+/// Why the service cannot start. Once it runs, a failing target or client is data, not an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// There is nothing to do.
+    #[error("no target to watch: name one by `--target` or under `scrape_configs`")]
+    NoTargets,
+    /// Two targets have one name, under which their scores would mix.
+    #[error("target `{instance}` is given twice: give each host and port once")]
+    TwiceTheSame {
+        /// The name, `host:port`.
+        instance: String,
+    },
+    /// The model does not fit.
+    #[error("the model cannot judge the features of this version")]
+    Model(#[source] DetectorError),
+}

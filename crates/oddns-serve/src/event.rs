@@ -1,0 +1,45 @@
+//! What happened, for a caller that prints or forwards it.
+
+use oddns_core::{Score, Timestamp};
+
+use oddns::{IncidentEvent, State};
+
+/// Something that happened to one server.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// Its state changed, the progress of warming up included.
+    State {
+        /// Which server.
+        instance: String,
+        /// When.
+        time: Timestamp,
+        /// What it is now.
+        state: State,
+    },
+    /// It was scored.
+    Score {
+        /// Which server.
+        instance: String,
+        /// How.
+        score: Score,
+    },
+    /// An incident began, changed or ended; it names its server.
+    Incident(IncidentEvent),
+    /// Scrapes fail, or fail in another way than before. Not repeated while they go on to.
+    ScrapeFailed {
+        /// Which server.
+        instance: String,
+        /// When.
+        time: Timestamp,
+        /// The whole chain of causes, in one line.
+        error: String,
+    },
+    /// Scrapes work again.
+    ScrapeRecovered {
+        /// Which server.
+        instance: String,
+        /// When.
+        time: Timestamp,
+    },
+}
