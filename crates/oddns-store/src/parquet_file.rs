@@ -77,6 +77,9 @@ impl ParquetFile {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata =
             ArrowReaderMetadata::load(&source, options).map_err(StoreError::damaged(path))?;
+        if !metadata.metadata().row_groups().iter().all(has_sound_ranges) {
+            return Err(StoreError::damaged(path)("a column lies outside the file"));
+        }
         Ok(Self { path: path.to_owned(), source, metadata })
     }
 
@@ -131,8 +134,18 @@ impl ParquetFile {
     }
 }
 
-/// Runs a decoder of untrusted bytes. The Parquet crate panics on some damaged files (index out of
-/// range, capacity overflow); for us that is a damaged file like any other.
+/// The Parquet crate panics on negative offsets, the commonest damage of a footer; refusing them
+/// here spares the user its message.
+fn has_sound_ranges(group: &RowGroupMetaData) -> bool {
+    group.columns().iter().all(|column| {
+        column.data_page_offset() >= 0
+            && column.dictionary_page_offset().is_none_or(|offset| offset >= 0)
+            && column.compressed_size() >= 0
+    })
+}
+
+/// Runs a decoder of untrusted bytes. The Parquet crate panics on some damaged files (such as a
+/// data page that wants a dictionary where there is none); for us that is a damaged file like any other.
 pub(crate) fn guarded<T>(
     path: &Path,
     decode: impl FnOnce() -> Result<T, StoreError>,
