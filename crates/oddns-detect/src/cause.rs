@@ -154,7 +154,7 @@ pub const CAUSES: &[CauseEntry] = &[
     CauseEntry {
         name: "memory_growth",
         summary: "Memory grows without a matching growth of load.",
-        signature: &[("resident_memory_drift_ratio", 2.0), ("resident_memory_bytes", 1.0), ("heap_bytes", 1.0), ("request_rate", -0.25)],
+        signature: &[("resident_memory_drift_ratio", 2.0), ("resident_memory_bytes", 1.0), ("heap_drift_ratio", 1.0), ("request_rate", -0.25)],
         next_steps: &["compare with the container's memory limit: how long until OOM?", "take a heap profile with the `pprof` plugin", "look at goroutines and cache entries for the same time"],
     },
     CauseEntry {

@@ -92,6 +92,12 @@ const fn events(name: &'static str, doc: &'static str, compute: fn(&Interval) ->
     Feature { name, unit: Unit::PerSecond, transform, resolution: 0.1, doc, compute }
 }
 
+/// Activity of the cluster, which harms nobody by itself: only a change by e begins to count.
+const fn changes(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
+    let transform = Transform::Log { offset: 0.1 };
+    Feature { name, unit: Unit::PerSecond, transform, resolution: 1.0, doc, compute }
+}
+
 const fn seconds(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
     let transform = Transform::Log { offset: 0.000_1 };
     Feature { name, unit: Unit::Seconds, transform, resolution: 0.1, doc, compute }
@@ -129,7 +135,7 @@ const fn quotient(
     Feature { name, unit, transform, resolution: 0.05, doc, compute }
 }
 
-/// A level that moves slowly and lingers: only a large change of it is news.
+/// A level that lingers after trouble is over: only a change by about a half is news.
 const fn level(
     name: &'static str,
     unit: Unit,
@@ -137,7 +143,13 @@ const fn level(
     compute: fn(&Interval) -> f64,
 ) -> Feature {
     let transform = Transform::Log { offset: 1.0 };
-    Feature { name, unit, transform, resolution: 0.25, doc, compute }
+    Feature { name, unit, transform, resolution: 0.4, doc, compute }
+}
+
+/// A lingering level against its recent mean: a change by a quarter is news, and fades.
+const fn drifting(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
+    let transform = Transform::Log { offset: 0.1 };
+    Feature { name, unit: Unit::Ratio, transform, resolution: 0.25, doc, compute }
 }
 
 /// The features of a CoreDNS server; the order is the column order of the frame.
@@ -170,7 +182,7 @@ pub const FEATURES: &[Feature] = &[
     ratio("cache_eviction_ratio", "Entries evicted for each cache lookup.", |i| share(i.total(Quantity::CacheEvictions), i.cache_lookups())),
     ratio("cache_stale_ratio", "Expired entries served for each cache lookup.", |i| share(i.total(Quantity::CacheStale), i.cache_lookups())),
     ratio("cache_prefetch_ratio", "Entries prefetched for each cache lookup.", |i| share(i.total(Quantity::CachePrefetches), i.cache_lookups())),
-    quotient("cache_entries_drift_ratio", Unit::Ratio, 0.1, "Cache entries against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::CacheEntries)),
+    drifting("cache_entries_drift_ratio", "Cache entries against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::CacheEntries)),
     // Latency as clients see it.
     seconds("request_latency_mean_seconds", "Mean time to answer a query.", |i| i.ratio(Quantity::RequestSeconds, Quantity::RequestsTimed)),
     seconds("request_latency_p50_seconds", "Median time to answer a query.", |i| i.latency.quantile(0.5)),
@@ -198,9 +210,9 @@ pub const FEATURES: &[Feature] = &[
     events("upstream_all_broken_rate", "Queries each second that met only upstream servers held for dead.", |i| i.rate(Quantity::HealthcheckBroken)),
     events("upstream_concurrency_reject_rate", "Queries each second refused because too many wait for upstream.", |i| i.rate(Quantity::ConcurrentRejects)),
     // Kubernetes.
-    events("api_request_rate", "Requests to the Kubernetes API each second.", |i| i.rate(Quantity::ApiRequests)),
+    changes("api_request_rate", "Requests to the Kubernetes API each second.", |i| i.rate(Quantity::ApiRequests)),
     events("api_error_rate", "Requests to the Kubernetes API each second without a 2xx answer.", |i| i.rate(Quantity::ApiErrors)),
-    events("dns_programming_rate", "Service and endpoint changes taken up each second.", |i| i.rate(Quantity::ProgrammingUpdates)),
+    changes("dns_programming_rate", "Service and endpoint changes taken up each second.", |i| i.rate(Quantity::ProgrammingUpdates)),
     seconds("dns_programming_mean_seconds", "Mean time from a change in Kubernetes to its answer in DNS.", |i| i.ratio(Quantity::ProgrammingSeconds, Quantity::ProgrammingUpdates)),
     // The server itself.
     seconds("health_latency_mean_seconds", "Mean time the server took to answer its own health probe.", |i| i.ratio(Quantity::HealthSeconds, Quantity::HealthProbes)),
@@ -214,11 +226,11 @@ pub const FEATURES: &[Feature] = &[
     quotient("cpu_per_request_seconds", Unit::Seconds, 0.000_02, "CPU time spent for each query.", |i| i.ratio(Quantity::CpuSeconds, Quantity::Requests)),
     quotient("network_per_request_bytes", Unit::Bytes, 50.0, "Bytes received and sent by the process for each query.", |i| i.ratio(Quantity::NetworkBytes, Quantity::Requests)),
     level("resident_memory_bytes", Unit::Bytes, "Resident memory.", |i| i.level(Gauge::ResidentBytes)),
-    quotient("resident_memory_drift_ratio", Unit::Ratio, 0.1, "Resident memory against its recent mean; 1 is unchanged.", |i| drift(i, Gauge::ResidentBytes)),
-    level("heap_bytes", Unit::Bytes, "Heap in use.", |i| i.level(Gauge::HeapBytes)),
+    drifting("resident_memory_drift_ratio", "Resident memory against its recent mean; 1 is unchanged.", |i| drift(i, Gauge::ResidentBytes)),
+    drifting("heap_drift_ratio", "Heap in use against its recent mean; 1 is unchanged.", |i| drift(i, Gauge::HeapBytes)),
     quotient("goroutines", Unit::Count, 5.0, "Goroutines.", |i| i.level(Gauge::Goroutines)),
     quotient("goroutines_per_request_ratio", Unit::Ratio, 0.05, "Goroutines for each query each second.", |i| share(i.level(Gauge::Goroutines), i.rate(Quantity::Requests))),
-    quotient("open_files_drift_ratio", Unit::Ratio, 0.1, "Open file descriptors against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::OpenFiles)),
+    drifting("open_files_drift_ratio", "Open file descriptors against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::OpenFiles)),
     ratio("open_files_limit_ratio", "Open file descriptors against the limit.", |i| share(i.level(Gauge::OpenFiles), i.level(Gauge::MaxFiles))),
     quotient("plugins", Unit::Count, 1.0, "Plugins enabled, summed over zones.", |i| i.level(Gauge::Plugins)),
     // Being seen at all.

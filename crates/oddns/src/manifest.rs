@@ -39,6 +39,8 @@ struct ColumnEntry {
     floor: f32,
     missing_ratio: f32,
     residual: f32,
+    sustained: f32,
+    sustained_misfit: f32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,6 +81,8 @@ pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
         floor: scaler.floor[at],
         missing_ratio: scaler.missing_ratio[at],
         residual: calibration.residual[at],
+        sustained: calibration.sustained[at],
+        sustained_misfit: calibration.sustained_misfit[at],
     };
     let manifest = Manifest {
         format: FORMAT,
@@ -130,6 +134,8 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Detector, DetectorErr
         },
         calibration: Calibration {
             residual: each(|c| c.residual),
+            sustained: each(|c| c.sustained),
+            sustained_misfit: each(|c| c.sustained_misfit),
             member: manifest.calibration.member,
             threshold: manifest.calibration.threshold,
             adapt_below: manifest.calibration.adapt_below,
@@ -162,9 +168,11 @@ fn check(manifest: &Manifest, network: &Network) -> Result<(), DetectorError> {
         return Err(damaged(format!("{found} columns for a network of {width} features")));
     }
     for column in &manifest.columns {
-        let above_zero = [column.scale, column.floor, column.resolution, column.residual];
+        let ColumnEntry { scale, floor, resolution, residual, .. } = *column;
+        let kept = [column.sustained, column.sustained_misfit];
+        let above_zero = [scale, floor, resolution, residual].into_iter().chain(kept);
         let offset = column.log_offset.unwrap_or(1.0);
-        if above_zero.iter().any(|value| *value <= 0.0) || offset <= 0.0 {
+        if above_zero.into_iter().any(|value| value <= 0.0) || offset <= 0.0 {
             let name = &column.name;
             return Err(damaged(format!("a scale of column `{name}` is not above zero")));
         }

@@ -7,7 +7,7 @@ use oddns_detect::{Deviations, Persistence, PersistenceConfig, contributions};
 use oddns_features::Scaler;
 
 use crate::detector::Detector;
-use crate::members::{Smoothing, StandardRow, members};
+use crate::members::{Memory, Smoothing, StandardRow};
 use crate::training::modelled_row;
 
 /// Half-life, in rows, of mean and scale (measured recipe: five days of one-minute rows).
@@ -25,6 +25,7 @@ const GAP_SECONDS: f64 = 300.0;
 pub(crate) struct Stream {
     detector: Arc<Detector>,
     scaler: Scaler,
+    memory: Memory,
     smoothing: Smoothing,
     persistence: Persistence,
 }
@@ -49,6 +50,7 @@ impl Stream {
         Self {
             scaler: detector.scaler.clone(),
             detector,
+            memory: Memory::default(),
             smoothing: Smoothing::default(),
             persistence: Persistence::new(persistence),
         }
@@ -68,7 +70,7 @@ impl Stream {
         }
     }
 
-    /// The score of a row. While `warming_up` the row has no full past: it gets a score, and never
+    /// The score of a row; call it for every row, in order. While `warming_up` the row has no full past: it gets a score, and never
     /// an alarm.
     pub(crate) fn judge(
         &mut self,
@@ -80,7 +82,7 @@ impl Stream {
     ) -> Judged {
         let calibration = &self.detector.calibration;
         let Predictions { forecast, completion } = predictions;
-        let raw = members(standard, forecast, completion, &calibration.residual);
+        let raw = self.memory.members(standard, forecast, completion, calibration);
         let smoothed = self.smoothing.push(calibration.combine(&raw));
         let score = smoothed / calibration.threshold;
         let alarm = !warming_up && self.persistence.push(score);
