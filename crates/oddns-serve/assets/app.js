@@ -402,22 +402,22 @@
     return times.length > 1 ? (times[times.length - 1] - times[0]) / (times.length - 1) : 15;
   }
 
-  function scoreChart(node, scores) {
-    const line = { stroke: () => color("line"), width: 1.75, points: { show: scores.times.length < 3 } };
+  /** Reads `app.scores` at each drawing, so that new data need no new chart. */
+  function scoreChart(node) {
+    const line = { stroke: () => color("line"), width: 1.75, points: { show: () => app.scores.times.length < 3 } };
     const axis = valueAxis({ splits: scoreSplits, filter: (_plot, splits) => splits, values: (_plot, splits) => splits.map(String), size: 44 });
     const scale = { distr: 4, asinh: 1, range: (_plot, _min, max) => [0, Math.max(1.6, (max ?? 0) * 1.25)] };
     const tip = tooltip((at) => [
-      el("strong", {}, scores.scores[at] === null ? "no score" : `score ${scoreWords(scores.scores[at])}`),
-      ` at ${when(scores.times[at])}`,
+      el("strong", {}, known(app.scores.scores[at]) ? `score ${scoreWords(app.scores.scores[at])}` : "no score"),
+      ` at ${when(app.scores.times[at])}`,
     ]);
-    const half = stepSeconds(scores.times) / 2;
     const hooks = {
-      drawClear: [(plot) => shadeAlarms(plot, scores.alarms, half)],
-      draw: [drawAlarmLine, (plot) => renderTruths(plot, scores.truths)],
+      drawClear: [(plot) => shadeAlarms(plot, app.scores.alarms, stepSeconds(app.scores.times) / 2)],
+      draw: [drawAlarmLine, (plot) => renderTruths(plot, app.scores.truths)],
     };
     const height = window.innerWidth < 560 ? 230 : 280;
     const options = chartOptions(node, height, [line], axis, scale, [tip], hooks);
-    return new uPlot(options, [scores.times, scores.scores], node);
+    return new uPlot(options, [app.scores.times, app.scores.scores], node);
   }
 
   function renderScores() {
@@ -429,19 +429,24 @@
     node.dataset.alarms = scores.alarms.length;
     node.dataset.instance = scores.instance;
     node.setAttribute("aria-label", scoreAlternative(scores, scored));
-    if (!changed("scores", [scores, window.innerWidth < 560])) return;
-    app.chart?.destroy();
-    app.chart = null;
+    const reuse = app.chart !== null && app.rendered.has("scores") && scored > 0;
+    if (!changed("scores", scores)) return;
     byId("legend-truth").hidden = !scores.truths.length;
     byId("score-legend").hidden = byId("score-details").hidden = !scored;
     renderScoreTable(scores);
+    if (reuse) {
+      app.chart.setData([scores.times, scores.scores]);
+      return;
+    }
+    app.chart?.destroy();
+    app.chart = null;
     if (!scored) {
       byId("truth").hidden = true;
       node.replaceChildren(el("p", { class: "nothing" }, noScoreWords()));
       return;
     }
     node.replaceChildren();
-    app.chart = scoreChart(node, scores);
+    app.chart = scoreChart(node);
   }
 
   function noScoreWords() {
@@ -522,7 +527,9 @@
   function renderIncidents() {
     const { incidents } = app;
     byId("incident-count").textContent = incidents.length ? `${app.incidentTotal}` : "";
-    if (!changed("incidents", [incidents, app.chosen, incidents.length ? 0 : app.status.instances])) return;
+    const going = incidents.some((incident) => !known(incident.end));
+    const shown = incidents.length ? [incidents, app.chosen, going && lastTime()] : app.status.instances;
+    if (!changed("incidents", shown)) return;
     const keepFocus = document.activeElement?.dataset?.focus;
     const list = byId("incidents");
     if (!incidents.length) {
@@ -674,6 +681,12 @@
   /** Whether features are shown as of the highest score in view rather than as of now. */
   const atPeak = () => (app.zoom !== null || !app.status.live) && app.features.peak !== null;
 
+  /** Whether the moment that features are shown as of is above the alarm line. */
+  function isOddMoment() {
+    const now = app.status.instances.find((i) => i.instance === app.instance)?.score;
+    return (atPeak() ? app.scores?.peak?.score : now) > 1;
+  }
+
   const shareOf = (feature) => (atPeak() ? feature.peak_share : feature.share);
   const seenOf = (feature) => (atPeak() ? feature.peak_observed : feature.observed);
   const expectedOf = (feature) => (atPeak() ? feature.peak_expected : feature.expected);
@@ -731,7 +744,7 @@
       onclick: () => chooseFeature(app.feature === feature.name ? null : feature.name),
     },
     el("span", { class: "top" }, el("span", { class: "name" }, ...breakable(feature.name)),
-      share >= 0.01 ? el("span", { class: "part", title: "part of the deviation" }, `${Math.round(share * 100)} %`) : null),
+      share >= 0.01 ? el("span", { class: `part${isOddMoment() ? " odd" : ""}`, title: "part of the deviation" }, `${Math.round(share * 100)} %`) : null),
     el("span", { class: "value" }, ...now),
     blank ? null : sparkline(feature, at)));
   }

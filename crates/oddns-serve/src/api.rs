@@ -166,7 +166,10 @@ fn column(view: &View, name: &str) -> Result<usize, ApiError> {
 }
 
 fn understood<T>(asked: Asked<T>) -> Result<T, ApiError> {
-    asked.map(|Query(query)| query).map_err(|e| ApiError::BadData(cut(&e.body_text())))
+    asked.map(|Query(query)| query).map_err(|error| {
+        let text = error.body_text();
+        bad(&cut(text.trim_start_matches("Failed to deserialize query string: ")))
+    })
 }
 
 fn number(

@@ -120,6 +120,13 @@ struct WrittenWeb {
     listen_address: Option<Spanned<String>>,
 }
 
+/// When to scrape.
+#[derive(Clone, Copy)]
+struct Timing {
+    interval: Duration,
+    timeout: Duration,
+}
+
 fn resolve(written: Written) -> Result<Config, ConfigError> {
     if let Some(version) = written.version.filter(|v| v.value != 1) {
         let message = format!("version {} is not known: write `version: 1`", version.value);
@@ -130,17 +137,17 @@ fn resolve(written: Written) -> Result<Config, ConfigError> {
         Some(address) => listen_address(address)?,
         None => DEFAULT_LISTEN_ADDRESS,
     };
-    let global = written.global.unwrap_or_default();
+    let global = global_timing(&written.global.unwrap_or_default())?;
     let mut targets = Vec::new();
     let mut seen = HashSet::new();
     for job in written.scrape_configs.iter().flatten() {
-        resolve_job(&global, job, &mut seen, &mut targets)?;
+        resolve_job(global, job, &mut seen, &mut targets)?;
     }
     Ok(Config { model: written.model, listen_address, targets })
 }
 
 fn resolve_job(
-    global: &WrittenGlobal,
+    global: Timing,
     job: &WrittenJob,
     seen: &mut HashSet<String>,
     targets: &mut Vec<WatchTarget>,
@@ -148,7 +155,7 @@ fn resolve_job(
     if job.job_name.value.is_empty() {
         return Err(at(&job.job_name.referenced, "`job_name` is empty: give the job a name"));
     }
-    let (interval, timeout) = timing(global, job)?;
+    let Timing { interval, timeout } = timing(global, job)?;
     let (scheme, path) = (scheme(job)?, metrics_path(job)?);
     for written in job.static_configs.iter().flat_map(|group| &group.targets) {
         let place = &written.referenced;
@@ -166,14 +173,29 @@ fn resolve_job(
     Ok(())
 }
 
-/// Interval and timeout of a job: its own, else the global ones, else the defaults.
-fn timing(global: &WrittenGlobal, job: &WrittenJob) -> Result<(Duration, Duration), ConfigError> {
-    let interval = job.scrape_interval.as_ref().or(global.scrape_interval.as_ref());
-    let timeout = job.scrape_timeout.as_ref().or(global.scrape_timeout.as_ref());
-    let interval = interval.map_or(Ok(DEFAULT_SCRAPE_INTERVAL), scrape_interval)?;
-    let Some(written) = timeout else {
-        return Ok((interval, DEFAULT_SCRAPE_TIMEOUT.min(interval)));
+/// Interval and timeout of a job: its own, else the global ones, else the defaults. A timeout that
+/// was not written for the job is cut to its interval, as in Prometheus.
+fn timing(global: Timing, job: &WrittenJob) -> Result<Timing, ConfigError> {
+    let interval = job.scrape_interval.as_ref().map(scrape_interval).transpose()?;
+    let interval = interval.unwrap_or(global.interval);
+    let timeout = match &job.scrape_timeout {
+        Some(written) => scrape_timeout(written, interval)?,
+        None => global.timeout.min(interval),
     };
+    Ok(Timing { interval, timeout })
+}
+
+fn global_timing(global: &WrittenGlobal) -> Result<Timing, ConfigError> {
+    let interval = global.scrape_interval.as_ref().map(scrape_interval).transpose()?;
+    let interval = interval.unwrap_or(DEFAULT_SCRAPE_INTERVAL);
+    let timeout = match &global.scrape_timeout {
+        Some(written) => scrape_timeout(written, interval)?,
+        None => DEFAULT_SCRAPE_TIMEOUT.min(interval),
+    };
+    Ok(Timing { interval, timeout })
+}
+
+fn scrape_timeout(written: &Spanned<String>, interval: Duration) -> Result<Duration, ConfigError> {
     let timeout = duration(written)?;
     if timeout.is_zero() || timeout > interval {
         let message = format!(
@@ -183,7 +205,7 @@ fn timing(global: &WrittenGlobal, job: &WrittenJob) -> Result<(Duration, Duratio
         );
         return Err(at(&written.referenced, message));
     }
-    Ok((interval, timeout))
+    Ok(timeout)
 }
 
 fn scrape_interval(written: &Spanned<String>) -> Result<Duration, ConfigError> {

@@ -57,37 +57,44 @@ pub async fn run(
     let router = router(shared);
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
-    let accepting = async {
-        let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut backoff = BACKOFF.0;
-        // The semaphore is never closed: the loop ends with this future.
-        while let Ok(permit) = limit.clone().acquire_owned().await {
-            while connections.try_join_next().is_some() {}
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let connection = serve(stream, router.clone(), stopped.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(permit);
-                    });
-                    backoff = BACKOFF.0;
-                }
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(_) => {
-                    sleep(backoff).await;
-                    backoff = BACKOFF.1.min(backoff * 2);
-                }
-            }
-        }
-    };
     tokio::select! {
-        () = accepting => {}
+        () = accept(&listener, &router, &stopped, &mut connections) => {}
         () = shutdown => {}
     }
     drop(listener);
     drop(stop);
-    // A connection that does not end is dropped with the set.
+    // A connection that does not end in time is dropped with the set.
     let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// Accepts for ever, but not more connections than the limit at a time.
+async fn accept(
+    listener: &TcpListener,
+    router: &Router,
+    stopped: &watch::Receiver<()>,
+    connections: &mut JoinSet<()>,
+) {
+    let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut backoff = BACKOFF.0;
+    // The semaphore is never closed: the loop ends with this future.
+    while let Ok(permit) = Arc::clone(&limit).acquire_owned().await {
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let connection = serve(stream, router.clone(), stopped.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+                backoff = BACKOFF.0;
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) => {
+                sleep(backoff).await;
+                backoff = BACKOFF.1.min(backoff * 2);
+            }
+        }
+    }
 }
 
 async fn serve(stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {

@@ -1,0 +1,54 @@
+//! Debian's `promtool check metrics` as the judge of our own metrics.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use oddns_serve::Metrics;
+
+use crate::{has_peers, scene};
+
+#[test]
+fn promtool_finds_nothing_wrong_with_our_metrics() {
+    if !has_peers("promtool_finds_nothing_wrong_with_our_metrics") {
+        return;
+    }
+    let metrics = Metrics::new();
+    let model = scene::model();
+    metrics.set_model(&model);
+    for instance in ["a:1", "odd \"name\" \\ with\nall sorts"] {
+        metrics.watch(instance);
+        metrics.scraped(instance, 0.012, None);
+        metrics.scraped(instance, 10.0, Some("timeout"));
+        metrics.stepped(
+            instance,
+            &scene::step(instance, 310),
+            &model.features,
+            Duration::from_micros(80),
+        );
+    }
+    metrics.event_dropped();
+    let text = metrics.expose("").text;
+    let complaints = check(&text);
+    assert!(complaints.is_empty(), "{complaints}\n{text}");
+    assert!(text.contains("process_resident_memory_bytes "), "{text}");
+}
+
+/// What promtool says, on both channels.
+fn check(text: &str) -> String {
+    let mut child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is installed where ODDNS_PEERS is set");
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let words = [output.stdout, output.stderr].concat();
+    let mut words = String::from_utf8(words).unwrap();
+    if !output.status.success() {
+        words.push_str(&output.status.to_string());
+    }
+    words
+}
