@@ -1,1 +1,40 @@
-fn main() {}
+#![doc = include_str!("../README.md")]
+
+mod args;
+mod commands;
+mod data;
+mod exit;
+mod model_file;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    exit::keep_decoder_panics_quiet();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return exit::usage(&error),
+    };
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(args) => commands::demo::run(&args),
+        Command::Watch(args) => commands::watch::run(&args),
+        Command::Collect(args) => commands::collect::run(&args),
+        Command::Train(args) => commands::train::run(&args),
+        Command::Score(args) => commands::score::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::CheckConfig(args) => commands::check_config::run(&args),
+    }
+}

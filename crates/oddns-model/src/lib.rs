@@ -20,4 +20,4 @@ pub use error::{ModelError, Shape};
 pub use keras::{decode, encode};
 pub use network::Network;
 pub use sequence::Sequence;
-pub use training::{Progress, TrainOptions, TrainRecord, train};
+pub use training::{Progress, TrainOptions, TrainRecord, retrain, train};

@@ -78,7 +78,17 @@ pub fn train(
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<(Network, TrainRecord), ModelError> {
-    let mut network = Network::new(config, options.seed)?;
+    retrain(Network::new(config, options.seed)?, sequences, options, progress)
+}
+
+/// Goes on training a network, as [`train`] does with a new one. The given network is not touched
+/// when this fails, as the caller still has what it was decoded or cloned from.
+pub fn retrain(
+    mut network: Network,
+    sequences: &[Sequence],
+    options: &TrainOptions,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<(Network, TrainRecord), ModelError> {
     check(&network, sequences, options)?;
     let n_held_out = sequences.iter().map(|s| n_held_out(&network, s)).collect::<Vec<_>>();
     let n_rows = sequences.iter().zip(&n_held_out).map(|(s, held_out)| s.len() - held_out);

@@ -29,6 +29,11 @@ pub fn read_labels(path: &Path) -> Result<Vec<LabelledInterval>, StoreError> {
     parse_labels(path, &read_bytes(path, "a header `kind,start,end,instance,anomalous`")?)
 }
 
+/// Reads labels from the text of such a file, called `name` in errors.
+pub fn read_labels_text(name: &str, text: &str) -> Result<Vec<LabelledInterval>, StoreError> {
+    parse_labels(Path::new(name), text.as_bytes())
+}
+
 /// Writes labels in the order given, times as Unix seconds.
 pub fn write_labels(path: &Path, labels: &[LabelledInterval]) -> Result<(), StoreError> {
     let mut text = csv::Writer::from_writer(Vec::new());

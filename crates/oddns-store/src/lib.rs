@@ -22,5 +22,5 @@ pub use history::{
 };
 pub use incidents::{incident_json, write_incidents};
 pub use kind::{DataKind, sniff};
-pub use labels::{LabelledInterval, read_labels, write_labels};
+pub use labels::{LabelledInterval, read_labels, read_labels_text, write_labels};
 pub use scores::{ScoreRow, read_scores, write_scores};

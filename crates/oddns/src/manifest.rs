@@ -167,21 +167,32 @@ fn check(manifest: &Manifest, network: &Network) -> Result<(), DetectorError> {
         let found = manifest.columns.len();
         return Err(damaged(format!("{found} columns for a network of {width} features")));
     }
-    for column in &manifest.columns {
-        let ColumnEntry { scale, floor, resolution, residual, .. } = *column;
-        let kept = [column.sustained, column.sustained_misfit];
-        let above_zero = [scale, floor, resolution, residual].into_iter().chain(kept);
-        let offset = column.log_offset.unwrap_or(1.0);
-        if above_zero.into_iter().any(|value| value <= 0.0) || offset <= 0.0 {
-            let name = &column.name;
-            return Err(damaged(format!("a scale of column `{name}` is not above zero")));
-        }
-    }
-    let CalibrationEntry { member, threshold, .. } = &manifest.calibration;
-    if *threshold <= 0.0 || member.iter().any(|value| *value <= 0.0) {
-        return Err(damaged("the calibration is not above zero".to_owned()));
+    manifest.columns.iter().try_for_each(check_column)?;
+    let CalibrationEntry { member, threshold, adapt_below } = &manifest.calibration;
+    if !member.iter().chain([threshold]).all(is_above_zero) || !adapt_below.is_finite() {
+        return Err(damaged("the calibration is not above zero, or not finite".to_owned()));
     }
     Ok(())
+}
+
+fn check_column(column: &ColumnEntry) -> Result<(), DetectorError> {
+    let ColumnEntry { name, scale, floor, resolution, residual, .. } = column;
+    let kept = [&column.sustained, &column.sustained_misfit];
+    let scales = [scale, floor, resolution, residual].into_iter().chain(kept);
+    if !scales.chain(&column.log_offset).all(is_above_zero) {
+        return Err(damaged(format!(
+            "a scale of column `{name}` is not above zero, or not finite"
+        )));
+    }
+    if !column.mean.is_finite() || !(0.0..=1.0).contains(&column.missing_ratio) {
+        return Err(damaged(format!("mean or missing_ratio of column `{name}` is out of range")));
+    }
+    Ok(())
+}
+
+/// JSON has no NaN and no infinity, but a number too large for an f32 is read as one.
+fn is_above_zero(value: &f32) -> bool {
+    *value > 0.0 && value.is_finite()
 }
 
 fn column(entry: &ColumnEntry) -> Column {

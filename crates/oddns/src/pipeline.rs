@@ -126,9 +126,10 @@ impl Pipeline {
             return Ok(Step { row, ..nothing });
         }
         let judged = self.take(scrape.time, &row)?;
-        let incident = judged.as_ref().and_then(|judged| track(&mut self.tracker, judged, &row));
-        let score = judged.map(|judged| judged.score);
-        Ok(Step { row, state: self.state(), score, incident, ..nothing })
+        let incident = track(&mut self.tracker, &judged, &row);
+        let state = self.state();
+        let score = (state == State::Scoring).then_some(judged.score);
+        Ok(Step { row, state, score, incident, ..nothing })
     }
 
     fn state(&self) -> State {
@@ -141,33 +142,41 @@ impl Pipeline {
         }
     }
 
-    /// Scores a row once there is a full past to look back on.
-    fn take(&mut self, time: Timestamp, row: &[f32]) -> Result<Option<Judged>, DetectorError> {
+    /// Judges a row. Until there is a full past to look back on that only warms up the memories
+    /// of the members.
+    fn take(&mut self, time: Timestamp, row: &[f32]) -> Result<Judged, DetectorError> {
         let interval = f64::from(self.detector.record.interval_seconds);
         if self.last_row.is_some_and(|last| !continues(last, time, interval)) {
             self.window.clear();
         }
         self.last_row = Some(time);
         let standard = self.stream.standardise(row);
-        self.window.push_back(standard.clone());
-        let needed = self.detector.warm_up_rows();
-        if self.window.len() > needed + 1 {
-            self.window.pop_front();
-        }
-        let rows = self.window.make_contiguous();
-        let judged = if rows.len() > needed {
-            let past = sequence(rows)?;
-            let network = &self.detector.network;
-            let forecast = network.forecast_last(&past).map_err(DetectorError::Model)?;
-            let completion =
-                network.complete_last(&past, N_GROUPS).map_err(DetectorError::Model)?;
-            let predictions = Predictions { forecast: &forecast, completion: &completion };
-            Some(self.stream.judge(time, row, &standard, predictions, false))
-        } else {
-            None
-        };
+        self.remember(standard.clone());
+        let past = sequence(self.window.make_contiguous())?;
+        let network = &self.detector.network;
+        let forecast = network.forecast_last(&past).map_err(DetectorError::Model)?;
+        let completion = network.complete_last(&past, N_GROUPS).map_err(DetectorError::Model)?;
+        let predictions = Predictions { forecast: &forecast, completion: &completion };
+        let warming_up = self.window.len() <= self.detector.warm_up_rows();
+        let judged = self.stream.judge(time, row, &standard, predictions, warming_up);
         self.stream.adapt(row, &standard);
         Ok(judged)
+    }
+
+    /// Keeps the rows that decide a prediction, and one before them. The network does not see that
+    /// one; it holds the last known value of what is missing after it.
+    fn remember(&mut self, row: StandardRow) {
+        self.window.push_back(row);
+        if self.window.len() <= self.detector.warm_up_rows() + 1 {
+            return;
+        }
+        if let (Some(gone), Some(oldest)) = (self.window.pop_front(), self.window.front_mut()) {
+            for (value, before) in oldest.values.iter_mut().zip(gone.values) {
+                if value.is_nan() {
+                    *value = before;
+                }
+            }
+        }
     }
 }
 

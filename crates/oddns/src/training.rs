@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oddns_core::{Frame, Schema, Timestamp};
 use oddns_features::Scaler;
-use oddns_model::{Config, Network, Progress, Sequence, train};
+use oddns_model::{Config, Network, Progress, Sequence, retrain, train};
 
 use crate::column::{Column, columns_of};
 use crate::detector::{Detector, DetectorError, TrainingRecord};
@@ -47,39 +47,67 @@ impl Detector {
     ) -> Result<Self, DetectorError> {
         check_columns(frames)?;
         let columns = columns_of(frames);
-        let (interval_seconds, needed) = (interval(frames), needed_rows(columns.len()));
-        let modelled = stretches_of(frames, &columns, interval_seconds);
-        let longest = modelled.iter().map(|values| values.len() / columns.len()).max().unwrap_or(0);
-        if longest < needed {
-            return Err(DetectorError::TooShort { found: longest, needed });
-        }
-        let scaler = fit_scaler(&modelled, &columns)?;
-        let (rows, sequences) = standardised(&modelled, &scaler, columns.len(), needed)?;
-        let how = network_options(options, &sequences);
-        let (network, trained) = train(Config::recipe(columns.len()), &sequences, &how, progress)
-            .map_err(DetectorError::Model)?;
-        let predicted = rows
-            .into_iter()
-            .zip(&sequences)
-            .map(|(rows, sequence)| predict(&network, rows, sequence))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            schema: Schema::new(columns.iter().map(|column| column.name.clone()).collect()),
-            columns: columns.into(),
-            scaler,
-            calibration: Calibration::fit(&predicted),
-            record: TrainingRecord {
-                range: range(frames),
-                n_rows: sequences.iter().map(Sequence::len).sum(),
-                interval_seconds,
-                n_steps: trained.steps,
-                seed: options.seed,
-                loss: trained.final_loss,
-                n_parameters: trained.n_parameters,
-            },
-            network: Arc::new(network),
-        })
+        fit(columns, None, frames, options, progress)
     }
+
+    /// Goes on from this detector's weights with frames of the same columns. Scales and calibration
+    /// are learned from these frames alone.
+    pub fn refit(
+        &self,
+        frames: &[&Frame],
+        options: &TrainOptions,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Self, DetectorError> {
+        check_columns(frames)?;
+        for frame in frames {
+            self.check_schema(&Schema::new(frame.columns().to_vec()))?;
+        }
+        fit(self.columns.to_vec(), Some(&self.network), frames, options, progress)
+    }
+}
+
+fn fit(
+    columns: Vec<Column>,
+    parent: Option<&Network>,
+    frames: &[&Frame],
+    options: &TrainOptions,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Detector, DetectorError> {
+    let (interval_seconds, needed) = (interval(frames), needed_rows(columns.len()));
+    let modelled = stretches_of(frames, &columns, interval_seconds);
+    let longest = modelled.iter().map(|values| values.len() / columns.len()).max().unwrap_or(0);
+    if longest < needed {
+        return Err(DetectorError::TooShort { found: longest, needed });
+    }
+    let scaler = fit_scaler(&modelled, &columns)?;
+    let (rows, sequences) = standardised(&modelled, &scaler, columns.len(), needed)?;
+    let how = network_options(options, &sequences);
+    let trained = match parent {
+        Some(network) => retrain(network.clone(), &sequences, &how, progress),
+        None => train(Config::recipe(columns.len()), &sequences, &how, progress),
+    };
+    let (network, trained) = trained.map_err(DetectorError::Model)?;
+    let predicted = rows
+        .into_iter()
+        .zip(&sequences)
+        .map(|(rows, sequence)| predict(&network, rows, sequence))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Detector {
+        schema: Schema::new(columns.iter().map(|column| column.name.clone()).collect()),
+        columns: columns.into(),
+        scaler,
+        calibration: Calibration::fit(&predicted),
+        record: TrainingRecord {
+            range: range(frames),
+            n_rows: sequences.iter().map(Sequence::len).sum(),
+            interval_seconds,
+            n_steps: trained.steps,
+            seed: options.seed,
+            loss: trained.final_loss,
+            n_parameters: trained.n_parameters,
+        },
+        network: Arc::new(network),
+    })
 }
 
 fn check_columns(frames: &[&Frame]) -> Result<(), DetectorError> {

@@ -1,0 +1,248 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use oddns_collect::{Target, parse_duration};
+use oddns_core::Timestamp;
+use oddns_serve::DEFAULT_LISTEN_ADDRESS;
+
+/// Learns what normal looks like for CoreDNS servers from their metrics, and says what is odd, why,
+/// and what to do next.
+#[derive(Debug, Parser)]
+#[command(name = "oddns", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the main job on a bundled recording of real CoreDNS servers.
+    Demo(Demo),
+    /// Watch running CoreDNS servers: score every scrape and tell incidents.
+    Watch(Watch),
+    /// Record the metrics of running servers as a data set.
+    Collect(Collect),
+    /// Learn what is normal from data and save it as one Keras file.
+    Train(Train),
+    /// Score recorded data with a model and list the incidents.
+    Score(Score),
+    /// Say what a model makes of one instant, feature by feature.
+    Explain(Explain),
+    /// Compare scores with labels.
+    Eval(Eval),
+    /// Check a configuration file without starting anything.
+    CheckConfig(CheckConfig),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// How results are printed on standard output.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+/// Which part of the data to take.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Leave out what is before this time (RFC 3339 or Unix seconds).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Timestamp>,
+    /// Leave out this time and what is after it.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Timestamp>,
+    /// Take only this instance.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oddns demo --once")]
+pub(crate) struct Demo {
+    /// Print and end, without the page.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Where to serve the page.
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN_ADDRESS)]
+    pub(crate) listen_address: SocketAddr,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  oddns watch --target http://127.0.0.1:9153/metrics --model dns.keras\n  oddns watch --config.file=oddns.yml"
+)]
+pub(crate) struct Watch {
+    /// Configuration file; what the command line also says counts instead of it.
+    #[arg(long = "config.file", value_name = "FILE", conflicts_with = "targets")]
+    pub(crate) config_file: Option<PathBuf>,
+    /// A server to watch; may be repeated.
+    #[arg(long = "target", value_name = "URL")]
+    pub(crate) targets: Vec<Target>,
+    /// The model; see `oddns train`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Time between scrapes; the model's own interval when left out with `--target`.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) every: Option<Duration>,
+    /// Where to serve page, API and metrics.
+    #[arg(long = "web.listen-address", value_name = "ADDRESS")]
+    pub(crate) listen_address: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  oddns collect --target http://127.0.0.1:9153/metrics --out recording --for 1h --every 15s"
+)]
+pub(crate) struct Collect {
+    /// A server to record; may be repeated.
+    #[arg(long = "target", value_name = "URL", required = true)]
+    pub(crate) targets: Vec<Target>,
+    /// Folder of the new data set.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How long to record; until interrupted when left out.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) length: Option<Duration>,
+    /// Time between scrapes.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15s")]
+    pub(crate) every: Duration,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  oddns train --data recording --out dns.keras --until 2026-11-22T12:00:00Z"
+)]
+pub(crate) struct Train {
+    /// Data of normal operation: a data set folder, Parquet, CSV or saved scrapes; may be repeated.
+    #[arg(long, value_name = "PATH", required = true)]
+    pub(crate) data: Vec<PathBuf>,
+    /// The model to write.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// A model to go on from instead of new weights.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// Passes over the data; 200 optimiser steps when left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) epochs: Option<u32>,
+    /// Stretches in a batch.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) batch: u32,
+    /// Rows in a stretch: the length of the first-in-first-out stack.
+    #[arg(long, value_name = "N", default_value_t = 160, value_parser = clap::value_parser!(u32).range(32..=65_536))]
+    pub(crate) window: u32,
+    /// Seed of weights and batches.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  oddns score --model dns.keras --data recording --out scores.csv --incidents incidents.jsonl"
+)]
+pub(crate) struct Score {
+    /// The model; see `oddns train`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// A data set folder, Parquet, CSV or saved scrapes.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    /// Scores to write: one row an instance and step, as .csv or .parquet.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Incidents to write, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) incidents: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  oddns explain --model dns.keras --data recording --at 2026-11-22T12:00:00Z"
+)]
+pub(crate) struct Explain {
+    /// The model; see `oddns train`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// A data set folder, Parquet, CSV or saved scrapes.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    /// The instant; the last row not after it is explained.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Timestamp,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oddns eval --scores scores.csv --labels labels.csv --json")]
+pub(crate) struct Eval {
+    /// Scores as `oddns score` writes them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scores: PathBuf,
+    /// What was really wrong: kind,start,end,instance,anomalous.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: PathBuf,
+    /// The same as --output=json.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oddns check-config oddns.yml")]
+pub(crate) struct CheckConfig {
+    /// The configuration file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err("must be above zero".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

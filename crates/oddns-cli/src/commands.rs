@@ -1,0 +1,10 @@
+//! One file a subcommand.
+
+pub(crate) mod check_config;
+pub(crate) mod collect;
+pub(crate) mod demo;
+pub(crate) mod eval;
+pub(crate) mod explain;
+pub(crate) mod score;
+pub(crate) mod train;
+pub(crate) mod watch;

@@ -1,0 +1,245 @@
+//! `oddns collect`.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use oddns_collect::{
+    ScrapeConfig, ScrapeError, Scraper, Target, format_duration, next_scrape, speaks_coredns,
+};
+use oddns_core::{Scrape, SeriesTable, Timestamp};
+use oddns_store::{Dataset, HistoryWriter};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::args::{Collect, Output};
+use crate::commands::watch::interrupted;
+use crate::exit::BadInput;
+use crate::{output, progress};
+
+/// What has been scraped is on disk after this long at the latest.
+const FLUSH_EVERY: Duration = Duration::from_secs(60);
+/// A server slower than this has failed, whatever the interval.
+const MAX_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One server that is recorded.
+struct Recorded {
+    instance: String,
+    scraper: Scraper,
+    series: SeriesTable,
+    /// The last error told, so that it is told once.
+    told: Option<&'static str>,
+}
+
+/// What was recorded.
+#[derive(Debug, Default)]
+struct Totals {
+    n_scrapes: usize,
+    n_failed: usize,
+    n_samples: usize,
+}
+
+pub(crate) fn run(args: &Collect) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start scraping")?;
+    let totals = runtime.block_on(record(args))?;
+    if args.output.output == Output::Json {
+        output::json(&json!({
+            "out": args.out.display().to_string(),
+            "scrapes": totals.n_scrapes,
+            "failed": totals.n_failed,
+            "samples": totals.n_samples,
+        }));
+    } else {
+        output::line(format!(
+            "recorded {} scrapes ({} failed), {} samples, in `{}`",
+            totals.n_scrapes,
+            totals.n_failed,
+            totals.n_samples,
+            args.out.display()
+        ));
+    }
+    Ok(())
+}
+
+async fn record(args: &Collect) -> anyhow::Result<Totals> {
+    let mut servers =
+        args.targets.iter().map(|t| server(t, args.every)).collect::<Result<Vec<_>, _>>()?;
+    let start = now();
+    let first = round(&mut servers, start).await?;
+    // Nothing is created before something worth recording was seen.
+    check_first(&servers, &first)?;
+    let mut writer = HistoryWriter::create(&args.out, &dataset(args, &servers, start))?;
+    let mut totals = Totals::default();
+    append(&mut writer, &servers, &first, &mut totals)?;
+    let bar = progress::bar(expected(args), "recording");
+    bar.inc(1);
+    let recorded = go_on(args, &mut servers, &mut writer, &mut totals, &bar, start).await;
+    bar.finish_and_clear();
+    // What was scraped before a failure is kept.
+    let finished = writer.finish();
+    recorded?;
+    finished?;
+    finish_description(&args.out)?;
+    Ok(totals)
+}
+
+fn server(target: &Target, every: Duration) -> anyhow::Result<Recorded> {
+    let config = ScrapeConfig { timeout: MAX_TIMEOUT.min(every), ..ScrapeConfig::default() };
+    Ok(Recorded {
+        instance: target.instance(),
+        scraper: Scraper::new(target.clone(), config)?,
+        series: SeriesTable::default(),
+        told: None,
+    })
+}
+
+/// Scrapes until the time is over or somebody interrupts.
+async fn go_on(
+    args: &Collect,
+    servers: &mut Vec<Recorded>,
+    writer: &mut HistoryWriter,
+    totals: &mut Totals,
+    bar: &indicatif::ProgressBar,
+    start: Timestamp,
+) -> anyhow::Result<()> {
+    let interrupted = interrupted();
+    tokio::pin!(interrupted);
+    let end = args.length.map(|length| start.millis().saturating_add(length.as_millis() as i64));
+    let offset =
+        Duration::from_millis(start.millis() as u64 % args.every.as_millis().max(1) as u64);
+    let mut flushed = Instant::now();
+    loop {
+        let due = next_scrape(now(), args.every, offset);
+        if end.is_some_and(|end| due.millis() >= end) {
+            return Ok(());
+        }
+        let wait = Duration::from_millis((due.millis() - now().millis()).max(0) as u64);
+        tokio::select! {
+            () = sleep_until(Instant::now() + wait) => {}
+            () = &mut interrupted => return Ok(()),
+        }
+        let scrapes = round(servers, now()).await?;
+        append(writer, servers, &scrapes, totals)?;
+        bar.inc(1);
+        if flushed.elapsed() >= FLUSH_EVERY {
+            writer.flush()?;
+            flushed = Instant::now();
+        }
+    }
+}
+
+/// Scrapes every server once, all at the same time.
+async fn round(servers: &mut Vec<Recorded>, at: Timestamp) -> anyhow::Result<Vec<Scrape>> {
+    let mut tasks = JoinSet::new();
+    for (place, mut server) in servers.drain(..).enumerate() {
+        tasks.spawn(async move {
+            let scrape = server.scrape(at).await;
+            (place, server, scrape)
+        });
+    }
+    let mut done = Vec::new();
+    while let Some(task) = tasks.join_next().await {
+        done.push(task.context("a scrape failed in an unforeseen way")?);
+    }
+    done.sort_by_key(|(place, ..)| *place);
+    let (back, scrapes) = done.into_iter().map(|(_, server, scrape)| (server, scrape)).unzip();
+    *servers = back;
+    Ok(scrapes)
+}
+
+impl Recorded {
+    async fn scrape(&mut self, at: Timestamp) -> Scrape {
+        let scraped = self.scraper.scrape(at, &mut self.series).await;
+        let kind = scraped.error.as_ref().map(ScrapeError::kind);
+        if let Some(error) = &scraped.error
+            && self.told != kind
+        {
+            warn(format!("{}: {}", self.instance, chain(error)));
+        }
+        self.told = kind;
+        scraped.scrape
+    }
+}
+
+fn chain(error: &ScrapeError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}
+
+#[expect(clippy::print_stderr, reason = "told while recording goes on")]
+fn warn(text: String) {
+    eprintln!("warning: {text}");
+}
+
+fn check_first(servers: &[Recorded], scrapes: &[Scrape]) -> anyhow::Result<()> {
+    if scrapes.iter().all(|scrape| !scrape.up) {
+        anyhow::bail!("no target could be scraped, nothing was recorded");
+    }
+    for (server, scrape) in servers.iter().zip(scrapes) {
+        if scrape.up && !speaks_coredns(&server.series, &scrape.samples) {
+            let reason = format!(
+                "{} is no CoreDNS: none of its {} metrics begins with `coredns_`; name the address of \
+                 the `prometheus` plugin, such as http://127.0.0.1:9153/metrics",
+                server.instance,
+                scrape.samples.len()
+            );
+            return Err(BadInput(reason).into());
+        }
+    }
+    Ok(())
+}
+
+fn append(
+    writer: &mut HistoryWriter,
+    servers: &[Recorded],
+    scrapes: &[Scrape],
+    totals: &mut Totals,
+) -> anyhow::Result<()> {
+    for (server, scrape) in servers.iter().zip(scrapes) {
+        writer.append(&server.instance, &server.series, scrape)?;
+        totals.n_scrapes += 1;
+        totals.n_failed += usize::from(!scrape.up);
+        totals.n_samples += scrape.samples.len();
+    }
+    Ok(())
+}
+
+fn dataset(args: &Collect, servers: &[Recorded], start: Timestamp) -> Dataset {
+    let name =
+        args.out.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+    let every = format_duration(args.every);
+    Dataset {
+        name,
+        description: Some(format!("recorded by `oddns collect` every {every}")),
+        start: Some(start),
+        scrape_interval_seconds: Some(args.every.as_secs_f64()),
+        instances: servers.iter().map(|server| server.instance.clone()).collect(),
+        ..Dataset::default()
+    }
+}
+
+fn finish_description(root: &Path) -> anyhow::Result<()> {
+    if let Some(dataset) = Dataset::read(root)? {
+        Dataset { end: Some(now()), ..dataset }.write(root)?;
+    }
+    Ok(())
+}
+
+fn expected(args: &Collect) -> u64 {
+    let length = args.length.map_or(0.0, |length| length.as_secs_f64());
+    (length / args.every.as_secs_f64()).ceil() as u64
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(since.as_millis() as i64)
+}

@@ -1,0 +1,116 @@
+//! `oddns eval`.
+
+use oddns_eval::{EvalConfig, EventOutcome, Interval, Report, ScoredPoint};
+use oddns_store::{LabelledInterval, ScoreRow, read_labels, read_scores};
+use serde_json::{Value, json};
+
+use crate::args::{Eval, Output};
+use crate::output;
+
+pub(crate) fn run(args: &Eval) -> anyhow::Result<()> {
+    let scores = read_scores(&args.scores)?;
+    let labels = read_labels(&args.labels)?;
+    let report = report(&scores, &labels)?;
+    if args.json || args.output.output == Output::Json {
+        output::json(&as_json(&report));
+    } else {
+        print(&report);
+    }
+    Ok(())
+}
+
+/// Judges scores by labels.
+pub(crate) fn report(scores: &[ScoreRow], labels: &[LabelledInterval]) -> anyhow::Result<Report> {
+    let point = |row: &'_ ScoreRow| (row.time, f64::from(row.score), row.alarm);
+    let points: Vec<ScoredPoint<'_>> = scores
+        .iter()
+        .map(|row| {
+            let (time, score, alarm) = point(row);
+            ScoredPoint { time, instance: &row.instance, score, alarm }
+        })
+        .collect();
+    let intervals: Vec<Interval> = labels.iter().map(interval).collect();
+    Ok(Report::compute(&points, &intervals, &EvalConfig::default())?)
+}
+
+fn interval(label: &LabelledInterval) -> Interval {
+    Interval {
+        kind: label.kind.clone(),
+        start: label.start,
+        end: label.end,
+        instance: label.instance.clone(),
+        anomalous: label.anomalous,
+    }
+}
+
+/// The report as scripts read it; what is not defined is null.
+pub(crate) fn as_json(report: &Report) -> Value {
+    let Report { points, events, alarms, outcomes } = report;
+    json!({
+        "points": {
+            "n": points.n_points,
+            "n_anomalous": points.n_anomalous,
+            "auc_pr": points.auc_pr,
+            "vus_pr": points.vus_pr,
+            "best_f1": points.best_f1.map(|best| best.f1),
+        },
+        "events": {
+            "n": events.n_observed,
+            "caught": events.n_caught,
+            "recall": events.recall,
+            "precision": events.precision,
+            "f1": events.f1,
+            "median_delay_seconds": events.median_delay_seconds,
+        },
+        "alarms": {
+            "false": alarms.n_false,
+            "benign": alarms.n_benign,
+            "quiet_seconds": alarms.quiet_seconds,
+            "false_per_week": alarms.false_per_week,
+            "quiet_alarmed_share": alarms.quiet_alarmed_share,
+        },
+        "outcomes": outcomes.iter().map(outcome_json).collect::<Vec<_>>(),
+    })
+}
+
+fn outcome_json(outcome: &EventOutcome) -> Value {
+    json!({
+        "kind": outcome.interval.kind,
+        "start": outcome.interval.start.unix_seconds(),
+        "end": outcome.interval.end.unix_seconds(),
+        "instance": outcome.interval.instance.as_deref().unwrap_or("*"),
+        "observed": outcome.observed,
+        "caught": outcome.caught(),
+        "delay_seconds": outcome.delay_seconds,
+        "peak_score": outcome.peak_score,
+    })
+}
+
+fn print(report: &Report) {
+    let Report { points, events, alarms, outcomes } = report;
+    for outcome in outcomes.iter().filter(|outcome| outcome.observed) {
+        let verdict = match outcome.delay_seconds {
+            Some(delay) => format!("found after {}", output::span(delay)),
+            None => "missed".to_owned(),
+        };
+        let peak = outcome.peak_score.map_or(String::new(), |peak| format!("peak {peak:.2}"));
+        let start = outcome.interval.start.clock();
+        output::line(format!("{start}  {:<28} {verdict:<22} {peak}", outcome.interval.kind));
+    }
+    output::line(format!("events caught         {} of {}", events.n_caught, events.n_observed));
+    for (name, value) in [
+        ("event precision", events.precision),
+        ("event F1", events.f1),
+        ("median delay (s)", events.median_delay_seconds),
+        ("AUC-PR", points.auc_pr),
+        ("VUS-PR", points.vus_pr),
+        ("best point F1", points.best_f1.map(|best| best.f1)),
+        ("false alarms per week", alarms.false_per_week),
+        ("quiet time alarmed", alarms.quiet_alarmed_share),
+    ] {
+        let shown = value.map_or("not defined".to_owned(), |value| format!("{value:.3}"));
+        output::line(format!("{name:<21} {shown}"));
+    }
+    output::line(format!("false alarms          {}", alarms.n_false));
+    output::line(format!("alarms on benign      {}", alarms.n_benign));
+}

@@ -1,0 +1,71 @@
+//! `oddns train`.
+
+use std::time::Instant;
+
+use oddns::{Detector, TrainOptions};
+use oddns_core::Frame;
+use serde_json::json;
+
+use crate::args::{Output, Train};
+use crate::{data, model_file, output, progress};
+
+pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
+    model_file::check_writable(&args.out)?;
+    let from = args.from.as_deref().map(model_file::read).transpose()?;
+    let mut instances = Vec::new();
+    for path in &args.data {
+        instances.extend(data::read(path, &args.selection)?);
+    }
+    let frames: Vec<&Frame> = instances.iter().map(|instance| &instance.frame).collect();
+    let options = options(args);
+    let (bar, mut show) = progress::training();
+    let start = Instant::now();
+    let detector = match &from {
+        Some(parent) => parent.refit(&frames, &options, &mut show)?,
+        None => Detector::fit(&frames, &options, &mut show)?,
+    };
+    bar.finish_and_clear();
+    let bytes = model_file::write(&args.out, &detector)?;
+    print(args, &detector, frames.len(), bytes, start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn options(args: &Train) -> TrainOptions {
+    TrainOptions {
+        epochs: args.epochs.map(|epochs| epochs as usize),
+        batch: args.batch as usize,
+        window: args.window as usize,
+        seed: args.seed,
+        ..TrainOptions::default()
+    }
+}
+
+fn print(args: &Train, detector: &Detector, n_instances: usize, bytes: usize, seconds: f64) {
+    let record = detector.record();
+    if args.output.output == Output::Json {
+        return output::json(&json!({
+            "model": args.out.display().to_string(),
+            "schema": detector.schema().id().to_string(),
+            "features": detector.columns().len(),
+            "instances": n_instances,
+            "rows": record.n_rows,
+            "from": record.range.map(|range| range.0.to_string()),
+            "until": record.range.map(|range| range.1.to_string()),
+            "interval_seconds": record.interval_seconds,
+            "steps": record.n_steps,
+            "loss": record.loss,
+            "parameters": record.n_parameters,
+            "seed": record.seed,
+            "seconds": seconds,
+            "bytes": bytes,
+        }));
+    }
+    output::line(format!(
+        "learned {} features from {} rows of {n_instances} instance(s) in {seconds:.1} s: {} weights, loss {:.3}",
+        detector.columns().len(),
+        record.n_rows,
+        record.n_parameters,
+        record.loss
+    ));
+    output::line(format!("wrote `{}` ({} KiB)", args.out.display(), bytes / 1024));
+}

@@ -1,0 +1,218 @@
+//! `oddns watch`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use oddns::{Detector, IncidentEvent, State};
+use oddns_core::Score;
+use oddns_serve::{
+    DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT, Event, ServeError,
+    Shared, View, WatchTarget,
+};
+use oddns_store::incident_json;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::args::{Output, Watch};
+use crate::commands::check_config;
+use crate::exit::BadUse;
+use crate::{model_file, output};
+
+/// Events that may wait for a slow terminal.
+const EVENT_QUEUE: usize = 1024;
+/// Threads of the runtime: scraping and serving wait most of the time.
+const N_THREADS: usize = 2;
+
+/// What to do, from the configuration file and the command line.
+struct Plan {
+    targets: Vec<WatchTarget>,
+    listen_address: SocketAddr,
+    model: Arc<Detector>,
+}
+
+pub(crate) fn run(args: &Watch) -> anyhow::Result<()> {
+    let plan = plan(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(N_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    runtime.block_on(serve(plan, args.output.output))
+}
+
+fn plan(args: &Watch) -> anyhow::Result<Plan> {
+    let config = args.config_file.as_deref().map(check_config::read).transpose()?;
+    let written = config.as_ref().and_then(|config| config.model.as_ref()).map(|model| {
+        let folder = args.config_file.as_deref().and_then(std::path::Path::parent);
+        folder.map_or_else(|| model.clone(), |folder| folder.join(model))
+    });
+    let path = args.model.clone().or(written).ok_or_else(no_model)?;
+    let model = model_file::read(&path)?;
+    let targets = match &config {
+        Some(config) => config.targets.clone(),
+        None => targets(args, &model),
+    };
+    if targets.is_empty() {
+        return Err(BadUse(ServeError::NoTargets.to_string()).into());
+    }
+    let written = config.map_or(DEFAULT_LISTEN_ADDRESS, |config| config.listen_address);
+    let listen_address = args.listen_address.unwrap_or(written);
+    Ok(Plan { targets, listen_address, model })
+}
+
+fn no_model() -> BadUse {
+    BadUse(
+        "no model: name one with `--model`; to make one, record normal operation with `oddns collect` \
+         and learn it with `oddns train`"
+            .to_owned(),
+    )
+}
+
+/// Targets of the command line, scraped as often as the model's data was.
+fn targets(args: &Watch, model: &Detector) -> Vec<WatchTarget> {
+    let learned = f64::from(model.record().interval_seconds);
+    let learned = Duration::try_from_secs_f64((learned * 1000.0).round() / 1000.0);
+    let learned = learned.ok().filter(|interval| !interval.is_zero());
+    let interval = args.every.or(learned).unwrap_or(DEFAULT_SCRAPE_INTERVAL);
+    let target = |target: &oddns_collect::Target| WatchTarget {
+        job: "command-line".to_owned(),
+        target: target.clone(),
+        interval,
+        timeout: DEFAULT_SCRAPE_TIMEOUT.min(interval),
+    };
+    args.targets.iter().map(target).collect()
+}
+
+/// Listens, or says what is in the way.
+pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen at {address}: choose another place with `--web.listen-address`")
+    })
+}
+
+/// Ends with the first interrupt or request to terminate.
+pub(crate) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+async fn serve(plan: Plan, output: Output) -> anyhow::Result<()> {
+    let listener = bind(plan.listen_address).await?;
+    let address = listener.local_addr().context("cannot tell the page's address")?;
+    announce(output, &plan, address);
+    let shared = Shared::new(View::new("oddns", true));
+    let (stop, stopped) = watch::channel(false);
+    let ended = |mut stopped: watch::Receiver<bool>| async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let page = tokio::spawn(oddns_serve::run(listener, shared.clone(), ended(stopped.clone())));
+    let (events, received) = mpsc::channel(EVENT_QUEUE);
+    let telling = tokio::spawn(tell(received, output, plan.model.clone()));
+    tokio::spawn(async move {
+        interrupted().await;
+        let _ = stop.send(true);
+    });
+    let id = model_file::id(&plan.model)?;
+    let watching =
+        oddns_serve::watch(plan.targets, plan.model, id, shared, events, ended(stopped)).await;
+    let _ = tokio::join!(page, telling);
+    watching.map_err(Into::into)
+}
+
+fn announce(output: Output, plan: &Plan, address: SocketAddr) {
+    if output == Output::Json {
+        return output::json(&json!({ "event": "listening", "address": address.to_string() }));
+    }
+    for target in &plan.targets {
+        let every = oddns_collect::format_duration(target.interval);
+        output::line(format!("watching {} every {every}", target.target));
+    }
+    output::line(format!("page and metrics: http://{address}/"));
+}
+
+/// Prints events until there will be no more.
+async fn tell(mut events: mpsc::Receiver<Event>, output: Output, model: Arc<Detector>) {
+    while let Some(event) = events.recv().await {
+        match output {
+            Output::Text => print(&event, &model),
+            Output::Json => print_json(&event, &model),
+        }
+    }
+}
+
+fn print(event: &Event, model: &Detector) {
+    match event {
+        Event::State { instance, time, state } => {
+            output::line(format!("{} {instance} {state}", time.clock()));
+        }
+        Event::Score { instance, score } => output::line(score_line(instance, score, model)),
+        Event::Incident(event) => {
+            let what = match event {
+                IncidentEvent::Opened(_) => "INCIDENT begins",
+                IncidentEvent::Updated(_) => "INCIDENT, known better",
+                IncidentEvent::Closed(_) => "INCIDENT over",
+            };
+            output::line(what);
+            for group in output::groups(std::iter::once(event.incident())) {
+                group.print(model);
+            }
+        }
+        Event::ScrapeFailed { instance, time, error } => {
+            output::line(format!("{} {instance} scrape failed: {error}", time.clock()));
+        }
+        Event::ScrapeRecovered { instance, time } => {
+            output::line(format!("{} {instance} answers again", time.clock()));
+        }
+        _ => {}
+    }
+}
+
+fn score_line(instance: &str, score: &Score, model: &Detector) -> String {
+    let odd = if score.alarm || score.score > 1.0 {
+        let top = output::top_features(score, model.columns(), 3).join(", ");
+        format!("  {}{top}", if score.alarm { "ALARM " } else { "" })
+    } else {
+        String::new()
+    };
+    format!("{} {instance} score {:.2}{odd}", score.time.clock(), score.score)
+}
+
+fn print_json(event: &Event, model: &Detector) {
+    output::json(&match event {
+        Event::State { instance, time, state } => json!({
+            "event": "state", "instance": instance, "timestamp": time.to_string(),
+            "state": state.name(), "detail": state.to_string(),
+            "seen": match state { State::WarmingUp { seen, .. } => Some(seen), _ => None },
+        }),
+        Event::Score { instance, score } => json!({
+            "event": "score", "instance": instance, "timestamp": score.time.to_string(),
+            "score": score.score, "alarm": score.alarm,
+            "top_features": output::top_features(score, model.columns(), 5),
+        }),
+        Event::Incident(event) => json!({
+            "event": match event {
+                IncidentEvent::Opened(_) => "incident_opened",
+                IncidentEvent::Updated(_) => "incident_updated",
+                IncidentEvent::Closed(_) => "incident_closed",
+            },
+            "incident": incident_json(event.incident()),
+        }),
+        Event::ScrapeFailed { instance, time, error } => json!({
+            "event": "scrape_failed", "instance": instance, "timestamp": time.to_string(),
+            "error": error,
+        }),
+        Event::ScrapeRecovered { instance, time } => json!({
+            "event": "scrape_recovered", "instance": instance, "timestamp": time.to_string(),
+        }),
+        _ => return,
+    });
+}

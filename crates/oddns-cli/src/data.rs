@@ -1,0 +1,137 @@
+//! Data of any accepted kind, as frames.
+
+use std::path::Path;
+
+use anyhow::Context;
+use oddns::{Detector, extract};
+use oddns_collect::{ReplayOptions, replay_file};
+use oddns_core::{Frame, Recording, Timestamp};
+use oddns_store::{DataKind, HistoryFilter, read_frame, read_history, sniff};
+
+use crate::args::Selection;
+use crate::exit::BadInput;
+
+/// One server's features; the name is empty for a table that has none.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) name: String,
+    pub(crate) frame: Frame,
+}
+
+/// Reads `path`, whatever kind of data it is. At least one instance comes back, none without rows.
+pub(crate) fn read(path: &Path, selection: &Selection) -> anyhow::Result<Vec<Instance>> {
+    let instances = match sniff(path)? {
+        DataKind::FrameCsv | DataKind::FrameParquet => vec![table(path, selection)?],
+        DataKind::HistoryFolder | DataKind::HistoryParquet => {
+            let filter = HistoryFilter {
+                since: selection.since,
+                until: selection.until,
+                instance: selection.instance.clone(),
+            };
+            features(path, read_history(path, &filter)?.recordings)?
+        }
+        DataKind::Exposition => {
+            let recordings = replay_file(path, &ReplayOptions::default())?;
+            features(path, cut(recordings, selection))?
+        }
+        DataKind::PrometheusJson => return Err(not_yet(path).into()),
+    };
+    if instances.iter().all(|instance| instance.frame.is_empty()) {
+        return Err(nothing_left(path, selection).into());
+    }
+    Ok(instances)
+}
+
+fn table(path: &Path, selection: &Selection) -> anyhow::Result<Instance> {
+    let (frame, _) = read_frame(path)?;
+    if let Some(instance) = &selection.instance {
+        let path = path.display();
+        let reason =
+            format!("`{path}` is a table without instances: leave out `--instance {instance}`");
+        return Err(BadInput(reason).into());
+    }
+    Ok(Instance { name: String::new(), frame: frame.between(selection.since, selection.until) })
+}
+
+/// The features of recordings of CoreDNS servers.
+pub(crate) fn features(path: &Path, recordings: Vec<Recording>) -> anyhow::Result<Vec<Instance>> {
+    let mut instances = Vec::with_capacity(recordings.len());
+    for recording in recordings {
+        if !speaks_coredns(&recording) {
+            let reason = format!(
+                "`{}`: instance `{}` has no metric that begins with `coredns_`: record a CoreDNS \
+                 server's /metrics, or give a table of features instead",
+                path.display(),
+                recording.instance,
+            );
+            return Err(BadInput(reason).into());
+        }
+        let frame = extract(&recording);
+        instances.push(Instance { name: recording.instance, frame });
+    }
+    Ok(instances)
+}
+
+fn speaks_coredns(recording: &Recording) -> bool {
+    let names = (0..recording.series.len() as u32)
+        .filter_map(|id| recording.series.get(oddns_core::SeriesId(id)));
+    names.into_iter().any(|key| key.name.starts_with("coredns_"))
+}
+
+fn cut(recordings: Vec<Recording>, selection: &Selection) -> Vec<Recording> {
+    let within = |time: Timestamp| {
+        selection.since.is_none_or(|since| time >= since)
+            && selection.until.is_none_or(|until| time < until)
+    };
+    recordings
+        .into_iter()
+        .filter(|recording| selection.instance.as_ref().is_none_or(|i| *i == recording.instance))
+        .map(|mut recording| {
+            recording.scrapes.retain(|scrape| within(scrape.time));
+            recording
+        })
+        .collect()
+}
+
+fn not_yet(path: &Path) -> BadInput {
+    BadInput(format!(
+        "`{}` is an answer of Prometheus's HTTP API, which this version does not read: give a data \
+         set, saved scrapes or a table",
+        path.display()
+    ))
+}
+
+fn nothing_left(path: &Path, selection: &Selection) -> BadInput {
+    let path = path.display();
+    let Selection { since, until, instance } = selection;
+    if since.is_none() && until.is_none() && instance.is_none() {
+        return BadInput(format!(
+            "`{path}` has fewer than two scrapes of any server: record longer"
+        ));
+    }
+    BadInput(format!(
+        "`{path}` has nothing within `--since`, `--until` and `--instance`: check them against the data"
+    ))
+}
+
+/// Refuses data of another schema, and data too short for a single score.
+pub(crate) fn check_against(
+    path: &Path,
+    instances: &[Instance],
+    detector: &Detector,
+) -> anyhow::Result<()> {
+    for instance in instances {
+        let schema = oddns_core::Schema::new(instance.frame.columns().to_vec());
+        detector.check_schema(&schema).with_context(|| format!("`{}`", path.display()))?;
+    }
+    let longest = instances.iter().map(|instance| instance.frame.len()).max().unwrap_or(0);
+    let needed = detector.warm_up_rows() + 1;
+    if longest < needed {
+        return Err(BadInput(format!(
+            "`{}` has {longest} rows, a first score needs {needed}: record longer",
+            path.display()
+        ))
+        .into());
+    }
+    Ok(())
+}

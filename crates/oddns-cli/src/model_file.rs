@@ -1,0 +1,56 @@
+//! Model files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use oddns::Detector;
+use oddns_store::write_atomically;
+
+use crate::exit::BadInput;
+
+/// Most bytes of a model file; ours have about 200 KiB.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Reads a model.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Arc<Detector>> {
+    let shown = path.display();
+    let about = std::fs::metadata(path)
+        .map_err(|error| BadInput(format!("cannot read the model `{shown}`: {error}")))?;
+    if about.len() > MAX_BYTES {
+        return Err(
+            BadInput(format!("`{shown}` has {} bytes: that is no model", about.len())).into()
+        );
+    }
+    let bytes = std::fs::read(path)
+        .map_err(|error| BadInput(format!("cannot read the model `{shown}`: {error}")))?;
+    let detector = Detector::decode(&bytes).with_context(|| format!("`{shown}`"))?;
+    Ok(Arc::new(detector))
+}
+
+/// Writes a model whole or not at all; gives its size in bytes.
+pub(crate) fn write(path: &Path, detector: &Detector) -> anyhow::Result<usize> {
+    let bytes = detector.encode()?;
+    write_atomically(path, &bytes)?;
+    Ok(bytes.len())
+}
+
+/// What tells a model from others of the same schema: a hash of its file.
+pub(crate) fn id(detector: &Detector) -> anyhow::Result<String> {
+    Ok(format!("{:016x}", oddns_core::stable_hash(detector.encode()?)))
+}
+
+/// Refuses an output path that cannot be written, before the long work.
+pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder
+        && !folder.is_dir()
+    {
+        let (path, folder) = (path.display(), folder.display());
+        anyhow::bail!("cannot write `{path}`: the folder `{folder}` does not exist, make it first");
+    }
+    if path.is_dir() {
+        anyhow::bail!("cannot write `{}`: it is a folder, name a file", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! What people read on standard output.
+
+use std::io::{self, Write};
+
+use oddns::{Column, Detector};
+use oddns_core::{Incident, Movement, Score, Timestamp};
+
+/// Movements shown of an incident.
+const SHOWN_MOVEMENTS: usize = 4;
+
+/// Prints a line. When nobody reads any more (`oddns … | head`), the work goes on silently.
+pub(crate) fn line(text: impl AsRef<str>) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n"));
+}
+
+/// Prints one JSON document in one line.
+pub(crate) fn json(value: &serde_json::Value) {
+    line(value.to_string());
+}
+
+/// A value with its unit, to three digits, as people write it.
+pub(crate) fn value(value: f32, unit: &str) -> String {
+    if value.is_nan() {
+        return "missing".to_owned();
+    }
+    match unit {
+        "s" if value.abs() < 1e-3 => format!("{} µs", digits(value * 1e6)),
+        "s" if value.abs() < 1.0 => format!("{} ms", digits(value * 1e3)),
+        "s" => format!("{} s", digits(value)),
+        "B" if value.abs() >= 1048576.0 => format!("{} MiB", digits(value / 1048576.0)),
+        "B" if value.abs() >= 1024.0 => format!("{} KiB", digits(value / 1024.0)),
+        "B" => format!("{} B", digits(value)),
+        unit => format!("{}{unit}", digits(value)),
+    }
+}
+
+/// Three significant digits, without an exponent where that can be read.
+fn digits(value: f32) -> String {
+    let size = value.abs();
+    match size {
+        0.0 => "0".to_owned(),
+        _ if size >= 100_000.0 => format!("{value:.2e}"),
+        _ if size >= 100.0 => format!("{value:.0}"),
+        _ if size >= 10.0 => format!("{value:.1}"),
+        _ if size >= 0.001 => {
+            let text = format!("{value:.*}", if size >= 1.0 { 2 } else { 3 });
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        _ => format!("{value:.1e}"),
+    }
+}
+
+/// Seconds as `76 s` or `4 min 10 s`.
+pub(crate) fn span(seconds: f64) -> String {
+    let seconds = seconds.round().max(0.0) as u64;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        120..7200 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// Incidents of several servers that overlap in time, told as one.
+#[derive(Debug)]
+pub(crate) struct Group<'a> {
+    /// The one with the highest peak.
+    pub(crate) strongest: &'a Incident,
+    /// Servers, in order of their incidents.
+    pub(crate) instances: Vec<&'a str>,
+    pub(crate) start: Timestamp,
+    /// `None` while one goes on.
+    pub(crate) end: Option<Timestamp>,
+}
+
+/// Groups what overlaps, oldest first.
+pub(crate) fn groups<'a>(incidents: impl Iterator<Item = &'a Incident>) -> Vec<Group<'a>> {
+    let mut sorted: Vec<&Incident> = incidents.collect();
+    sorted.sort_by_key(|incident| (incident.start, incident.instance.clone()));
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for incident in sorted {
+        match groups.last_mut() {
+            Some(last) if last.end.is_none_or(|end| incident.start <= end) => last.add(incident),
+            _ => groups.push(Group {
+                strongest: incident,
+                instances: vec![&incident.instance],
+                start: incident.start,
+                end: incident.end,
+            }),
+        }
+    }
+    groups
+}
+
+impl<'a> Group<'a> {
+    fn add(&mut self, incident: &'a Incident) {
+        if incident.peak_score > self.strongest.peak_score {
+            self.strongest = incident;
+        }
+        if !self.instances.contains(&incident.instance.as_str()) {
+            self.instances.push(&incident.instance);
+        }
+        self.end = self.end.zip(incident.end).map(|(a, b)| a.max(b));
+    }
+
+    /// Prints when, where, why, what moved and what to do.
+    pub(crate) fn print(&self, detector: &Detector) {
+        let incident = self.strongest;
+        let until = self.end.map_or("now".to_owned(), Timestamp::clock);
+        let lasted = self
+            .end
+            .map_or(String::new(), |end| format!(", {}", span(end.seconds_since(self.start))));
+        let servers = self.instances.join(", ");
+        let on = if servers.is_empty() { String::new() } else { format!("  on {servers}") };
+        line(format!(
+            "{} – {until}{lasted}{on}  {}, peak {:.1} times the alarm line",
+            self.start.clock(),
+            incident.severity.as_str(),
+            incident.peak_score
+        ));
+        print_cause(incident);
+        let moved: Vec<String> = incident
+            .movements
+            .iter()
+            .take(SHOWN_MOVEMENTS)
+            .map(|movement| moved(movement, detector.columns()))
+            .collect();
+        line(format!("  moved:  {}", moved.join("; ")));
+        if let Some(step) = incident.cause.next_steps.first() {
+            line(format!("  next:   {step}"));
+        }
+    }
+}
+
+fn print_cause(incident: &Incident) {
+    let cause = &incident.cause;
+    let name = cause.name.replace('_', " ");
+    let sure = if cause.name == "unknown" {
+        String::new()
+    } else {
+        format!(" ({:.0} % fit)", cause.confidence * 100.0)
+    };
+    line(format!("  likely: {name}{sure} – {}", cause.summary));
+}
+
+/// `servfail_ratio 0 → 0.18`.
+pub(crate) fn moved(movement: &Movement, columns: &[Column]) -> String {
+    let column = columns.iter().find(|column| column.name == movement.feature);
+    let unit = column.map_or("", |column| column.unit.as_str());
+    let (from, to) = (value(movement.expected, unit), value(movement.observed, unit));
+    format!("{} {from} → {to}", movement.feature)
+}
+
+/// Names of the features that contribute most.
+pub(crate) fn top_features(score: &Score, columns: &[Column], n: usize) -> Vec<String> {
+    let top = score.contributions.iter().take(n);
+    top.filter_map(|c| columns.get(c.feature)).map(|column| column.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_read_well() {
+        for (number, unit, expected) in [
+            (0.0, "", "0"),
+            (0.18, "", "0.18"),
+            (0.000_25, "s", "250 µs"),
+            (0.0345, "s", "34.5 ms"),
+            (2.5, "s", "2.5 s"),
+            (94_371_840.0, "B", "90.0 MiB"),
+            (87.26, "/s", "87.3/s"),
+            (f32::NAN, "s", "missing"),
+        ] {
+            assert_eq!(value(number, unit), expected);
+        }
+        assert_eq!(span(250.0), "4 min 10 s");
+        assert_eq!(span(76.4), "76 s");
+    }
+}
