@@ -242,7 +242,10 @@ pub const FEATURES: &[Feature] = &[
 
 fn other_types(i: &Interval) -> f64 {
     let named = [Quantity::TypeA, Quantity::TypeAaaa, Quantity::TypePtr, Quantity::TypeSrv];
-    1.0 - named.map(|quantity| i.ratio(quantity, Quantity::TypedRequests)).iter().sum::<f64>()
+    let share =
+        named.map(|quantity| i.ratio(quantity, Quantity::TypedRequests)).iter().sum::<f64>();
+    // Shares that add up to one may add up to a hair more.
+    (1.0 - share).clamp(0.0, 1.0)
 }
 
 fn large_responses(i: &Interval) -> f64 {
@@ -282,5 +285,6 @@ fn when_up(i: &Interval, condition: bool) -> f64 {
 }
 
 fn vanished(i: &Interval) -> f64 {
-    if i.up { share(i.n_vanished as f64, (i.n_series + i.n_vanished) as f64) } else { f64::NAN }
+    let n_before = i.n_series - i.n_born + i.n_vanished;
+    if i.up { share(i.n_vanished as f64, n_before as f64) } else { f64::NAN }
 }

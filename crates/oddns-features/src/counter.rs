@@ -8,7 +8,8 @@
 pub(crate) fn increase(previous: Option<f64>, value: f64) -> f64 {
     match previous {
         Some(previous) if value >= previous => value - previous,
-        _ => value,
+        // Below zero a counter says nothing.
+        _ => value.max(0.0),
     }
 }
 

@@ -21,7 +21,7 @@ const EVENT_HALF_LIFE: f64 = 8.0;
 pub enum Features {
     /// One value a feature of [`FEATURES`], in order, in the feature's unit; NaN where undefined.
     Row(Vec<f32>),
-    /// The first scrape, or the first after a long gap: rates need two.
+    /// No answer yet, or the first one, or the first after a long gap: rates need two.
     First,
     /// Not later than the scrape before, so nothing can be said of an interval.
     OutOfOrder,
@@ -34,7 +34,7 @@ pub struct Extractor {
     last_scrape: Option<Timestamp>,
     last_success: Option<Timestamp>,
     generation: u64,
-    start_time: f64,
+    start_time: Option<f64>,
     trends: [Trend; Gauge::COUNT],
     recent: [f64; Event::COUNT],
 }
@@ -47,6 +47,8 @@ struct Series {
     value: f64,
     /// Number of the successful scrape that last had it; zero for never.
     seen: u64,
+    /// When that scrape was.
+    time: Timestamp,
 }
 
 /// Trailing mean of the logarithm of a level.
@@ -71,21 +73,26 @@ impl Extractor {
             return self.step_back(scrape, last);
         }
         self.last_scrape = Some(scrape.time);
+        if !scrape.up {
+            return self.failed(scrape);
+        }
         let first = self.last_success.is_none_or(|t| scrape.time.seconds_since(t) > STALE_SECONDS);
         if first {
             self.forget();
         }
-        let interval = if scrape.up {
-            self.successful(table, scrape, first)
-        } else {
-            let mut nothing = Interval::empty();
-            nothing.scrape_seconds = scrape.duration_seconds;
-            nothing
-        };
-        if first {
+        let interval = self.successful(table, scrape, first);
+        if first { Features::First } else { row(&interval) }
+    }
+
+    /// A server that stopped answering gives rows for as long as it is gone: an outage must not
+    /// fall silent after [`STALE_SECONDS`].
+    fn failed(&self, scrape: &Scrape) -> Features {
+        if self.last_success.is_none() {
             return Features::First;
         }
-        Features::Row(FEATURES.iter().map(|feature| feature.value(&interval)).collect())
+        let mut nothing = Interval::empty();
+        nothing.scrape_seconds = scrape.duration_seconds;
+        row(&nothing)
     }
 
     /// A repeated or late scrape is dropped; after a real step of the clock we start anew, or
@@ -120,7 +127,7 @@ impl Extractor {
                 continue;
             }
             let Some(at) = self.slot(table, sample.series) else { continue };
-            self.take(at, sample.value, before, first, &mut interval);
+            self.take(at, sample.value, scrape.time, first, &mut interval);
         }
         self.vanished(before, first, &mut interval);
         self.process(scrape.time, first, &mut interval);
@@ -129,15 +136,21 @@ impl Extractor {
     }
 
     /// Adds one sample to the interval.
-    fn take(&mut self, at: usize, value: f64, before: u64, first: bool, interval: &mut Interval) {
+    fn take(
+        &mut self,
+        at: usize,
+        value: f64,
+        time: Timestamp,
+        first: bool,
+        interval: &mut Interval,
+    ) {
         let series = &mut self.series[at];
-        let known = series.seen == before && before > 0 && !first;
-        let growth = if first { 0.0 } else { increase(known.then_some(series.value), value) };
+        let known = !first && series.seen > 0 && series.seen == self.generation - 1;
+        let growth = if first { 0.0 } else { series.growth(value, time, interval.seconds) };
         interval.n_series += 1;
         interval.n_born += usize::from(!known && !first);
         interval.has_coredns |= series.coredns;
-        series.value = value;
-        series.seen = self.generation;
+        (series.value, series.seen, series.time) = (value, self.generation, time);
         match &series.role {
             Role::Counter(quantities) => {
                 quantities.iter().for_each(|quantity| interval.add(*quantity, growth));
@@ -169,9 +182,12 @@ impl Extractor {
         let start = interval.level(Gauge::StartTime);
         if start.is_finite() {
             // The start time is a constant of a process; a second of slack for its rounding.
-            restarted = !first && (start - self.start_time).abs() > 1.0;
+            let before = self.start_time.replace(start);
+            restarted = !first && before.is_some_and(|before| (start - before).abs() > 1.0);
             interval.uptime_seconds = (time.unix_seconds() - start).max(0.0);
-            self.start_time = start;
+        }
+        if restarted {
+            self.forget_vanished();
         }
         self.remember(restarted, first, interval);
         let decay = half_life(TREND_HALF_LIFE);
@@ -180,6 +196,14 @@ impl Extractor {
             if level.is_finite() && level > 0.0 {
                 interval.drifts[at] = trend.push(level.ln(), decay);
             }
+        }
+    }
+
+    /// A new process counts from zero: a series that it has not shown yet will be a new one, even
+    /// if it comes to stand higher than the old process left it.
+    fn forget_vanished(&mut self) {
+        for series in self.series.iter_mut().filter(|series| series.seen != self.generation) {
+            series.seen = 0;
         }
     }
 
@@ -212,9 +236,24 @@ impl Extractor {
                 coredns: key.name.starts_with("coredns_"),
                 value: 0.0,
                 seen: 0,
+                time: Timestamp::default(),
             });
         }
         Some(at)
+    }
+}
+
+impl Series {
+    /// Growth to `value` at `time` that belongs to the last `seconds`. What grew while the series
+    /// was away is spread evenly over that time: a counter that missed one scrape must not be
+    /// counted from zero when it is back.
+    fn growth(&self, value: f64, time: Timestamp, seconds: f64) -> f64 {
+        if self.seen == 0 {
+            return increase(None, value);
+        }
+        let growth = increase(Some(self.value), value);
+        let away = time.seconds_since(self.time);
+        if value < self.value || away <= seconds { growth } else { growth * seconds / away }
     }
 }
 
@@ -228,6 +267,10 @@ impl Trend {
         self.mean += drift * (1.0 - decay);
         drift
     }
+}
+
+fn row(interval: &Interval) -> Features {
+    Features::Row(FEATURES.iter().map(|feature| feature.value(interval)).collect())
 }
 
 /// The factor that halves a memory within this many scrapes.
