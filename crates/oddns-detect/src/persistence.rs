@@ -42,7 +42,8 @@ impl Persistence {
             (score > 1.0, self.config.raise_after)
         };
         self.run = if towards_change { self.run + 1 } else { 0 };
-        if self.run >= needed {
+        // Changing after no steps would be changing at every step.
+        if self.run >= needed.max(1) {
             self.active = !self.active;
             self.run = 0;
         }
