@@ -39,15 +39,15 @@ pub(crate) fn value(value: f32, unit: &str) -> String {
 fn digits(value: f32) -> String {
     let size = value.abs();
     match size {
-        0.0 => "0".to_owned(),
+        // Below what anybody acts on.
+        _ if size < 5e-4 => "0".to_owned(),
         _ if size >= 100_000.0 => format!("{value:.2e}"),
         _ if size >= 100.0 => format!("{value:.0}"),
         _ if size >= 10.0 => format!("{value:.1}"),
-        _ if size >= 0.001 => {
+        _ => {
             let text = format!("{value:.*}", if size >= 1.0 { 2 } else { 3 });
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
         }
-        _ => format!("{value:.1e}"),
     }
 }
 

@@ -51,9 +51,10 @@ pub struct Movement {
     pub feature: String,
     /// Value expected, in the feature's unit.
     pub expected: f32,
-    /// Value seen at its strongest, in the feature's unit; NaN when it went missing.
+    /// Value seen during the incident, the furthest out counting most, in the feature's unit; NaN
+    /// when it was mostly missing.
     pub observed: f32,
-    /// Mean signed deviation over the incident, in standard deviations.
+    /// Mean signed deviation over the incident, weighted by the scores, in standard deviations.
     pub deviation: f32,
     /// Part of the whole deviation, 0 to 1.
     pub share: f32,

@@ -18,8 +18,12 @@ pub struct CauseEntry {
     pub next_steps: &'static [&'static str],
 }
 
-/// A mean deviation of this many standard deviations counts in full.
+/// A mean deviation of this many standard deviations counts in full, …
 const FULL_DEVIATION: f32 = 4.0;
+/// … and in a weak incident this part of the largest deviation, …
+const FULL_PART: f32 = 0.6;
+/// … which is at least this, or noise would have causes.
+const MIN_FULL_DEVIATION: f32 = 1.0;
 /// Below this fit no cause is named.
 const MIN_CONFIDENCE: f32 = 0.4;
 
@@ -52,7 +56,7 @@ pub const CAUSES: &[CauseEntry] = &[
     CauseEntry {
         name: "upstream_slow",
         summary: "Upstream DNS servers answer slowly.",
-        signature: &[("upstream_latency_mean_seconds", 2.0), ("upstream_latency_p50_seconds", 1.5), ("upstream_latency_p99_seconds", 1.0), ("request_latency_mean_seconds", 1.0), ("servfail_ratio", -0.5)],
+        signature: &[("upstream_latency_mean_seconds", 2.0), ("upstream_latency_p50_seconds", 1.5), ("upstream_latency_p99_seconds", 1.0), ("request_latency_mean_seconds", 1.0)],
         next_steps: &["dig @<upstream> example.org: compare Query time with the usual", "look for packet loss or a saturated link between the nodes and the upstream server"],
     },
     CauseEntry {
@@ -69,26 +73,26 @@ pub const CAUSES: &[CauseEntry] = &[
     },
     CauseEntry {
         name: "nxdomain_flood",
-        summary: "Clients ask for many names that do not exist.",
+        summary: "Clients ask for many names that do not exist (NXDOMAIN).",
         signature: &[("nxdomain_ratio", 3.0), ("noerror_ratio", -1.0), ("request_rate", 1.0), ("cache_hit_ratio", -0.5), ("upstream_nxdomain_ratio", 0.5)],
         next_steps: &["find the names: add `log . { class denial }` to the Corefile for a minute", "find the client: kubectl -n kube-system logs -l k8s-app=kube-dns | sort | uniq -c", "a deployment with a wrong service name, or ndots:5 with a new outside name, are the usual origins"],
     },
     CauseEntry {
         name: "random_subdomain_flood",
-        summary: "Clients ask for ever new names that do not exist, past the cache.",
+        summary: "Clients ask for ever new names that do not exist (NXDOMAIN), past the cache.",
         signature: &[("nxdomain_ratio", 2.0), ("upstream_nxdomain_ratio", 2.0), ("cache_hit_ratio", -1.5), ("upstream_per_request_ratio", 1.0), ("cache_eviction_ratio", 1.0), ("request_rate", 0.5)],
         next_steps: &["find the zone: add `log . { class denial }` to the Corefile for a minute", "block it for now with the `template` or `acl` plugin", "raise the denial capacity of `cache` if this is legitimate"],
     },
     CauseEntry {
         name: "cache_ineffective",
         summary: "Fewer answers come from the cache: clients ask for new names, or the cache was changed.",
-        signature: &[("cache_hit_ratio", -3.0), ("upstream_per_request_ratio", 1.5), ("request_above_1ms_ratio", 1.0), ("nxdomain_ratio", -0.5)],
+        signature: &[("cache_hit_ratio", -3.0), ("upstream_per_request_ratio", 1.5), ("request_above_1ms_ratio", 1.0), ("cache_eviction_ratio", 1.0)],
         next_steps: &["check the `cache` lines of the Corefile against the last change", "look for a client that asks for ever new names or with TTL 0"],
     },
     CauseEntry {
         name: "traffic_spike",
         summary: "Far more queries than usual, of the usual kind.",
-        signature: &[("request_rate", 3.0), ("goroutines_per_request_ratio", -0.5), ("cpu_usage_ratio", 1.0), ("nxdomain_ratio", -0.5), ("servfail_ratio", -0.5)],
+        signature: &[("request_rate", 3.0), ("goroutines_per_request_ratio", -1.0), ("cpu_usage_ratio", 1.0), ("upstream_rate", 0.5)],
         next_steps: &["find who asks: kubectl top pods, or `log` in the Corefile for a minute", "scale CoreDNS out, or check its autoscaler", "consider NodeLocal DNSCache"],
     },
     CauseEntry {
@@ -148,13 +152,13 @@ pub const CAUSES: &[CauseEntry] = &[
     CauseEntry {
         name: "expensive_queries",
         summary: "Each query costs more CPU than usual.",
-        signature: &[("cpu_per_request_seconds", 3.0), ("cpu_usage_ratio", 1.0), ("request_rate", -0.5)],
+        signature: &[("cpu_per_request_seconds", 3.0), ("cpu_usage_ratio", 1.0)],
         next_steps: &["was CoreDNS or its Corefile changed? compare coredns_build_info", "take a profile with the `pprof` plugin"],
     },
     CauseEntry {
         name: "memory_growth",
         summary: "Memory grows without a matching growth of load.",
-        signature: &[("resident_memory_drift_ratio", 2.0), ("resident_memory_bytes", 1.0), ("heap_drift_ratio", 1.0), ("request_rate", -0.25)],
+        signature: &[("resident_memory_drift_ratio", 2.0), ("resident_memory_bytes", 1.0), ("heap_drift_ratio", 1.0)],
         next_steps: &["compare with the container's memory limit: how long until OOM?", "take a heap profile with the `pprof` plugin", "look at goroutines and cache entries for the same time"],
     },
     CauseEntry {
@@ -184,7 +188,7 @@ pub const CAUSES: &[CauseEntry] = &[
     CauseEntry {
         name: "not_scrapable",
         summary: "The server does not answer with metrics.",
-        signature: &[("scrape_failed", 4.0), ("scrape_duration_seconds", 0.5)],
+        signature: &[("scrape_failed", 1.0)],
         next_steps: &["kubectl -n kube-system get pods -l k8s-app=kube-dns", "curl http://<pod>:9153/metrics", "is the server frozen, out of CPU, or unreachable?"],
     },
     CauseEntry {
@@ -198,9 +202,11 @@ pub const CAUSES: &[CauseEntry] = &[
 /// The cause whose signature fits `deviations` (feature name and mean signed deviation) best, or
 /// `unknown` when none fits. NaN deviations count as zero.
 pub fn likely_cause(deviations: &[(&str, f32)]) -> Cause {
+    let largest = deviations.iter().map(|(_, deviation)| deviation.abs()).fold(0.0, f32::max);
+    let full = (FULL_PART * largest).clamp(MIN_FULL_DEVIATION, FULL_DEVIATION);
     let best = CAUSES
         .iter()
-        .map(|entry| (fit(entry, deviations), entry))
+        .map(|entry| (fit(entry, deviations, full), entry))
         // Of two that fit alike, the one that explains more.
         .max_by(|a, b| evidence(a).total_cmp(&evidence(b)))
         .filter(|(fit, _)| *fit >= MIN_CONFIDENCE);
@@ -222,11 +228,11 @@ fn evidence((fit, entry): &(f32, &CauseEntry)) -> f32 {
 }
 
 /// Weighted mean of how far each feature of the signature moved the way it should, 0 to 1.
-fn fit(entry: &CauseEntry, deviations: &[(&str, f32)]) -> f32 {
+fn fit(entry: &CauseEntry, deviations: &[(&str, f32)], full: f32) -> f32 {
     let (mut fit, mut whole) = (0.0, 0.0);
     for (feature, weight) in entry.signature {
         let deviation = deviations.iter().find(|(name, _)| name == feature).map_or(0.0, |d| d.1);
-        let moved = (deviation * weight.signum() / FULL_DEVIATION).clamp(-1.0, 1.0);
+        let moved = (deviation * weight.signum() / full).clamp(-1.0, 1.0);
         if moved.is_nan() {
             continue;
         }

@@ -73,11 +73,37 @@ struct Open {
     incident: Incident,
     last_alarm: Timestamp,
     quiet: u32,
-    n: f32,
+    /// Sum of the weights of all instants: their scores, so that the height of an incident tells
+    /// more about it than its tail.
+    weight: f32,
+    /// Weighted sums of deviations and shares, one a feature.
     deviation: Vec<f32>,
     share: Vec<f32>,
-    /// Value at the feature's strongest deviation, and that deviation.
-    strongest: Vec<(f32, f32)>,
+    seen: Vec<Seen>,
+}
+
+/// Values of one feature during an incident, weighted by how far out they were.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    sum: f32,
+    present: f32,
+    missing: f32,
+}
+
+impl Seen {
+    fn add(&mut self, value: f32, weight: f32) {
+        if value.is_nan() {
+            self.missing += weight;
+        } else {
+            self.sum += weight * value;
+            self.present += weight;
+        }
+    }
+
+    /// NaN when the feature was missing for the larger part.
+    fn value(self) -> f32 {
+        if self.missing >= self.present { f32::NAN } else { self.sum / self.present }
+    }
 }
 
 impl IncidentTracker {
@@ -164,10 +190,10 @@ impl IncidentTracker {
             incident,
             last_alarm: seen.time,
             quiet: 0,
-            n: 0.0,
+            weight: 0.0,
             deviation: vec![0.0; width],
             share: vec![0.0; width],
-            strongest: vec![(f32::NAN, 0.0); width],
+            seen: vec![Seen::default(); width],
         }
     }
 
@@ -175,16 +201,15 @@ impl IncidentTracker {
     fn gather(&self, open: &mut Open, seen: Observation<'_>) {
         open.quiet = 0;
         open.last_alarm = seen.time;
-        open.n += 1.0;
+        let weight = seen.score.max(f32::MIN_POSITIVE);
+        open.weight += weight;
         for (at, level) in self.baseline.iter().enumerate() {
             let deviation = seen.deviation[at] - level.deviation;
-            open.deviation[at] += deviation;
-            if deviation.abs() >= open.strongest[at].1.abs() {
-                open.strongest[at] = (seen.row[at], deviation);
-            }
+            open.deviation[at] += weight * deviation;
+            open.seen[at].add(seen.row[at], weight * (deviation.abs() + f32::EPSILON));
         }
         for contribution in seen.contributions {
-            open.share[contribution.feature] += contribution.share;
+            open.share[contribution.feature] += weight * contribution.share;
         }
         if seen.score > open.incident.peak_score {
             open.incident.peak_score = seen.score;
@@ -194,7 +219,7 @@ impl IncidentTracker {
     }
 
     fn tell(&self, open: &mut Open) {
-        let n = open.n;
+        let n = open.weight;
         let means: Vec<(&str, f32)> =
             self.features.iter().zip(&open.deviation).map(|(f, d)| (f.as_str(), d / n)).collect();
         open.incident.cause = likely_cause(&means);
@@ -211,7 +236,7 @@ impl IncidentTracker {
             .map(|at| Movement {
                 feature: self.features[at].clone(),
                 expected: self.baseline[at].value,
-                observed: open.strongest[at].0,
+                observed: open.seen[at].value(),
                 deviation: open.deviation[at] / n,
                 share: open.share[at] / n,
             })

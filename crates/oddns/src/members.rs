@@ -28,7 +28,7 @@ pub(crate) const SMOOTHING: usize = 5;
 const RISK: f64 = 1e-5;
 /// Room between the highest normal score and the alarm line: training data never holds all that
 /// is normal.
-const MARGIN: f32 = 1.0;
+const MARGIN: f32 = 1.1;
 
 /// How many members there are.
 pub(crate) const N_MEMBERS: usize = 5;
