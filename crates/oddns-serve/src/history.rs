@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use oddns_core::{Score, Timestamp};
+use oddns_core::Timestamp;
 
 use oddns::Step;
 
@@ -23,7 +23,7 @@ pub(crate) struct Past {
 pub(crate) struct Reading {
     /// What was seen, in the feature's unit; NaN when missing.
     pub observed: f32,
-    /// What the model expected; NaN when it did not say.
+    /// What the model expected; NaN without a score.
     pub expected: f32,
     /// Part of the whole deviation, 0 to 1; 0 when the model did not say.
     pub share: f32,
@@ -64,19 +64,20 @@ impl History {
             score: score.map_or(f32::NAN, |s| s.score),
             alarm: score.is_some_and(|s| s.alarm),
         });
-        self.remember_readings(&step.row, score);
+        self.remember_readings(step);
     }
 
-    fn remember_readings(&mut self, row: &[f32], score: Option<&Score>) {
+    fn remember_readings(&mut self, step: &Step) {
         let from = self.readings.len();
         for feature in 0..self.width {
-            let observed = row.get(feature).copied().unwrap_or(f32::NAN);
-            self.readings.push_back(Reading { observed, ..UNKNOWN });
+            let observed = step.row.get(feature).copied().unwrap_or(f32::NAN);
+            let expected = step.expected.get(feature).copied().unwrap_or(f32::NAN);
+            self.readings.push_back(Reading { observed, expected, ..UNKNOWN });
         }
+        let score = step.score.as_ref();
         for contribution in score.into_iter().flat_map(|s| &s.contributions) {
             if contribution.feature < self.width {
                 let reading = &mut self.readings[from + contribution.feature];
-                reading.expected = contribution.expected;
                 reading.share = contribution.share;
             }
         }
@@ -179,7 +180,7 @@ pub(crate) fn downsample(
 mod tests {
     use super::*;
     use oddns::State;
-    use oddns_core::Contribution;
+    use oddns_core::{Contribution, Score};
     use proptest::prelude::*;
 
     fn step(seconds: i64, score: f32) -> Step {
@@ -189,6 +190,7 @@ mod tests {
         Step {
             time,
             row: vec![seconds as f32, 2.0],
+            expected: vec![0.0, 1.0],
             state: State::Scoring,
             score: (!score.is_nan()).then(|| Score {
                 time,

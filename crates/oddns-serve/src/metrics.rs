@@ -298,7 +298,14 @@ mod tests {
             })
             .collect();
         let score = Score { time, score: 1.5, alarm: true, contributions };
-        Step { time, row: vec![], state: State::Scoring, score: Some(score), incident: None }
+        Step {
+            time,
+            row: vec![],
+            expected: vec![],
+            state: State::Scoring,
+            score: Some(score),
+            incident: None,
+        }
     }
 
     fn lines_of(metrics: &Metrics, name: &str) -> usize {

@@ -288,7 +288,7 @@ mod tests {
     }
 
     fn step(seconds: i64, state: State, incident: Option<IncidentEvent>) -> Step {
-        Step { time: at(seconds), row: vec![], state, score: None, incident }
+        Step { time: at(seconds), row: vec![], expected: vec![], state, score: None, incident }
     }
 
     #[test]

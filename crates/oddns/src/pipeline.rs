@@ -64,6 +64,8 @@ pub struct Step {
     /// Feature values in the detector's column order, in their units; NaN where missing. Empty
     /// when the scrape gave no row.
     pub row: Vec<f32>,
+    /// What the model expected of each feature, in its unit. Empty when there is no score.
+    pub expected: Vec<f32>,
     /// Why there is a score or not.
     pub state: State,
     /// The score, once there is one.
@@ -115,6 +117,7 @@ impl Pipeline {
         let nothing = Step {
             time: scrape.time,
             row: Vec::new(),
+            expected: Vec::new(),
             state: self.state(),
             score: None,
             incident: None,
@@ -128,8 +131,10 @@ impl Pipeline {
         let judged = self.take(scrape.time, &row)?;
         let incident = track(&mut self.tracker, &judged, &row);
         let state = self.state();
-        let score = (state == State::Scoring).then_some(judged.score);
-        Ok(Step { row, state, score, incident, ..nothing })
+        let (score, expected) =
+            (state == State::Scoring).then_some((judged.score, judged.expected)).unzip();
+        let expected = expected.unwrap_or_default();
+        Ok(Step { row, expected, state, score, incident, ..nothing })
     }
 
     fn state(&self) -> State {
@@ -203,6 +208,8 @@ fn track(tracker: &mut IncidentTracker, judged: &Judged, row: &[f32]) -> Option<
 pub struct Scored {
     /// One score a row of the frame, in order. Rows without a full past never alarm.
     pub scores: Vec<Score>,
+    /// What the model expected of each feature in each row, in its unit; row-major.
+    pub expected: Vec<f32>,
     /// What happened, oldest first. The last one may have been going on at the end; its end is
     /// then its last alarmed row.
     pub incidents: Vec<Incident>,
@@ -259,6 +266,7 @@ fn score_stretch(
             scored.incidents.push(incident);
         }
         scored.scores.push(judged.score);
+        scored.expected.extend(judged.expected);
     }
     Ok(())
 }

@@ -36,6 +36,8 @@ pub(crate) struct Judged {
     pub(crate) score: Score,
     /// Signed deviation of each feature.
     pub(crate) deviation: Vec<f32>,
+    /// Expected value of each feature, in its unit.
+    pub(crate) expected: Vec<f32>,
 }
 
 /// The network's two answers for one row, on the standardised scale.
@@ -109,6 +111,7 @@ impl Stream {
         Judged {
             score: Score { time, score, alarm, contributions },
             deviation: standard.deviation.clone(),
+            expected,
         }
     }
 }

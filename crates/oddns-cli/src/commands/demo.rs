@@ -256,7 +256,7 @@ fn steps<'a>(
     instance: &'a Instance,
     scored: &'a Scored,
 ) -> impl Iterator<Item = Step> + 'a {
-    let needed = detector.warm_up_rows();
+    let (needed, width) = (detector.warm_up_rows(), detector.columns().len());
     let closed = |time: Timestamp| {
         let ended = scored.incidents.iter().find(|incident| incident.end == Some(time))?;
         Some(IncidentEvent::Closed(ended.clone()))
@@ -266,6 +266,7 @@ fn steps<'a>(
         Step {
             time: score.time,
             row: instance.frame.row(at).to_vec(),
+            expected: scored.expected[at * width..(at + 1) * width].to_vec(),
             state: match warm {
                 true => State::Scoring,
                 false => State::WarmingUp { seen: at + 1, needed: needed + 1 },

@@ -96,8 +96,14 @@ pub(crate) fn fleet_step(view: &mut View, at: i64, until: i64) {
     if (0..64).contains(&young) {
         view.push("10.2.0.13:9153", &young_step(at, young));
     }
-    let dead =
-        Step { time: time(at), row: vec![], state: State::NoData, score: None, incident: None };
+    let dead = Step {
+        time: time(at),
+        row: vec![],
+        expected: vec![],
+        state: State::NoData,
+        score: None,
+        incident: None,
+    };
     view.push("coredns-new.example:9153", &dead);
     let why = "nothing listens at http://coredns-new.example:9153/metrics: is CoreDNS running with its `prometheus` plugin enabled?";
     view.set_trouble("coredns-new.example:9153", Some(why.to_owned()));
@@ -130,7 +136,9 @@ fn step_in(at: i64, fault: Option<usize>) -> Step {
     } else {
         (State::Scoring, Some(score(at, fault, &row)))
     };
-    Step { time: time(at), row, state, score, incident: None }
+    // What is expected is what a quiet server would show.
+    let expected = COLUMNS.iter().enumerate().map(|(n, c)| value(c, None, at, n)).collect();
+    Step { time: time(at), row, expected, state, score, incident: None }
 }
 
 /// A number from 0 to 1 that looks random and is always the same.

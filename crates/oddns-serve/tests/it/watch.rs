@@ -24,6 +24,7 @@ impl Judge for Simple {
         let mut step = Step {
             time: scrape.time,
             row: vec![],
+            expected: vec![],
             state: State::NoData,
             score: None,
             incident: None,
