@@ -1,9 +1,12 @@
 //! Where normal ends: a threshold from the scores of normal operation.
 
-/// The peaks that a tail is fitted to are those above this quantile (Siffer et al. 2017, SPOT).
+/// The peaks that a tail is fitted to are those above this quantile (Siffer et al. 2017, SPOT), …
 const PEAK_QUANTILE: f64 = 0.98;
-/// With fewer peaks the fit says nothing; the highest score seen has to do.
-const MIN_PEAKS: usize = 8;
+/// … or above a lower one when that leaves fewer than this: a short record knows little of its
+/// tail, and has to be extrapolated further.
+const MIN_PEAKS: usize = 20;
+/// Below this quantile is no tail.
+const MIN_QUANTILE: f64 = 0.5;
 
 /// The level that a score of normal operation exceeds with probability `risk`, by peaks over
 /// threshold: a generalised Pareto distribution fitted by moments (Hosking & Wallis 1987) to the
@@ -16,9 +19,10 @@ pub fn tail_threshold(scores: &[f32], risk: f64) -> f32 {
         scores.iter().filter(|s| s.is_finite()).map(|s| f64::from(*s)).collect();
     sorted.sort_by(f64::total_cmp);
     let Some(&highest) = sorted.last() else { return f32::INFINITY };
-    let start = sorted_quantile(&sorted, PEAK_QUANTILE);
+    let enough = 1.0 - MIN_PEAKS as f64 / sorted.len() as f64;
+    let start = sorted_quantile(&sorted, enough.clamp(MIN_QUANTILE, PEAK_QUANTILE));
     let peaks: Vec<f64> = sorted.iter().filter(|s| **s > start).map(|s| s - start).collect();
-    if peaks.len() < MIN_PEAKS {
+    if peaks.is_empty() {
         return highest as f32;
     }
     let ratio = risk * sorted.len() as f64 / peaks.len() as f64;
