@@ -78,10 +78,11 @@ impl Scaler {
             }
             let limit = WINSOR * self.scale[at];
             let step = (value - self.mean[at]).clamp(-limit, limit);
-            let variance = self.scale[at] * self.scale[at];
-            let adapted = (1.0 - weight) * (variance + weight * step * step);
+            // In units of the scale, or the squares of very large and small scales are no numbers.
+            let step_scales = step / self.scale[at];
+            let growth = (1.0 - weight) * (1.0 + weight * step_scales * step_scales);
             self.mean[at] += weight * step;
-            self.scale[at] = adapted.sqrt().max(self.floor[at]);
+            self.scale[at] = (self.scale[at] * growth.sqrt()).max(self.floor[at]);
         }
     }
 }
@@ -95,7 +96,8 @@ fn location(values: impl Iterator<Item = f32> + Clone, resolution: f32) -> (f32,
     }
     let lowest = values.clone().fold(f32::INFINITY, f32::min);
     let highest = values.clone().fold(f32::NEG_INFINITY, f32::max);
-    let floor = resolution.max(RANGE_FLOOR * (highest - lowest));
+    // Each by itself, as the whole range may be more than an f32 can hold.
+    let floor = resolution.max(RANGE_FLOOR * highest - RANGE_FLOOR * lowest);
     let limit = WINSOR * deviation;
     let (mean, deviation) = moments(values.map(|v| v.clamp(mean - limit, mean + limit)));
     (mean, deviation.max(floor), floor)

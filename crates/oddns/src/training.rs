@@ -192,8 +192,10 @@ pub(crate) fn sequence(rows: &[StandardRow]) -> Result<Sequence, DetectorError> 
 fn network_options(options: &TrainOptions, sequences: &[Sequence]) -> oddns_model::TrainOptions {
     let rows: usize = sequences.iter().map(Sequence::len).sum();
     let defaults = oddns_model::TrainOptions::default();
-    let steps_per_epoch = rows.div_ceil((options.batch * options.window).max(1));
-    let steps = options.epochs.map_or(defaults.steps, |epochs| epochs * steps_per_epoch);
+    let steps_per_epoch = rows.div_ceil(options.batch.saturating_mul(options.window).max(1));
+    // Absurd numbers are refused by the model, which knows the limits.
+    let steps =
+        options.epochs.map_or(defaults.steps, |epochs| epochs.saturating_mul(steps_per_epoch));
     oddns_model::TrainOptions {
         steps,
         batch: options.batch,

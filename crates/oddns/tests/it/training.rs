@@ -35,8 +35,8 @@ fn a_seed_decides_the_bytes_and_threads_do_not() {
     let bytes = |options: TrainOptions| fit(&frame, &options).encode().unwrap();
     let quick = TrainOptions { epochs: Some(4), ..quick() };
     let one = bytes(quick.clone());
-    assert!(one == bytes(TrainOptions { threads: 1, ..quick.clone() }), "one thread or two");
-    assert!(one == bytes(TrainOptions { threads: 4, ..quick.clone() }), "four threads or two");
+    assert!(one == bytes(TrainOptions { threads: 1, ..quick }), "one thread or two");
+    assert!(one == bytes(TrainOptions { threads: 4, ..quick }), "four threads or two");
     assert!(one != bytes(TrainOptions { seed: 8, ..quick }), "another seed");
 }
 
