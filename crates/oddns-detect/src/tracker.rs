@@ -160,7 +160,12 @@ impl IncidentTracker {
         None
     }
 
+    /// Moves the quiet level, unless the instant is above the alarm line and only waits for the
+    /// alarm to be raised: what comes before an incident must not be taken for what was expected.
     fn learn(&mut self, seen: Observation<'_>) {
+        if seen.score > 1.0 {
+            return;
+        }
         for (at, level) in self.baseline.iter_mut().enumerate() {
             if seen.row[at].is_nan() {
                 continue;
