@@ -12,7 +12,7 @@ pub struct Schema {
     id: SchemaId,
 }
 
-/// A number that differs when any name, unit or the order differs. Printed as 16 hex digits.
+/// A number that differs when any name or the order differs. Printed as 16 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SchemaId(pub u64);
 

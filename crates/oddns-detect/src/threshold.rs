@@ -10,7 +10,7 @@ const MIN_QUANTILE: f64 = 0.5;
 
 /// The level that a score of normal operation exceeds with probability `risk`, by peaks over
 /// threshold: a generalised Pareto distribution fitted by moments (Hosking & Wallis 1987) to the
-/// scores above their 98 % quantile.
+/// scores above their 98 % quantile, or above a lower one of a short record.
 ///
 /// Never below the highest score given: what was normal once is not an alarm. NaN scores are left
 /// out; without any score the threshold is infinite, so that nothing alarms.

@@ -57,6 +57,8 @@ pub struct IncidentTracker {
     instance: String,
     features: Vec<String>,
     baseline: Vec<Level>,
+    /// First instant of the run of scores above the alarm line that goes on, without an incident.
+    above_since: Option<Timestamp>,
     open: Option<Open>,
 }
 
@@ -111,7 +113,7 @@ impl IncidentTracker {
     pub fn new(instance: String, features: Vec<String>) -> Self {
         let unknown = Level { value: f32::NAN, deviation: 0.0 };
         let baseline = vec![unknown; features.len()];
-        Self { instance, features, baseline, open: None }
+        Self { instance, features, baseline, above_since: None, open: None }
     }
 
     /// The incident that goes on, if any.
@@ -121,6 +123,8 @@ impl IncidentTracker {
 
     /// Takes the next instant.
     pub fn push(&mut self, seen: Observation<'_>) -> Option<IncidentEvent> {
+        self.above_since =
+            if seen.score > 1.0 { self.above_since.or(Some(seen.time)) } else { None };
         match (self.open.take(), seen.alarm) {
             (None, false) => {
                 self.learn(seen);
@@ -180,10 +184,11 @@ impl IncidentTracker {
 
     fn open(&self, seen: Observation<'_>) -> Open {
         let width = self.features.len();
+        let start = self.above_since.unwrap_or(seen.time);
         let incident = Incident {
-            id: incident_id(&self.instance, seen.time),
+            id: incident_id(&self.instance, start),
             instance: self.instance.clone(),
-            start: seen.time,
+            start,
             end: None,
             severity: Severity::Warning,
             peak_score: seen.score,
