@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to a terminal is its job")]
 
 mod bench;
+mod docs;
 mod lint;
 mod process;
 mod setup;
@@ -38,6 +39,12 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Write the pages that come from tables of the code.
+    Docs {
+        /// Write nothing, fail when a page is not up to date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Measure, and print one JSON line for each comparison.
     Bench {
         #[arg(value_parser = PossibleValuesParser::new(bench::names()))]
@@ -61,6 +68,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Setup { groups } => setup::run(&groups).map(drop),
         Task::Lint => lint::run(),
         Task::Test { arguments } => test::run(&arguments),
+        Task::Docs { check } => docs::run(check),
         Task::Bench { name } => bench::run(&name),
     }
 }

@@ -31,8 +31,8 @@ No detector that reads `/metrics` can see these. oddns does not either:
 - **A frozen Kubernetes API server**: connections stay open, `/ready` stays well, and nothing arrives
   any more. New services are answered with NXDOMAIN. In a busy cluster `dns_programming_rate` falls
   silent, which may be noticed; in a calm one nothing moves.
-- **Truncation by an upstream** moves little but the size of answers and, with a client that repeats
-  over TCP, `tcp_ratio`.
+- **Truncation by an upstream** moves little but the size of answers until clients repeat over TCP,
+  which shows in `tcp_ratio` and `upstream_tcp_ratio`.
 - **A frozen process** (SIGSTOP, a stopped node) leaves no trace in CoreDNS's own histograms. oddns
   sees the failed scrapes, and calls it `not_scrapable`.
 
