@@ -148,3 +148,17 @@ fn examples_run_and_print_what_the_page_says() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_page_that_is_no_longer_true_is_found_and_renewed() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("page.md");
+    let page = "```sh\necho 1 of 3\n```\n\n```text\n2 of 3\n```\n\n\
+                ```sh\necho two; ls -d recording\n```\n\n```text\none\n```\n\n```sh\nfalse\n```\n";
+    fs::write(&path, page)?;
+    let found = check(&path, Path::new("programs/oddns"), true)?;
+    assert_eq!(found, ["page.md:9: prints now:\ntwo\nrecording\n", "page.md:17: failed:\n"]);
+    let renewed = page.replace("\n2 of 3", "\n1 of 3").replace("\none\n", "\ntwo\nrecording\n");
+    assert_eq!(fs::read_to_string(&path)?, renewed);
+    Ok(())
+}
