@@ -5,6 +5,7 @@
 //! inside a label value, a value glued to a bare name (`up+1`), and data after a zero byte.
 
 mod cursor;
+mod dump;
 mod identity;
 mod metadata;
 mod number;
@@ -16,7 +17,9 @@ use memchr::memchr;
 use oddns_core::{Sample, SeriesId, SeriesTable};
 
 use cursor::Cursor;
+pub(crate) use dump::{DumpLine, DumpLines};
 use identity::Identities;
+pub(crate) use number::parse_float;
 
 /// Which grammar a text follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +149,9 @@ pub enum Reason {
     /// A timestamp that is no number of the right kind.
     #[error("`{0}` is no timestamp: expected milliseconds in plain text, seconds in OpenMetrics")]
     Timestamp(String),
+    /// A line of a dump without a time.
+    #[error("expected a timestamp after the value: the lines before have one")]
+    MissingTimestamp,
     /// Text after the last part of a line.
     #[error("expected the end of the line")]
     LineEnd,
@@ -365,6 +371,11 @@ fn foreign(text: &[u8]) -> Option<&'static str> {
         [b'{', rest @ ..] if looks_like_object(rest) => Some("JSON"),
         _ => None,
     }
+}
+
+/// True when `text` begins as a JSON object and not as a metric in braces.
+pub(crate) fn looks_like_json(text: &[u8]) -> bool {
+    foreign(text) == Some("JSON")
 }
 
 /// True for `"key":` or a line break after the brace; `{"name"} 1` is a metric.

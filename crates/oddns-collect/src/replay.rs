@@ -1,19 +1,28 @@
-//! Files of saved scrapes: exposition text, gzip or plain, each scrape behind a header line
-//! `# scrape <unix seconds> [instance]`.
+//! Files of saved metrics, gzip or plain: exposition text with a header line
+//! `# scrape <unix seconds> [instance]` before each scrape, dumps of Prometheus's storage, and
+//! answers of its HTTP API.
+
+mod dump;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 use memchr::memmem;
 use oddns_core::{Recording, Scrape, Timestamp};
 
-use crate::exposition::{Limits, ParseError, Parser, Reason};
+use crate::answer::{Answer, AnswerError, Matrix};
+use crate::exposition::{Limits, ParseError, Parser, Reason, looks_like_json};
+use crate::transpose::Transpose;
+use dump::{Dump, Judge, Verdict};
 
 /// What a scrape's header line begins with.
 const HEADER: &[u8] = b"# scrape ";
+
+/// How much of a file is looked at to tell what it is.
+const HEAD_BYTES: u64 = 512;
 
 /// How to read saved scrapes.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +33,9 @@ pub struct ReplayOptions {
     pub max_bytes: u64,
     /// Bytes of one scrape.
     pub max_scrape_bytes: usize,
-    /// Instance of scrapes whose header names none.
+    /// Samples of a dump, or of answers of the HTTP API; 40 bytes of memory each.
+    pub max_samples: usize,
+    /// Instance of scrapes whose header names none, and of series without the label `instance`.
     pub instance: String,
     /// Time of a file that is one scrape without a header; without it such a file is an error.
     pub time: Option<Timestamp>,
@@ -36,6 +47,7 @@ impl Default for ReplayOptions {
             limits: Limits::default(),
             max_bytes: 8 << 30,
             max_scrape_bytes: 64 << 20,
+            max_samples: 100_000_000,
             instance: "unknown".to_owned(),
             time: None,
         }
@@ -124,6 +136,30 @@ pub enum ReplayError {
         /// What is wrong there.
         reason: Reason,
     },
+    /// A header line in a text whose lines carry their own times.
+    #[error(
+        "`{file}`, line {line}: a `# scrape` header after lines with times of their own: is this two files in one?"
+    )]
+    Mixed {
+        /// The file.
+        file: String,
+        /// Line of the header.
+        line: usize,
+    },
+    /// An answer of Prometheus's HTTP API that cannot be used.
+    #[error("cannot read `{file}`")]
+    Answer {
+        /// The file.
+        file: String,
+        /// Where and why.
+        source: AnswerError,
+    },
+    /// Answers of Prometheus's HTTP API without a sample.
+    #[error("`{file}` holds no sample: Prometheus found nothing")]
+    NoSample {
+        /// The file.
+        file: String,
+    },
     /// No scrape at all.
     #[error("`{file}` holds no scrape: it is empty")]
     Empty {
@@ -143,23 +179,98 @@ pub fn replay_file(path: &Path, options: &ReplayOptions) -> Result<Vec<Recording
 /// in messages.
 ///
 /// One recording an instance, sorted by instance, its scrapes by time; of two scrapes of one
-/// instance at the same millisecond the first stays. A header with nothing behind it is a failed
-/// scrape (`up == false`); durations are NaN, since the format has none. All or nothing: one
-/// damaged scrape is an error.
+/// instance at the same millisecond the first stays. All or nothing: one damaged scrape is an
+/// error. What the text is shows in itself:
+///
+/// - With `# scrape` headers: a header with nothing behind it is a failed scrape (`up == false`);
+///   durations are NaN, since the format has none.
+/// - Without a header, sample lines with different times of their own (or `{__name__="…"}` in
+///   front): a dump, in seconds when it ends with `# EOF` and in milliseconds otherwise. Samples of
+///   one `instance` label and one time are one scrape; `up` and `scrape_duration_seconds` become
+///   fields of it. Of several jobs of one instance those with `coredns_` series count.
+/// - JSON: answers of `query_range`, one or several in a row, read as a dump is.
+/// - Without headers otherwise: one scrape, at [`ReplayOptions::time`], or at the one time that all
+///   its lines carry.
 pub fn read_recordings(
     file: &str,
     input: impl BufRead,
     options: &ReplayOptions,
 ) -> Result<Vec<Recording>, ReplayError> {
-    let mut input = input;
-    let is_gzip = input.fill_buf().is_ok_and(|start| start.starts_with(&[0x1f, 0x8b]));
-    let mut replay = Replay::new(file, options);
-    if is_gzip {
-        replay.read(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(input)))?;
-    } else {
-        replay.read(input)?;
+    let (head, input) = with_head(file, input)?;
+    if head.starts_with(&[0x1f, 0x8b]) {
+        let text = BufReader::with_capacity(1 << 18, MultiGzDecoder::new(input));
+        let (head, text) = with_head(file, text)?;
+        return read_text(file, &head, text, options);
     }
+    read_text(file, &head, input, options)
+}
+
+/// The first bytes of `input`, and the whole of it.
+fn with_head(file: &str, mut input: impl BufRead) -> Result<(Vec<u8>, impl BufRead), ReplayError> {
+    let mut head = Vec::new();
+    let read = input.by_ref().take(HEAD_BYTES).read_to_end(&mut head);
+    read.map_err(|source| unreadable(file, 0, source))?;
+    Ok((head.clone(), Cursor::new(head).chain(input)))
+}
+
+fn read_text(
+    file: &str,
+    head: &[u8],
+    text: impl BufRead,
+    options: &ReplayOptions,
+) -> Result<Vec<Recording>, ReplayError> {
+    if looks_like_json(head) {
+        return read_answers(file, text, options);
+    }
+    let mut replay = Replay::new(file, options);
+    replay.read(text)?;
     replay.finish()
+}
+
+fn read_answers(
+    file: &str,
+    text: impl BufRead,
+    options: &ReplayOptions,
+) -> Result<Vec<Recording>, ReplayError> {
+    let mut text = text.take(options.max_bytes.saturating_add(1));
+    let mut out = Transpose::new(&options.instance);
+    let read = fill_from_answers(&mut text, &mut out, options);
+    if text.limit() == 0 {
+        return Err(ReplayError::TooLarge { file: file.to_owned(), limit: options.max_bytes });
+    }
+    match read {
+        Err(AnswerError::Json(error)) if error.is_io() => {
+            let line = error.line();
+            return Err(unreadable(file, line, error.into()));
+        }
+        Err(source) => return Err(ReplayError::Answer { file: file.to_owned(), source }),
+        Ok(()) => {}
+    }
+    let recordings = out.finish();
+    if recordings.is_empty() {
+        return Err(ReplayError::NoSample { file: file.to_owned() });
+    }
+    Ok(recordings)
+}
+
+fn fill_from_answers(
+    text: &mut impl BufRead,
+    out: &mut Transpose,
+    options: &ReplayOptions,
+) -> Result<(), AnswerError> {
+    for answer in serde_json::Deserializer::from_reader(text).into_iter::<Answer<Matrix>>() {
+        let matrix = answer.map_err(AnswerError::Json)?.data()?;
+        matrix.fill(out, &options.limits, options.max_samples, |_| true)?;
+    }
+    Ok(())
+}
+
+fn unreadable(file: &str, line: usize, source: io::Error) -> ReplayError {
+    let file = file.to_owned();
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof => ReplayError::Truncated { file, line },
+        _ => ReplayError::Read { file, line, source },
+    }
 }
 
 /// Writes one scrape so that [`read_recordings`] reads it back. An empty `body` stands for a
@@ -205,6 +316,9 @@ struct Replay<'a> {
     options: &'a ReplayOptions,
     recordings: BTreeMap<String, (Parser, Recording)>,
     open: Option<Open>,
+    /// As long as the text may be a dump.
+    judge: Option<Judge>,
+    dumped: Option<Vec<Recording>>,
     body: Vec<u8>,
     n_lines: usize,
     n_bytes: u64,
@@ -217,6 +331,8 @@ impl<'a> Replay<'a> {
             options,
             recordings: BTreeMap::new(),
             open: None,
+            judge: Some(Judge::new(options)),
+            dumped: None,
             body: Vec::new(),
             n_lines: 0,
             n_bytes: 0,
@@ -232,10 +348,44 @@ impl<'a> Replay<'a> {
             self.n_lines += 1;
             if self.body[start..].starts_with(HEADER) {
                 let header = self.body.split_off(start);
+                self.judge = None;
                 self.close()?;
                 self.open = Some(self.header(&header)?);
+            } else if let Some(judge) = &mut self.judge {
+                match judge.look(&self.body[start..]) {
+                    Verdict::Open => {}
+                    Verdict::Scrape => self.judge = None,
+                    Verdict::Dump => return self.read_dump(input),
+                }
             }
         }
+    }
+
+    /// Reads the rest of a text whose first lines, in the body, showed that it is a dump.
+    fn read_dump(&mut self, mut input: impl BufRead) -> Result<(), ReplayError> {
+        let mut dump = self.begin_dump()?;
+        while self.read_line(&mut input)? > 0 {
+            self.n_lines += 1;
+            if self.body.starts_with(HEADER) {
+                return Err(ReplayError::Mixed { file: self.name(), line: self.n_lines });
+            }
+            dump.line(&self.body).map_err(|error| self.parse_error(error, 0))?;
+            self.body.clear();
+        }
+        self.end_dump(dump)
+    }
+
+    fn begin_dump(&mut self) -> Result<Dump, ReplayError> {
+        let mut dump = Dump::new(self.options);
+        for line in std::mem::take(&mut self.body).split_inclusive(|byte| *byte == b'\n') {
+            dump.line(line).map_err(|error| self.parse_error(error, 0))?;
+        }
+        Ok(dump)
+    }
+
+    fn end_dump(&mut self, dump: Dump) -> Result<(), ReplayError> {
+        self.dumped = Some(dump.finish().map_err(|error| self.parse_error(error, 0))?);
+        Ok(())
     }
 
     /// Appends the next line to the body; how many bytes it has, 0 at the end.
@@ -262,11 +412,7 @@ impl<'a> Replay<'a> {
     }
 
     fn read_error(&self, source: io::Error) -> ReplayError {
-        let (file, line) = (self.name(), self.n_lines);
-        match source.kind() {
-            io::ErrorKind::UnexpectedEof => ReplayError::Truncated { file, line },
-            _ => ReplayError::Read { file, line, source },
-        }
+        unreadable(self.file, self.n_lines, source)
     }
 
     fn header(&self, line: &[u8]) -> Result<Open, ReplayError> {
@@ -289,6 +435,11 @@ impl<'a> Replay<'a> {
 
     /// Ends the scrape whose lines were gathered.
     fn close(&mut self) -> Result<(), ReplayError> {
+        let has_one_time = self.judge.as_ref().is_some_and(Judge::has_seen_one_time);
+        if has_one_time && self.options.time.is_none() {
+            let dump = self.begin_dump()?;
+            return self.end_dump(dump);
+        }
         let body = std::mem::take(&mut self.body);
         match self.open.take() {
             Some(open) => self.add(open, &body),
@@ -338,6 +489,9 @@ impl<'a> Replay<'a> {
     }
 
     fn finish(self) -> Result<Vec<Recording>, ReplayError> {
+        if let Some(dumped) = self.dumped.filter(|dumped| !dumped.is_empty()) {
+            return Ok(dumped);
+        }
         if self.recordings.is_empty() {
             return Err(ReplayError::Empty { file: self.file.to_owned() });
         }

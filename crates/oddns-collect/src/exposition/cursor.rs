@@ -8,13 +8,21 @@ use super::{Fault, Format, Reason};
 
 pub(super) struct Cursor<'a> {
     pub(super) format: Format,
+    /// Whether the line is one of a dump: its metric name may stand as `__name__` among the labels,
+    /// and Go's `strconv.Quote` has written its quotes.
+    pub(super) is_dump: bool,
     pub(super) line: &'a [u8],
     pub(super) at: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(format: Format, line: &'a [u8]) -> Self {
-        Self { format, line, at: 0 }
+        Self { format, is_dump: false, line, at: 0 }
+    }
+
+    /// A line of a dump, where blanks are free as in plain text.
+    pub(super) fn of_dump(line: &'a [u8]) -> Self {
+        Self { is_dump: true, ..Self::new(Format::Text, line) }
     }
 
     pub(super) fn rest(&self) -> &'a [u8] {
@@ -101,7 +109,11 @@ impl<'a> Cursor<'a> {
         self.at += 1;
         let text = str::from_utf8(raw)
             .map_err(|error| Fault { at: start + error.valid_up_to(), reason: Reason::Utf8 })?;
-        Ok(if escaped { Cow::Owned(unescape(text)) } else { Cow::Borrowed(text) })
+        Ok(match (escaped, self.is_dump) {
+            (false, _) => Cow::Borrowed(text),
+            (true, false) => Cow::Owned(unescape(text)),
+            (true, true) => Cow::Owned(go_unescape(text)),
+        })
     }
 
     pub(super) fn fault<T>(&self, reason: Reason) -> Result<T, Fault> {
@@ -130,6 +142,47 @@ fn unescape(text: &str) -> String {
         }
     }
     out
+}
+
+/// As [`unescape`], with the further escapes of Go.
+fn go_unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        match go_escape(after) {
+            Some((c, length)) => {
+                out.push(c);
+                rest = &after[length..];
+            }
+            None => {
+                out.push('\\');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The character that `after`, the text behind a backslash, begins with, and the bytes it takes.
+fn go_escape(after: &str) -> Option<(char, usize)> {
+    let digits = match after.chars().next()? {
+        'a' => return Some(('\x07', 1)),
+        'b' => return Some(('\x08', 1)),
+        'f' => return Some(('\x0c', 1)),
+        'n' => return Some(('\n', 1)),
+        'r' => return Some(('\r', 1)),
+        't' => return Some(('\t', 1)),
+        'v' => return Some(('\x0b', 1)),
+        c @ ('"' | '\\') => return Some((c, 1)),
+        'x' => 2,
+        'u' => 4,
+        'U' => 8,
+        _ => return None,
+    };
+    let code = u32::from_str_radix(after.get(1..=digits)?, 16).ok()?;
+    Some((char::from_u32(code)?, 1 + digits))
 }
 
 /// The start of `bytes` as text for a message, at most 60 characters.

@@ -93,7 +93,7 @@ fn is_integer(word: &[u8]) -> bool {
 
 /// A number as Go's `strconv.ParseFloat` reads it, without hexadecimals and underscores (which
 /// Prometheus excludes): `nan` has no sign, any case will do, and what overflows is no number.
-fn parse_float(word: &[u8]) -> Option<f64> {
+pub(crate) fn parse_float(word: &[u8]) -> Option<f64> {
     let value = fast_float2::parse::<f64, _>(word).ok()?;
     if value.is_finite() {
         return Some(value);

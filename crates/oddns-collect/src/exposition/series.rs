@@ -89,6 +89,14 @@ fn read_braces(
         let start = cursor.at;
         let (text, quoted) = read_name(cursor, limits)?;
         cursor.skip_blanks();
+        if cursor.is_dump
+            && text == "__name__"
+            && let Some(slot @ None) = name.as_deref_mut()
+        {
+            *slot = Some(read_value(cursor, limits)?);
+            read_separator(cursor)?;
+            continue;
+        }
         if quoted && matches!(cursor.peek(), Some(b',' | b'}')) {
             match name.as_deref_mut() {
                 Some(slot @ None) => *slot = Some(text),
