@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::args::{Collect, Output};
-use crate::commands::watch::interrupted;
+use crate::commands::watch::{check_distinct, interrupted};
 use crate::exit::BadInput;
 use crate::{output, progress};
 
@@ -41,11 +41,18 @@ struct Totals {
 }
 
 pub(crate) fn run(args: &Collect) -> anyhow::Result<()> {
+    check_distinct(args.targets.iter())?;
+    let was_there = args.out.exists();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start scraping")?;
-    let totals = runtime.block_on(record(args))?;
+    let recorded = runtime.block_on(record(args));
+    if recorded.is_err() && !was_there && !holds_data(&args.out) {
+        // A description without data is no data set.
+        let _ = std::fs::remove_dir_all(&args.out);
+    }
+    let totals = recorded?;
     if args.output.output == Output::Json {
         output::json(&json!({
             "out": args.out.display().to_string(),
@@ -63,6 +70,13 @@ pub(crate) fn run(args: &Collect) -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Whether any part of a recording has been written.
+fn holds_data(root: &Path) -> bool {
+    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files = entries(root).flat_map(|day| entries(&day.path()));
+    files.any(|file| file.path().extension().is_some_and(|extension| extension == "parquet"))
 }
 
 async fn record(args: &Collect) -> anyhow::Result<Totals> {

@@ -1,5 +1,7 @@
 //! `oddns score`.
 
+use std::path::Path;
+
 use oddns::{Detector, Scored, score_frame};
 use oddns_core::Incident;
 use oddns_store::{ScoreRow, incident_json, write_incidents, write_scores};
@@ -26,10 +28,18 @@ pub(crate) fn run(args: &Score) -> anyhow::Result<()> {
     incidents.sort_by(|a, b| a.start.cmp(&b.start).then(a.instance.cmp(&b.instance)));
     write_scores(&args.out, &rows)?;
     if let Some(path) = &args.incidents {
-        write_incidents(path, &incidents)?;
+        write_incidents(path, &incidents).inspect_err(|_| take_back(&args.out))?;
     }
     print(args, &detector, &rows, &incidents);
     Ok(())
+}
+
+/// Removes scores whose incidents could not be written: half a result must not pass for a whole one.
+fn take_back(scores: &Path) {
+    // Never a device such as `/dev/stdout`.
+    if scores.is_file() {
+        let _ = std::fs::remove_file(scores);
+    }
 }
 
 fn score_rows(detector: &Detector, instance: &str, scored: &Scored) -> Vec<ScoreRow> {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use anyhow::Context;
 use oddns::{Detector, TrainOptions};
 use oddns_core::Frame;
 use serde_json::json;
@@ -20,14 +21,21 @@ pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
     let options = options(args);
     let (bar, mut show) = progress::training();
     let start = Instant::now();
-    let detector = match &from {
-        Some(parent) => parent.refit(&frames, &options, &mut show)?,
-        None => Detector::fit(&frames, &options, &mut show)?,
+    let fitted = match &from {
+        Some(parent) => parent.refit(&frames, &options, &mut show),
+        None => Detector::fit(&frames, &options, &mut show),
     };
     bar.finish_and_clear();
+    let detector = fitted.with_context(|| sources(args))?;
     let bytes = model_file::write(&args.out, &detector)?;
     print(args, &detector, frames.len(), bytes, start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// The data's paths, for errors.
+fn sources(args: &Train) -> String {
+    let paths: Vec<String> = args.data.iter().map(|path| format!("`{}`", path.display())).collect();
+    paths.join(", ")
 }
 
 fn options(args: &Train) -> TrainOptions {

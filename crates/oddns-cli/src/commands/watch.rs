@@ -1,12 +1,14 @@
 //! `oddns watch`.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use oddns::{Detector, IncidentEvent, State};
-use oddns_core::Score;
+use oddns::{Detector, FEATURES, IncidentEvent, State};
+use oddns_core::{Schema, Score};
 use oddns_serve::{
     DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT, Event, ServeError,
     Shared, View, WatchTarget,
@@ -46,21 +48,43 @@ pub(crate) fn run(args: &Watch) -> anyhow::Result<()> {
 fn plan(args: &Watch) -> anyhow::Result<Plan> {
     let config = args.config_file.as_deref().map(check_config::read).transpose()?;
     let written = config.as_ref().and_then(|config| config.model.as_ref()).map(|model| {
-        let folder = args.config_file.as_deref().and_then(std::path::Path::parent);
+        let folder = args.config_file.as_deref().and_then(Path::parent);
         folder.map_or_else(|| model.clone(), |folder| folder.join(model))
     });
     let path = args.model.clone().or(written).ok_or_else(no_model)?;
     let model = model_file::read(&path)?;
+    check_features(&path, &model)?;
     let targets = match &config {
         Some(config) => config.targets.clone(),
         None => targets(args, &model),
     };
+    check_distinct(targets.iter().map(|target| &target.target))?;
     if targets.is_empty() {
         return Err(BadUse(ServeError::NoTargets.to_string()).into());
     }
     let written = config.map_or(DEFAULT_LISTEN_ADDRESS, |config| config.listen_address);
     let listen_address = args.listen_address.unwrap_or(written);
     Ok(Plan { targets, listen_address, model })
+}
+
+/// Refuses a model of other features before anything is said to be watched.
+fn check_features(path: &Path, model: &Detector) -> anyhow::Result<()> {
+    let names = FEATURES.iter().map(|feature| feature.name.to_owned()).collect();
+    model.check_schema(&Schema::new(names)).with_context(|| format!("`{}`", path.display()))
+}
+
+/// Refuses a target given twice: the scrapes of both would mix under one name.
+pub(crate) fn check_distinct<'a>(
+    targets: impl Iterator<Item = &'a oddns_collect::Target>,
+) -> Result<(), BadUse> {
+    let mut seen = HashSet::new();
+    for target in targets {
+        let instance = target.instance();
+        if !seen.insert(instance.clone()) {
+            return Err(BadUse(ServeError::TwiceTheSame { instance }.to_string()));
+        }
+    }
+    Ok(())
 }
 
 fn no_model() -> BadUse {
@@ -117,13 +141,16 @@ async fn serve(plan: Plan, output: Output) -> anyhow::Result<()> {
     let page = tokio::spawn(oddns_serve::run(listener, shared.clone(), ended(stopped.clone())));
     let (events, received) = mpsc::channel(EVENT_QUEUE);
     let telling = tokio::spawn(tell(received, output, plan.model.clone()));
+    let stop_watching = stop.clone();
     tokio::spawn(async move {
         interrupted().await;
-        let _ = stop.send(true);
+        let _ = stop_watching.send(true);
     });
     let id = model_file::id(&plan.model)?;
     let watching =
         oddns_serve::watch(plan.targets, plan.model, id, shared, events, ended(stopped)).await;
+    // When watching failed by itself, the page ends too.
+    let _ = stop.send(true);
     let _ = tokio::join!(page, telling);
     watching.map_err(Into::into)
 }

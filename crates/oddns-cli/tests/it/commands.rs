@@ -1,0 +1,244 @@
+//! What each subcommand writes and prints when all goes well.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::made::{START, names, normal_recording, table};
+use crate::oddns::{Ended, oddns};
+
+const SUBCOMMANDS: [&str; 8] =
+    ["demo", "watch", "collect", "train", "score", "explain", "eval", "check-config"];
+
+/// A folder with a made table of normal operation, one with a jump, and a model of the first.
+struct Made {
+    folder: TempDir,
+}
+
+impl Made {
+    fn new() -> Self {
+        let made = Self { folder: tempfile::tempdir().unwrap() };
+        table(&made.path("normal.csv"), 400, None, false);
+        table(&made.path("odd.csv"), 200, Some(150), true);
+        made.train("dns.keras", &[]).well();
+        made
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Runs `oddns`; arguments that begin with `@` are names in the folder.
+    fn oddns(&self, arguments: &[&str]) -> Ended {
+        let full = |argument: &&str| match argument.strip_prefix('@') {
+            Some(name) => self.path(name).into_os_string(),
+            None => argument.into(),
+        };
+        oddns(&arguments.iter().map(full).collect::<Vec<_>>())
+    }
+
+    fn train(&self, out: &str, more: &[&str]) -> Ended {
+        let out = format!("@{out}");
+        let train = ["train", "--data", "@normal.csv", "--out", &out, "--epochs", "20"];
+        self.oddns(&[&train, more].concat())
+    }
+
+    fn score(&self, out: &str, more: &[&str]) -> Ended {
+        let out = format!("@{out}");
+        let score = ["score", "--model", "@dns.keras", "--data", "@odd.csv", "--out", &out];
+        self.oddns(&[&score, more].concat())
+    }
+}
+
+/// Made once: training is the slow part.
+static MADE: LazyLock<Made> = LazyLock::new(Made::new);
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn help_of_every_subcommand_has_an_example() {
+    for name in SUBCOMMANDS {
+        let help = oddns(&[name, "--help"]).well().stdout;
+        let (_, examples) =
+            help.split_once("\nExample").unwrap_or_else(|| panic!("{name}: {help}"));
+        assert!(examples.contains(&format!("oddns {name} ")), "{help}");
+        assert!(help.contains("--output <OUTPUT>"), "{help}");
+    }
+    let help = oddns(&["--help"]).well().stdout;
+    assert!(SUBCOMMANDS.iter().all(|name| help.contains(&format!("  {name}  "))), "{help}");
+    assert!(oddns(&["--version"]).well().stdout.starts_with("oddns "));
+}
+
+#[test]
+fn training_tells_what_it_learned_and_repeats_itself() {
+    let json = MADE.train("again.keras", &["--output=json"]).well().json();
+    let expected = [
+        "bytes",
+        "features",
+        "from",
+        "instances",
+        "interval_seconds",
+        "loss",
+        "model",
+        "parameters",
+        "rows",
+        "schema",
+        "seconds",
+        "seed",
+        "steps",
+        "until",
+    ];
+    assert_eq!(keys(&json), expected);
+    assert_eq!((json["features"].as_u64(), json["rows"].as_u64()), (Some(2), Some(400)));
+    assert_eq!(json["from"], "2023-11-14T22:13:20.000Z");
+    let bytes = |name| fs::read(MADE.path(name)).unwrap();
+    assert_eq!(json["bytes"].as_u64(), Some(bytes("again.keras").len() as u64));
+    assert!(bytes("again.keras") == bytes("dns.keras"), "the same seed and data, another model");
+    MADE.train("other.keras", &["--seed", "2"]).well();
+    assert!(bytes("other.keras") != bytes("dns.keras"), "another seed, the same model");
+}
+
+#[test]
+fn training_goes_on_from_a_model() {
+    let more = ["--from", "@dns.keras", "--output=json"];
+    let on = MADE.train("on.keras", &more).well().json();
+    let anew = MADE.train("anew.keras", &["--output=json"]).well().json();
+    let loss = |json: &Value| json["loss"].as_f64().unwrap();
+    assert!(loss(&on) < loss(&anew), "{on} {anew}");
+    let text = MADE.train("on.keras", &["--from", "@dns.keras"]).well().stdout;
+    assert!(text.starts_with("learned 2 features from 400 rows of 1 instance(s) in "), "{text}");
+}
+
+#[test]
+fn scores_and_incidents_are_written_as_documented() {
+    let ended = MADE.score("s.csv", &["--incidents", "@i.jsonl", "--output=json"]).well();
+    let json = ended.json();
+    assert_eq!(keys(&json), ["alarmed_rows", "incidents", "rows"]);
+    let text = MADE.text("s.csv");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "timestamp,instance,score,alarm,top_features");
+    assert_eq!(lines.len(), 201);
+    assert!(lines[1].starts_with("2023-11-14T22:13:20.000Z,,0."), "{}", lines[1]);
+    assert!(lines[200].contains(",1,b;a"), "{}", lines[200]);
+    let alarmed = lines.iter().filter(|line| line.contains(",1,")).count();
+    assert_eq!(json["alarmed_rows"].as_u64(), Some(alarmed as u64));
+
+    let incidents = MADE.text("i.jsonl");
+    let incidents: Vec<Value> =
+        incidents.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(json["incidents"].as_array(), Some(&incidents));
+    let [incident] = &incidents[..] else { panic!("{incidents:#?}") };
+    let expected =
+        ["cause", "end", "id", "instance", "movements", "peak", "peak_score", "severity", "start"];
+    assert_eq!(keys(incident), expected);
+    assert_eq!(keys(&incident["cause"]), ["confidence", "name", "next_steps", "summary"]);
+    assert_eq!(incident["movements"][0]["feature"], "b");
+}
+
+#[test]
+fn scores_are_the_same_each_time() {
+    for out in ["1.csv", "2.csv"] {
+        MADE.score(out, &["--incidents", &format!("@{out}.jsonl")]).well();
+    }
+    assert_eq!(MADE.text("1.csv"), MADE.text("2.csv"));
+    assert_eq!(MADE.text("1.csv.jsonl"), MADE.text("2.csv.jsonl"));
+}
+
+#[test]
+fn since_and_until_cut_the_rows() {
+    let (since, until) = ((START + 50).to_string(), "2023-11-14T22:15:00Z");
+    MADE.score("cut.csv", &["--since", &since, "--until", until]).well();
+    let text = MADE.text("cut.csv");
+    assert_eq!(text.lines().count(), 51, "{text}");
+    assert!(text.lines().nth(1).unwrap().starts_with("2023-11-14T22:14:10.000Z,"));
+    assert!(text.lines().last().unwrap().starts_with("2023-11-14T22:14:59.000Z,"));
+}
+
+#[test]
+fn eval_reads_what_score_writes_in_either_format() {
+    let (start, end) = (START + 150, START + 200);
+    let labels = format!("kind,start,end,instance,anomalous\njump,{start},{end},*,1\n");
+    fs::write(MADE.path("labels.csv"), labels).unwrap();
+    let eval = |scores: &str, more| {
+        MADE.oddns(&["eval", "--scores", scores, "--labels", "@labels.csv", more]).well()
+    };
+    MADE.score("e.csv", &[]).well();
+    MADE.score("e.parquet", &[]).well();
+    let json = eval("@e.csv", "--json").json();
+    assert_eq!(json, eval("@e.parquet", "--output=json").json());
+    assert_eq!(keys(&json), ["alarms", "events", "outcomes", "points"]);
+    assert_eq!((&json["events"]["caught"], &json["alarms"]["false"]), (&1.into(), &0.into()));
+    assert_eq!(json["outcomes"][0]["kind"], "jump");
+    assert!(json["points"]["vus_pr"].as_f64().unwrap() > 0.9, "{json}");
+    let text = eval("@e.csv", "--output=text").stdout;
+    assert!(text.contains("events caught         1 of 1\n"), "{text}");
+}
+
+#[test]
+fn explain_names_what_moved() {
+    let at = (START + 160).to_string();
+    let explain = |more| {
+        let base = ["explain", "--model", "@dns.keras", "--data", "@odd.csv", "--at", &at, more];
+        MADE.oddns(&base).well()
+    };
+    let json = explain("--output=json").json();
+    let row = &json[0];
+    let expected =
+        ["alarm", "contributions", "incident", "instance", "score", "timestamp", "warming_up"];
+    assert_eq!(keys(row), expected);
+    assert_eq!((&row["alarm"], &row["warming_up"]), (&true.into(), &false.into()));
+    assert_eq!(row["contributions"][0]["feature"], "b");
+    assert!(row["score"].as_f64().unwrap() > 1.0 && !row["incident"].is_null(), "{row}");
+    let text = explain("--output=text").stdout;
+    assert!(text.starts_with("2023-11-14T22:16:00.000Z  score "), "{text}");
+    assert!(text.contains("ALARM") && text.contains("part of the incident:"), "{text}");
+}
+
+#[test]
+fn check_config_counts_the_targets() {
+    let config = "scrape_configs:\n- job_name: dns\n  static_configs: [{targets: [a:1, b:2]}]\n";
+    fs::write(MADE.path("oddns.yml"), config).unwrap();
+    let json = MADE.oddns(&["check-config", "@oddns.yml", "--output=json"]).well().json();
+    assert_eq!((&json["valid"], &json["targets"]), (&true.into(), &2.into()));
+    let text = MADE.oddns(&["check-config", "@oddns.yml"]).well().stdout;
+    assert!(text.ends_with("oddns.yml` is valid: 2 target(s)\n"), "{text}");
+}
+
+/// Arguments for a part of the bundled recording of normal traffic.
+fn recorded<'a>(recording: &'a Path, since: &'a str, until: &'a str) -> [&'a str; 6] {
+    ["--data", recording.to_str().unwrap(), "--since", since, "--until", until]
+}
+
+#[test]
+fn a_recording_of_coredns_trains_and_scores_by_instance() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let recording = normal_recording();
+    let first = recorded(&recording, "2026-11-22T08:30:00Z", "2026-11-22T08:36:00Z");
+    let later = recorded(&recording, "2026-11-22T08:36:00Z", "2026-11-22T08:38:00Z");
+    let (model, scores) = (path("dns.keras"), path("scores.csv"));
+
+    let train = ["train", "--out", &model, "--epochs", "20", "--output=json"];
+    let json = oddns(&[&train[..], &first].concat()).well().json();
+    assert_eq!(json["instances"], 2);
+    assert_eq!(json["interval_seconds"], 1.0);
+
+    let score = ["score", "--model", &model, "--out", &scores, "--output=json"];
+    let json = oddns(&[&score[..], &later].concat()).well().json();
+    let both = json["rows"].as_u64().unwrap();
+    let one = oddns(&[&score[..], &later, &["--instance", "sut1"]].concat()).well().json();
+    let one = one["rows"].as_u64().unwrap();
+    assert!(both > 200 && one < both && one > 100, "{both} {one}");
+    let text = fs::read_to_string(&scores).unwrap();
+    assert!(text.lines().skip(1).all(|line| line.contains("Z,sut1,")), "{text}");
+    assert_eq!(names(folder.path()), ["dns.keras", "scores.csv"]);
+}

@@ -1,0 +1,98 @@
+//! `oddns demo`: what it finds, what it prints, and its page.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::browser::Browser;
+use crate::child::Running;
+use crate::oddns::{ODDNS, oddns};
+use crate::{http, peers};
+
+/// Training on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+const GRACE: Duration = Duration::from_secs(20);
+const N_FAULTS: usize = 17;
+const N_BENIGN: u64 = 2;
+
+#[test]
+fn every_fault_is_found_and_nothing_else() {
+    let json = oddns(&["demo", "--once", "--output=json"]).well().json();
+    let (events, alarms) = (&json["eval"]["events"], &json["eval"]["alarms"]);
+    assert_eq!((&events["caught"], &events["n"]), (&N_FAULTS.into(), &N_FAULTS.into()), "{events}");
+    assert_eq!((&alarms["false"], &alarms["benign"]), (&0.into(), &0.into()), "{alarms}");
+    assert_eq!(json["quiet"]["alarmed_rows"], 0);
+    assert!(json["quiet"]["rows"].as_u64().unwrap() > 2000, "{}", json["quiet"]);
+    let told = json["told"].as_array().unwrap();
+    let named = told.iter().filter(|told| told["told_as"] != "unknown").count();
+    assert!(named >= 14, "{told:#?}");
+    for told in told.iter().filter(|told| told["kind"] == "upstream_servfail") {
+        assert_eq!(told["told_as"], "upstream_servfail");
+    }
+}
+
+#[test]
+fn the_table_says_what_was_injected_and_what_cannot_be_seen() {
+    let text = oddns(&["demo", "--once"]).well().stdout;
+    let (incidents, table) = text.split_once("Against what was really injected:").unwrap();
+    for word in ["likely: ", "moved:  ", "next:   ", "times the alarm line"] {
+        assert!(incidents.contains(word), "{word}: {incidents}");
+    }
+    assert!(table.contains("at        injected              found after     peak  told as\n"));
+    let rows = table.lines().filter(|line| line.starts_with("07:") || line.starts_with("08:"));
+    assert_eq!(rows.count(), N_FAULTS, "{table}");
+    for line in ["found 17 of 17 faults", "false alarms later: 0", "quiet part: 0 of "] {
+        assert!(table.contains(line), "{line}: {table}");
+    }
+    assert!(table.contains("Not visible in CoreDNS's metrics at all"), "{table}");
+}
+
+/// The demo with its page, once that is served.
+fn with_page() -> (Running, SocketAddr) {
+    let mut command = Command::new(ODDNS);
+    command.args(["demo", "--web.listen-address", "127.0.0.1:0"]);
+    let mut demo = Running::start(&mut command);
+    let address = demo.find(PATIENCE, |line| {
+        let (_, address) = line.split_once("page: http://")?;
+        address.split_once('/')?.0.parse().ok()
+    });
+    (demo, address)
+}
+
+#[test]
+fn the_page_is_served_until_a_signal_comes() {
+    for signal in ["TERM", "INT"] {
+        let (mut demo, address) = with_page();
+        assert!(http::get(address, "/").contains("data-testid=\"score-chart\""));
+        assert_eq!(http::get(address, "/-/healthy").lines().count(), 1);
+        demo.signal(signal);
+        assert_eq!(demo.end(GRACE).code(), Some(0), "{signal}");
+        assert_eq!(demo.stderr(), "", "{signal}");
+    }
+}
+
+#[test]
+fn chromium_shows_the_recording() {
+    if peers("chromium_shows_the_recording").is_none() {
+        return;
+    }
+    let (_demo, address) = with_page();
+    let browser = Browser::start();
+    browser.open(&format!("http://{address}/"));
+    let points =
+        "return Number(document.querySelector('[data-testid=score-chart]').dataset.points)";
+    browser.wait(points, |points| points.as_u64().is_some_and(|points| points > 1000));
+    let peak: f64 = browser.attributes("score-chart", "data-peak")[0].parse().unwrap();
+    assert!(peak > 1.0, "{peak}");
+    let causes = browser.attributes("incident", "data-cause");
+    assert!(causes.len() >= 10, "{causes:?}");
+    assert!(causes.iter().any(|cause| cause == "upstream_servfail"), "{causes:?}");
+    let injected = "const truth = document.querySelector('[data-testid=truth]');
+                    return truth.hidden ? 0 : truth.querySelectorAll('[data-kind]').length";
+    browser.wait(injected, |shown| shown.as_u64() == Some(N_FAULTS as u64 + N_BENIGN));
+    let drawn = browser.drawn_pixels("score-chart");
+    assert!(drawn > 2000, "{drawn} pixels");
+    assert_eq!(browser.console(), [""; 0], "the console is not quiet");
+    browser.screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo.png"));
+}
