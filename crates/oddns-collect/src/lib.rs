@@ -3,6 +3,7 @@
 mod answer;
 mod duration;
 mod exposition;
+mod prometheus;
 mod replay;
 mod schedule;
 mod scrape;
@@ -12,6 +13,10 @@ mod transpose;
 pub use answer::AnswerError;
 pub use duration::{ParseDurationError, format_duration, parse_duration};
 pub use exposition::{Format, Limits, ParseError, Parser, Reason, Summary};
+pub use prometheus::{
+    HistoryConfig, HistoryError, HistoryPart, HistoryQuery, ParsePrometheusUrlError,
+    PrometheusHistory, PrometheusUrl, SeriesChoice,
+};
 pub use replay::{ReplayError, ReplayOptions, read_recordings, replay_file, write_scrape};
 pub use schedule::{next_scrape, target_offset};
 pub use scrape::{ScrapeConfig, ScrapeError, Scraped, Scraper, speaks_coredns};

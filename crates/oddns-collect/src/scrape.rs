@@ -208,7 +208,7 @@ impl Scraper {
     /// Prepares to scrape `target`; connects to nothing yet. Fails only for https on a machine
     /// without CA certificates.
     pub fn new(target: Target, config: ScrapeConfig) -> Result<Self, ScrapeError> {
-        let client = client(&target)
+        let client = client(target.is_https())
             .map_err(|source| ScrapeError::Client { target: target.clone(), source })?;
         let parser = Parser::new(config.limits());
         Ok(Self { target, config, client, parser, body: Vec::new(), has_connection: false })
@@ -333,17 +333,37 @@ impl Scraper {
 
     fn send_error(&self, source: reqwest::Error) -> ScrapeError {
         let target = self.target.clone();
-        if !source.is_connect() {
-            return ScrapeError::Body { target, source };
+        match Broken::of(&source) {
+            Broken::Dns => ScrapeError::Dns { target, source },
+            Broken::Refused => ScrapeError::Refused { target, source },
+            Broken::Connect => ScrapeError::Connect { target, source },
+            Broken::Body => ScrapeError::Body { target, source },
         }
-        if chain(&source).any(|cause| cause.is::<ResolveError>()) {
-            return ScrapeError::Dns { target, source };
+    }
+}
+
+/// What broke when a request failed without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Dns,
+    Refused,
+    Connect,
+    Body,
+}
+
+impl Broken {
+    pub(crate) fn of(error: &reqwest::Error) -> Self {
+        if !error.is_connect() {
+            return Self::Body;
+        }
+        if chain(error).any(|cause| cause.is::<ResolveError>()) {
+            return Self::Dns;
         }
         let is_refusal = |cause: &io::Error| cause.kind() == io::ErrorKind::ConnectionRefused;
-        if chain(&source).any(|cause| cause.downcast_ref().is_some_and(is_refusal)) {
-            return ScrapeError::Refused { target, source };
+        if chain(error).any(|cause| cause.downcast_ref().is_some_and(is_refusal)) {
+            return Self::Refused;
         }
-        ScrapeError::Connect { target, source }
+        Self::Connect
     }
 }
 
@@ -360,7 +380,7 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 }
 
 /// A client for one server. No proxy of the environment stands between a monitor and its target.
-fn client(target: &Target) -> reqwest::Result<Client> {
+pub(crate) fn client(is_https: bool) -> reqwest::Result<Client> {
     // An error means that the program has chosen a provider before; that one serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = Client::builder()
@@ -368,7 +388,7 @@ fn client(target: &Target) -> reqwest::Result<Client> {
         .no_proxy()
         .pool_max_idle_per_host(1)
         .dns_resolver(SystemResolver);
-    if target.is_https() {
+    if is_https {
         return builder.build();
     }
     // Without TLS no certificates are needed: loading them costs memory, and fails in containers

@@ -99,15 +99,19 @@ fn names_port(text: &str) -> bool {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = &self.url;
-        let has_user = !url.username().is_empty() || url.password().is_some();
-        write!(f, "{}://{}", url.scheme(), if has_user { "***@" } else { "" })?;
-        write!(f, "{}", url.host_str().unwrap_or_default())?;
-        if let Some(port) = url.port() {
-            write!(f, ":{port}")?;
-        }
-        write!(f, "{}{}", url.path(), if url.query().is_some() { "?***" } else { "" })
+        write_redacted(&self.url, f)
     }
+}
+
+/// Writes `url` without credentials and query.
+pub(crate) fn write_redacted(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    write!(f, "{}://{}", url.scheme(), if has_user { "***@" } else { "" })?;
+    write!(f, "{}", url.host_str().unwrap_or_default())?;
+    if let Some(port) = url.port() {
+        write!(f, ":{port}")?;
+    }
+    write!(f, "{}{}", url.path(), if url.query().is_some() { "?***" } else { "" })
 }
 
 impl fmt::Debug for Target {

@@ -1,0 +1,161 @@
+//! One request to Prometheus's HTTP API, tried until it is answered or cannot be.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, Url};
+
+use super::{HistoryConfig, HistoryError, PrometheusUrl};
+use crate::answer;
+use crate::scrape::{Broken, client};
+
+/// The longest that a busy server may make us wait.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Longer requests are posted: proxies and servers cut long addresses.
+const MAX_QUERY_BYTES: usize = 2000;
+
+/// Asks one server.
+#[derive(Debug)]
+pub(super) struct Requests {
+    pub(super) server: PrometheusUrl,
+    config: HistoryConfig,
+    client: Client,
+    /// A server that has answered before and refuses now is being restarted rather than misspelled.
+    has_answered: AtomicBool,
+}
+
+impl Requests {
+    pub(super) fn new(server: PrometheusUrl, config: HistoryConfig) -> Result<Self, HistoryError> {
+        let client = client(server.is_https())
+            .map_err(|source| HistoryError::Client { server: server.clone(), source })?;
+        Ok(Self { server, config, client, has_answered: AtomicBool::new(false) })
+    }
+
+    /// The body of a good answer of `/api/v1/` + `path`.
+    pub(super) async fn call(
+        &self,
+        path: &str,
+        form: &[(&str, String)],
+    ) -> Result<Vec<u8>, HistoryError> {
+        let mut wait = self.config.first_wait;
+        let mut n_left = self.config.max_attempts;
+        loop {
+            let error = match self.once(path, form).await {
+                Ok(body) => {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                    return Ok(body);
+                }
+                Err(error) => error,
+            };
+            n_left = n_left.saturating_sub(1);
+            if n_left == 0 || !self.may_pass(&error) {
+                return Err(error);
+            }
+            tokio::time::sleep(retry_after(&error).unwrap_or(wait).min(MAX_WAIT)).await;
+            wait = wait.saturating_mul(2);
+        }
+    }
+
+    /// Whether the same request may be answered a little later.
+    fn may_pass(&self, error: &HistoryError) -> bool {
+        match error {
+            HistoryError::Status { status, .. } | HistoryError::Answer { status, .. } => {
+                (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
+                    && !error.is_too_much()
+            }
+            HistoryError::Refused { .. } | HistoryError::Connect { .. } => {
+                self.has_answered.load(Ordering::Relaxed)
+            }
+            HistoryError::Body { .. } => true,
+            _ => false,
+        }
+    }
+
+    async fn once(&self, path: &str, form: &[(&str, String)]) -> Result<Vec<u8>, HistoryError> {
+        let (server, timeout) = (self.server.clone(), self.config.timeout);
+        match tokio::time::timeout(timeout, self.fetch(path, form)).await {
+            Ok(fetched) => fetched,
+            Err(_) => Err(HistoryError::Timeout { server, timeout }),
+        }
+    }
+
+    async fn fetch(&self, path: &str, form: &[(&str, String)]) -> Result<Vec<u8>, HistoryError> {
+        let response = self.send(path, form).await?;
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let body = self.body(response).await?;
+        let server = self.server.clone();
+        let is_json = body.trim_ascii_start().starts_with(b"{");
+        match (status.is_success(), is_json) {
+            (true, true) => Ok(body),
+            (true, false) => Err(HistoryError::NotPrometheus { server, what: what(&body) }),
+            (false, true) => match answer::parse::<serde::de::IgnoredAny>(&body) {
+                Err(source @ answer::AnswerError::Refused { .. }) => {
+                    Err(HistoryError::Answer { server, status, source })
+                }
+                _ => Err(HistoryError::Status { server, status, retry_after }),
+            },
+            (false, false) => Err(HistoryError::Status { server, status, retry_after }),
+        }
+    }
+
+    async fn send(&self, path: &str, form: &[(&str, String)]) -> Result<Response, HistoryError> {
+        let mut url = self.server.api(path);
+        url.query_pairs_mut().extend_pairs(form);
+        let is_long = url.query().is_some_and(|query| query.len() > MAX_QUERY_BYTES);
+        let request = if is_long { self.post(url) } else { self.client.get(url) };
+        request.send().await.map_err(|error| self.send_error(error.without_url()))
+    }
+
+    fn post(&self, mut url: Url) -> reqwest::RequestBuilder {
+        let body = url.query().unwrap_or_default().to_owned();
+        url.set_query(None);
+        let form = "application/x-www-form-urlencoded";
+        self.client.post(url).header(CONTENT_TYPE, form).body(body)
+    }
+
+    /// Reads what the decompressor gives, piece by piece, so that a bomb stops at the limit.
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, HistoryError> {
+        let limit = self.config.max_answer_bytes;
+        let mut body = Vec::new();
+        loop {
+            let chunk = response.chunk().await.map_err(|error| HistoryError::Body {
+                server: self.server.clone(),
+                source: error.without_url(),
+            })?;
+            let Some(chunk) = chunk else { return Ok(body) };
+            if body.len() + chunk.len() > limit {
+                return Err(HistoryError::TooLarge { server: self.server.clone(), limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+
+    fn send_error(&self, source: reqwest::Error) -> HistoryError {
+        let server = self.server.clone();
+        match Broken::of(&source) {
+            Broken::Dns => HistoryError::Dns { server, source },
+            Broken::Refused => HistoryError::Refused { server, source },
+            Broken::Connect => HistoryError::Connect { server, source },
+            Broken::Body => HistoryError::Body { server, source },
+        }
+    }
+}
+
+fn retry_after(error: &HistoryError) -> Option<Duration> {
+    match error {
+        HistoryError::Status { retry_after, .. } => retry_after.map(Duration::from_secs),
+        _ => None,
+    }
+}
+
+fn what(body: &[u8]) -> &'static str {
+    match body.trim_ascii_start().first() {
+        Some(b'<') => "a web page",
+        None => "nothing",
+        Some(_) => "something else than JSON",
+    }
+}
