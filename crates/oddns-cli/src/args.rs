@@ -55,7 +55,7 @@ pub(crate) struct OutputArgs {
 }
 
 /// Which part of the data to take.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Selection {
     /// Leave out what is before this time (RFC 3339 or Unix seconds).
     #[arg(long, value_name = "TIME")]
@@ -132,6 +132,9 @@ pub(crate) struct Collect {
 )]
 pub(crate) struct Train {
     /// Data of normal operation: a data set folder, Parquet, CSV or saved scrapes; may be repeated.
+    ///
+    /// Of a data set whose `dataset.json` names `normal_from` and `normal_until` only that part is
+    /// taken, unless `--since` or `--until` say otherwise.
     #[arg(long, value_name = "PATH", required = true)]
     pub(crate) data: Vec<PathBuf>,
     /// The model to write.

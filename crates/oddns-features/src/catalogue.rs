@@ -92,9 +92,10 @@ const fn events(name: &'static str, doc: &'static str, compute: fn(&Interval) ->
     Feature { name, unit: Unit::PerSecond, transform, resolution: 0.1, doc, compute }
 }
 
-/// Activity of the cluster, which harms nobody by itself: only a change by e begins to count.
+/// Activity of the cluster, which harms nobody by itself: a change each second is quiet, and only
+/// a growth by e beyond that begins to count.
 const fn changes(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let transform = Transform::Log { offset: 0.1 };
+    let transform = Transform::Log { offset: 1.0 };
     Feature { name, unit: Unit::PerSecond, transform, resolution: 1.0, doc, compute }
 }
 

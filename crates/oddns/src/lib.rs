@@ -2,6 +2,7 @@
 
 mod column;
 mod detector;
+mod held_out;
 mod manifest;
 mod members;
 mod pipeline;

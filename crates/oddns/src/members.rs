@@ -7,6 +7,8 @@
 //! average chart, Roberts 1959). Each member is divided by what it says of normal operation, so
 //! that they add up.
 
+use std::ops::Range;
+
 use oddns_detect::{quantile, tail_threshold};
 use oddns_features::Scaler;
 
@@ -23,13 +25,9 @@ const SUSTAINED_FLOOR: f32 = 0.2;
 const RESIDUAL_FLOOR: f32 = 0.3;
 /// Rows that the sum of members is averaged over.
 pub(crate) const SMOOTHING: usize = 5;
-/// Chance that a row of normal operation exceeds the threshold: one row in about two weeks of
-/// fifteen-second scrapes.
-const RISK: f64 = 1e-5;
-/// Room between the highest normal score and the alarm line: training data never holds all that
-/// is normal.
-const MARGIN: f32 = 1.1;
-
+/// Chance that a row of normal operation exceeds the threshold. A false alarm lasts as long as the
+/// smoothing, so this is about one in a week of fifteen-second scrapes.
+const RISK: f64 = 1e-4;
 /// How many members there are.
 pub(crate) const N_MEMBERS: usize = 5;
 /// Place of the distance among them.
@@ -101,15 +99,14 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Takes a row in, and gives the members' raw values for it. `forecast` and `completion` are
-    /// predictions of the standardised values.
+    /// Takes a row in, and gives the members' raw values for it.
     pub(crate) fn members(
         &mut self,
         row: &StandardRow,
-        forecast: &[f32],
-        completion: &[f32],
+        predictions: Predictions<'_>,
         calibration: &Calibration,
     ) -> [f32; N_MEMBERS] {
+        let Predictions { forecast, completion } = predictions;
         self.take(row, completion);
         let seen = || (0..row.values.len()).filter(|at| !row.values[*at].is_nan());
         let surprise = seen().map(|at| (row.values[at] - forecast[at]) / calibration.residual[at]);
@@ -148,7 +145,7 @@ fn quotients(values: &[f32], scales: &[f32]) -> impl Iterator<Item = f32> {
 }
 
 impl Calibration {
-    /// Learns from rows of normal operation and the network's predictions of them; sequences of
+    /// Learns from rows of normal operation and held-out predictions of them; sequences of
     /// different servers one after the other.
     pub(crate) fn fit(sequences: &[Predicted]) -> Self {
         let width = sequences.first().and_then(|s| s.rows.first()).map_or(0, |r| r.values.len());
@@ -168,7 +165,7 @@ impl Calibration {
         }
         let smoothed: Vec<f32> = raw.iter().flat_map(|rows| calibration.smoothed(rows)).collect();
         let distances: Vec<f32> = raw.iter().flatten().map(|members| members[DISTANCE]).collect();
-        calibration.threshold = MARGIN * tail_threshold(&smoothed, RISK);
+        calibration.threshold = tail_threshold(&smoothed, RISK);
         calibration.adapt_below = quantile(&distances, 1.0);
         calibration
     }
@@ -184,31 +181,54 @@ impl Calibration {
     }
 }
 
+/// A network's predictions of a stretch of rows, row-major.
+#[derive(Debug, Clone)]
+pub(crate) struct Dense {
+    pub(crate) width: usize,
+    pub(crate) forecast: Vec<f32>,
+    pub(crate) completion: Vec<f32>,
+}
+
+impl Dense {
+    /// The predictions of row `at`.
+    pub(crate) fn row(&self, at: usize) -> Predictions<'_> {
+        let row = at * self.width..(at + 1) * self.width;
+        Predictions { forecast: &self.forecast[row.clone()], completion: &self.completion[row] }
+    }
+
+    /// Takes `rows` over from other predictions of the same stretch.
+    pub(crate) fn take_rows(&mut self, rows: Range<usize>, other: &Self) {
+        let values = rows.start * self.width..rows.end * self.width;
+        self.forecast[values.clone()].copy_from_slice(&other.forecast[values.clone()]);
+        self.completion[values.clone()].copy_from_slice(&other.completion[values]);
+    }
+}
+
+/// The network's two answers for one row, on the standardised scale.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Predictions<'a> {
+    /// What was to be expected from the rows before.
+    pub(crate) forecast: &'a [f32],
+    /// What each value should be beside the other values of the row.
+    pub(crate) completion: &'a [f32],
+}
+
 /// A stretch of rows with the network's predictions.
 #[derive(Debug)]
 pub(crate) struct Predicted {
     pub(crate) rows: Vec<StandardRow>,
-    /// Row-major, as long as `rows` times the width.
-    pub(crate) forecast: Vec<f32>,
-    pub(crate) completion: Vec<f32>,
+    pub(crate) dense: Dense,
     /// First row with a full past.
     pub(crate) from: usize,
 }
 
 impl Predicted {
-    pub(crate) fn prediction<'a>(&self, of: &'a [f32], at: usize) -> &'a [f32] {
-        let width = self.rows[at].values.len();
-        &of[at * width..(at + 1) * width]
-    }
-
     /// The members of each row with a full past.
     fn members(&self, calibration: &Calibration) -> Vec<[f32; N_MEMBERS]> {
         let mut memory = Memory::default();
         let mut found = Vec::with_capacity(self.rows.len());
         for (at, row) in self.rows.iter().enumerate() {
-            let forecast = self.prediction(&self.forecast, at);
-            let completion = self.prediction(&self.completion, at);
-            let members = memory.members(row, forecast, completion, calibration);
+            let members = memory.members(row, self.dense.row(at), calibration);
             if at >= self.from {
                 found.push(members);
             }
@@ -228,7 +248,7 @@ fn sustained_scale(
     for sequence in sequences {
         let mut memory = Memory::default();
         for (at, row) in sequence.rows.iter().enumerate() {
-            memory.take(row, sequence.prediction(&sequence.completion, at));
+            memory.take(row, sequence.dense.row(at).completion);
             if at < sequence.from {
                 continue;
             }
@@ -245,7 +265,7 @@ fn sustained_scale(
 fn residual_scale(sequences: &[Predicted], feature: usize) -> f32 {
     let residuals = sequences.iter().flat_map(|sequence| {
         (sequence.from..sequence.rows.len()).map(move |at| {
-            sequence.rows[at].values[feature] - sequence.prediction(&sequence.forecast, at)[feature]
+            sequence.rows[at].values[feature] - sequence.dense.row(at).forecast[feature]
         })
     });
     rms(residuals.filter(|residual| !residual.is_nan())).max(RESIDUAL_FLOOR)

@@ -9,8 +9,8 @@ use oddns_detect::{IncidentEvent, IncidentTracker, Observation, PersistenceConfi
 use oddns_features::{Extractor, Features, schema};
 
 use crate::detector::{Detector, DetectorError};
-use crate::members::StandardRow;
-use crate::stream::{Judged, Predictions, Stream, continues, stretches};
+use crate::members::{Predictions, StandardRow};
+use crate::stream::{Judged, Stream, continues, stretches};
 use crate::training::{N_GROUPS, predict, sequence};
 
 /// Why there is a score, or why there is none yet.
@@ -252,15 +252,12 @@ fn score_stretch(
         })
         .collect();
     let past = sequence(&rows)?;
-    let predicted = predict(&detector.network, rows, &past)?;
+    let dense = predict(&detector.network, &past)?;
+    let warm_up = detector.warm_up_rows();
     for (step, at) in stretch.enumerate() {
-        let standard = &predicted.rows[step];
-        let predictions = Predictions {
-            forecast: predicted.prediction(&predicted.forecast, step),
-            completion: predicted.prediction(&predicted.completion, step),
-        };
+        let standard = &rows[step];
         let (time, row) = (frame.timestamps()[at], frame.row(at));
-        let judged = stream.judge(time, row, standard, predictions, step < predicted.from);
+        let judged = stream.judge(time, row, standard, dense.row(step), step < warm_up);
         stream.adapt(row, standard);
         if let Some(IncidentEvent::Closed(incident)) = track(tracker, &judged, row) {
             scored.incidents.push(incident);

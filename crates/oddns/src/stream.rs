@@ -7,7 +7,7 @@ use oddns_detect::{Deviations, Persistence, PersistenceConfig, contributions};
 use oddns_features::Scaler;
 
 use crate::detector::Detector;
-use crate::members::{Memory, Smoothing, StandardRow};
+use crate::members::{Memory, Predictions, Smoothing, StandardRow};
 use crate::training::modelled_row;
 
 /// Half-life, in rows, of mean and scale (measured recipe: five days of one-minute rows).
@@ -38,13 +38,6 @@ pub(crate) struct Judged {
     pub(crate) deviation: Vec<f32>,
     /// Expected value of each feature, in its unit.
     pub(crate) expected: Vec<f32>,
-}
-
-/// The network's two answers for one row, on the standardised scale.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Predictions<'a> {
-    pub(crate) forecast: &'a [f32],
-    pub(crate) completion: &'a [f32],
 }
 
 impl Stream {
@@ -83,8 +76,8 @@ impl Stream {
         warming_up: bool,
     ) -> Judged {
         let calibration = &self.detector.calibration;
-        let Predictions { forecast, completion } = predictions;
-        let raw = self.memory.members(standard, forecast, completion, calibration);
+        let raw = self.memory.members(standard, predictions, calibration);
+        let completion = predictions.completion;
         let smoothed = self.smoothing.push(calibration.combine(&raw));
         let score = smoothed / calibration.threshold;
         let alarm = !warming_up && self.persistence.push(score);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use oddns_core::{Frame, Schema, Timestamp};
 use oddns_features::Scaler;
-use oddns_model::{Config, Network, Progress, Sequence, retrain, train};
+use oddns_model::{Config, Network, Progress, Sequence};
 
 use crate::column::{Column, columns_of};
 use crate::detector::{Detector, DetectorError, TrainingRecord};
-use crate::members::{Calibration, Predicted, StandardRow};
+use crate::held_out::{Course, N_FOLDS, predict_held_out, shortest_block};
+use crate::members::{Calibration, Dense, Predicted, StandardRow};
 use crate::stream::stretches;
 
 /// Feature groups that are hidden one after the other when the network completes a row.
@@ -81,17 +82,14 @@ fn fit(
     }
     let scaler = fit_scaler(&modelled, &columns)?;
     let (rows, sequences) = standardised(&modelled, &scaler, columns.len(), needed)?;
-    let how = network_options(options, &sequences);
-    let trained = match parent {
-        Some(network) => retrain(network.clone(), &sequences, &how, progress),
-        None => train(Config::recipe(columns.len()), &sequences, &how, progress),
-    };
-    let (network, trained) = trained.map_err(DetectorError::Model)?;
-    let predicted = rows
+    let mut course = Course::new(parent, columns.len(), network_options(options, &sequences));
+    let held_out = predict_held_out(&sequences, &mut course, progress)?;
+    let (network, trained) = course.train(&sequences, progress)?;
+    let predicted: Vec<Predicted> = rows
         .into_iter()
-        .zip(&sequences)
-        .map(|(rows, sequence)| predict(&network, rows, sequence))
-        .collect::<Result<Vec<_>, _>>()?;
+        .zip(held_out)
+        .map(|(rows, dense)| Predicted { from: network.receptive_field(), rows, dense })
+        .collect();
     Ok(Detector {
         schema: Schema::new(columns.iter().map(|column| column.name.clone()).collect()),
         columns: columns.into(),
@@ -123,8 +121,8 @@ fn check_columns(frames: &[&Frame]) -> Result<(), DetectorError> {
 /// Rows in a row without which there is nothing to learn.
 fn needed_rows(width: usize) -> usize {
     let receptive_field = Config::recipe(width).receptive_field();
-    // Half as much again, or there is nothing to calibrate on once the past is full.
-    receptive_field + receptive_field / 2
+    // Each fold of the calibration needs a block to train on.
+    N_FOLDS * shortest_block(receptive_field)
 }
 
 /// The values of each stretch without a long pause on the modelled scale, row by row.
@@ -207,16 +205,11 @@ fn network_options(options: &TrainOptions, sequences: &[Sequence]) -> oddns_mode
 }
 
 /// The network's view of a whole stretch, densely.
-pub(crate) fn predict(
-    network: &Network,
-    rows: Vec<StandardRow>,
-    sequence: &Sequence,
-) -> Result<Predicted, DetectorError> {
-    Ok(Predicted {
+pub(crate) fn predict(network: &Network, sequence: &Sequence) -> Result<Dense, DetectorError> {
+    Ok(Dense {
+        width: sequence.n_features(),
         forecast: network.forecast(sequence).map_err(DetectorError::Model)?,
         completion: network.complete(sequence, N_GROUPS).map_err(DetectorError::Model)?,
-        from: network.receptive_field().min(rows.len()),
-        rows,
     })
 }
 

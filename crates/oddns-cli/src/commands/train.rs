@@ -1,13 +1,15 @@
 //! `oddns train`.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
 use oddns::{Detector, TrainOptions};
 use oddns_core::Frame;
+use oddns_store::Dataset;
 use serde_json::json;
 
-use crate::args::{Output, Train};
+use crate::args::{Output, Selection, Train};
 use crate::{data, model_file, output, progress};
 
 pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
@@ -15,7 +17,7 @@ pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
     let from = args.from.as_deref().map(model_file::read).transpose()?;
     let mut instances = Vec::new();
     for path in &args.data {
-        instances.extend(data::read(path, &args.selection)?);
+        instances.extend(data::read(path, &normal_part(path, &args.selection)?)?);
     }
     let frames: Vec<&Frame> = instances.iter().map(|instance| &instance.frame).collect();
     let options = options(args);
@@ -30,6 +32,18 @@ pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
     let bytes = model_file::write(&args.out, &detector)?;
     print(args, &detector, frames.len(), bytes, start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// What to learn of `path`: what was asked for, or the part that the data set itself calls normal.
+fn normal_part(path: &Path, asked: &Selection) -> anyhow::Result<Selection> {
+    let mut selection = asked.clone();
+    if asked.since.is_some() || asked.until.is_some() || !path.is_dir() {
+        return Ok(selection);
+    }
+    if let Some(dataset) = Dataset::read(path)? {
+        (selection.since, selection.until) = (dataset.normal_from, dataset.normal_until);
+    }
+    Ok(selection)
 }
 
 /// The data's paths, for errors.

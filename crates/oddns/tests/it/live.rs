@@ -143,7 +143,7 @@ fn a_server_that_is_not_coredns_is_told_so_until_it_is() {
 
 #[test]
 fn repeated_and_late_scrapes_say_nothing() {
-    let recording = normal(60, 2);
+    let recording = normal(120, 2);
     let mut pipeline = Pipeline::new(detector(), "dns-0".into()).unwrap();
     for scrape in &recording.scrapes {
         pipeline.push(&recording.series, scrape).unwrap();
@@ -157,7 +157,7 @@ fn repeated_and_late_scrapes_say_nothing() {
 
 #[test]
 fn pipelines_of_one_detector_do_not_disturb_each_other() {
-    let (one, two) = (normal(60, 2), eventful(3));
+    let (one, two) = (normal(120, 2), eventful(3));
     let alone: Vec<Step> = follow(&one);
     let mut first = Pipeline::new(detector(), "dns-0".into()).unwrap();
     let mut second = Pipeline::new(Arc::clone(&detector()), "dns-1".into()).unwrap();
