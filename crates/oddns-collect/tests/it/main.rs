@@ -10,4 +10,6 @@ mod misbehaving;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod prometheus;
+#[cfg(test)]
 mod promtool;
