@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use oddns_collect::{Target, parse_duration};
+use oddns_collect::{PrometheusUrl, Target, parse_duration};
 use oddns_core::Timestamp;
 use oddns_serve::DEFAULT_LISTEN_ADDRESS;
 
@@ -107,23 +107,51 @@ pub(crate) struct Watch {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  oddns collect --target http://127.0.0.1:9153/metrics --out recording --for 1h --every 15s"
+    after_help = "Examples:\n  oddns collect --target http://127.0.0.1:9153/metrics --out recording --for 1h --every 15s\n  oddns collect --prometheus http://127.0.0.1:9090 --since 2026-11-01T00:00:00Z --job kube-dns --out recording"
 )]
 pub(crate) struct Collect {
     /// A server to record; may be repeated.
-    #[arg(long = "target", value_name = "URL", required = true)]
+    #[arg(long = "target", value_name = "URL", required_unless_present = "prometheus")]
     pub(crate) targets: Vec<Target>,
+    /// A Prometheus, or what speaks its HTTP API, to fetch history from instead.
+    #[arg(long, value_name = "URL", requires = "since", conflicts_with_all = ["targets", "length"])]
+    pub(crate) prometheus: Option<PrometheusUrl>,
+    /// Fetch history from this time on (RFC 3339 or Unix seconds).
+    #[arg(long, value_name = "TIME", requires = "prometheus")]
+    pub(crate) since: Option<Timestamp>,
+    /// Fetch history up to this time; up to now when left out.
+    #[arg(long, value_name = "TIME", requires = "prometheus")]
+    pub(crate) until: Option<Timestamp>,
+    /// Fetch the CoreDNS servers of this Prometheus job; may be repeated, all jobs when left out.
+    #[arg(long = "job", value_name = "NAME", requires = "prometheus")]
+    pub(crate) jobs: Vec<String>,
+    /// Fetch exactly the series of this PromQL selector.
+    #[arg(
+        long = "query-range",
+        value_name = "SELECTOR",
+        requires = "prometheus",
+        conflicts_with = "jobs"
+    )]
+    pub(crate) selector: Option<String>,
     /// Folder of the new data set.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// How long to record; until interrupted when left out.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) length: Option<Duration>,
-    /// Time between scrapes.
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15s")]
-    pub(crate) every: Duration,
+    /// Time between scrapes, 15s when left out; with `--prometheus` the step of `query_range`, and
+    /// the samples as they were scraped when left out.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) every: Option<Duration>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+impl Collect {
+    /// Time between scrapes of targets.
+    pub(crate) fn interval(&self) -> Duration {
+        self.every.unwrap_or(Duration::from_secs(15))
+    }
 }
 
 #[derive(Debug, Args)]

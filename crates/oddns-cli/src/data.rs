@@ -30,11 +30,10 @@ pub(crate) fn read(path: &Path, selection: &Selection) -> anyhow::Result<Vec<Ins
             };
             features(path, read_history(path, &filter)?.recordings)?
         }
-        DataKind::Exposition => {
+        DataKind::Exposition | DataKind::PrometheusJson => {
             let recordings = replay_file(path, &ReplayOptions::default())?;
-            features(path, cut(recordings, selection))?
+            features(path, only_coredns(cut(recordings, selection)))?
         }
-        DataKind::PrometheusJson => return Err(not_yet(path).into()),
     };
     if instances.iter().all(|instance| instance.frame.is_empty()) {
         return Err(nothing_left(path, selection).into());
@@ -72,6 +71,28 @@ pub(crate) fn features(path: &Path, recordings: Vec<Recording>) -> anyhow::Resul
     Ok(instances)
 }
 
+/// A dump of a Prometheus has everything that it watches: what is no CoreDNS is left out, and told,
+/// where there is a CoreDNS.
+fn only_coredns(mut recordings: Vec<Recording>) -> Vec<Recording> {
+    if recordings.iter().any(speaks_coredns) {
+        recordings.retain(|recording| {
+            let speaks = speaks_coredns(recording);
+            if !speaks {
+                leave_out(&recording.instance);
+            }
+            speaks
+        });
+    }
+    recordings
+}
+
+#[expect(clippy::print_stderr, reason = "a note beside the result")]
+fn leave_out(instance: &str) {
+    eprintln!(
+        "note: instance `{instance}` is left out: it has no metric that begins with `coredns_`"
+    );
+}
+
 fn speaks_coredns(recording: &Recording) -> bool {
     let names = (0..recording.series.len() as u32)
         .filter_map(|id| recording.series.get(oddns_core::SeriesId(id)));
@@ -91,14 +112,6 @@ fn cut(recordings: Vec<Recording>, selection: &Selection) -> Vec<Recording> {
             recording
         })
         .collect()
-}
-
-fn not_yet(path: &Path) -> BadInput {
-    BadInput(format!(
-        "`{}` is an answer of Prometheus's HTTP API, which this version does not read: give a data \
-         set, saved scrapes or a table",
-        path.display()
-    ))
 }
 
 fn nothing_left(path: &Path, selection: &Selection) -> BadInput {

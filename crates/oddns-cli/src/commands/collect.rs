@@ -1,5 +1,7 @@
 //! `oddns collect`.
 
+mod history;
+
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -47,7 +49,12 @@ pub(crate) fn run(args: &Collect) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start scraping")?;
-    let recorded = runtime.block_on(record(args));
+    let recorded = runtime.block_on(async {
+        match &args.prometheus {
+            Some(server) => history::fetch(args, server).await,
+            None => record(args).await,
+        }
+    });
     if recorded.is_err() && !was_there && !holds_data(&args.out) {
         // A description without data is no data set.
         let _ = std::fs::remove_dir_all(&args.out);
@@ -81,7 +88,7 @@ fn holds_data(root: &Path) -> bool {
 
 async fn record(args: &Collect) -> anyhow::Result<Totals> {
     let mut servers =
-        args.targets.iter().map(|t| server(t, args.every)).collect::<Result<Vec<_>, _>>()?;
+        args.targets.iter().map(|t| server(t, args.interval())).collect::<Result<Vec<_>, _>>()?;
     let start = now();
     let first = round(&mut servers, start).await?;
     // Nothing is created before something worth recording was seen.
@@ -124,10 +131,10 @@ async fn go_on(
     tokio::pin!(interrupted);
     let end = args.length.map(|length| start.millis().saturating_add(length.as_millis() as i64));
     let offset =
-        Duration::from_millis(start.millis() as u64 % args.every.as_millis().max(1) as u64);
+        Duration::from_millis(start.millis() as u64 % args.interval().as_millis().max(1) as u64);
     let mut flushed = Instant::now();
     loop {
-        let due = next_scrape(now(), args.every, offset);
+        let due = next_scrape(now(), args.interval(), offset);
         if end.is_some_and(|end| due.millis() >= end) {
             return Ok(());
         }
@@ -230,12 +237,12 @@ fn append(
 fn dataset(args: &Collect, servers: &[Recorded], start: Timestamp) -> Dataset {
     let name =
         args.out.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
-    let every = format_duration(args.every);
+    let every = format_duration(args.interval());
     Dataset {
         name,
         description: Some(format!("recorded by `oddns collect` every {every}")),
         start: Some(start),
-        scrape_interval_seconds: Some(args.every.as_secs_f64()),
+        scrape_interval_seconds: Some(args.interval().as_secs_f64()),
         instances: servers.iter().map(|server| server.instance.clone()).collect(),
         ..Dataset::default()
     }
@@ -250,7 +257,7 @@ fn finish_description(root: &Path) -> anyhow::Result<()> {
 
 fn expected(args: &Collect) -> u64 {
     let length = args.length.map_or(0.0, |length| length.as_secs_f64());
-    (length / args.every.as_secs_f64()).ceil() as u64
+    (length / args.interval().as_secs_f64()).ceil() as u64
 }
 
 fn now() -> Timestamp {

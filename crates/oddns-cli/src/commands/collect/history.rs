@@ -1,0 +1,108 @@
+//! `oddns collect --prometheus`.
+
+use oddns_collect::{
+    HistoryConfig, HistoryPart, HistoryQuery, PrometheusHistory, PrometheusUrl, SeriesChoice,
+};
+use oddns_core::Timestamp;
+use oddns_store::{Dataset, HistoryWriter};
+
+use super::{Totals, now};
+use crate::args::Collect;
+use crate::commands::watch::interrupted;
+use crate::exit::{BadInput, BadUse};
+use crate::progress;
+
+/// The data set being written.
+struct Fetched<'a> {
+    args: &'a Collect,
+    /// Nothing is created before there is something to write.
+    writer: Option<HistoryWriter>,
+    dataset: Dataset,
+    totals: Totals,
+}
+
+/// Fetches the history that `args` ask for. What was fetched before a failure or an interruption is
+/// kept.
+pub(super) async fn fetch(args: &Collect, server: &PrometheusUrl) -> anyhow::Result<Totals> {
+    let query = query(args)?;
+    let mut history = PrometheusHistory::new(server.clone(), HistoryConfig::default())?;
+    let bar = progress::bar(seconds_between(query.since, query.until), "fetching seconds");
+    let mut fetched = Fetched::new(args);
+    let result = tokio::select! {
+        result = history.fetch(&query, |part| {
+            bar.set_position(seconds_between(query.since, part.until));
+            fetched.take(&part)
+        }) => result,
+        () = interrupted() => Ok(()),
+    };
+    bar.finish_and_clear();
+    let totals = fetched.finish();
+    result?;
+    totals
+}
+
+fn query(args: &Collect) -> anyhow::Result<HistoryQuery> {
+    let since = args.since.unwrap_or_default();
+    let until = args.until.unwrap_or_else(now);
+    if since >= until {
+        let reason = format!("`--since {since}` is not before `--until {until}`");
+        return Err(BadUse(reason).into());
+    }
+    let series = match &args.selector {
+        Some(selector) => SeriesChoice::Selector(selector.clone()),
+        None => SeriesChoice::Jobs(args.jobs.clone()),
+    };
+    Ok(HistoryQuery { series, since, until, step: args.every })
+}
+
+impl<'a> Fetched<'a> {
+    fn new(args: &'a Collect) -> Self {
+        let name = args.out.file_name().map(|name| name.to_string_lossy().into_owned());
+        let dataset = Dataset {
+            name: name.unwrap_or_default(),
+            description: Some("fetched from a Prometheus by `oddns collect`".to_owned()),
+            scrape_interval_seconds: args.every.map(|every| every.as_secs_f64()),
+            ..Dataset::default()
+        };
+        Self { args, writer: None, dataset, totals: Totals::default() }
+    }
+
+    fn take(&mut self, part: &HistoryPart) -> anyhow::Result<()> {
+        for recording in &part.recordings {
+            let writer = match &mut self.writer {
+                Some(writer) => writer,
+                None => self.writer.insert(HistoryWriter::create(&self.args.out, &self.dataset)?),
+            };
+            for scrape in &recording.scrapes {
+                writer.append(&recording.instance, &recording.series, scrape)?;
+                self.totals.n_scrapes += 1;
+                self.totals.n_failed += usize::from(!scrape.up);
+                self.totals.n_samples += scrape.samples.len();
+                self.dataset.start =
+                    Some(self.dataset.start.unwrap_or(scrape.time).min(scrape.time));
+                self.dataset.end = Some(self.dataset.end.unwrap_or(scrape.time).max(scrape.time));
+            }
+            if !self.dataset.instances.contains(&recording.instance) {
+                self.dataset.instances.push(recording.instance.clone());
+            }
+        }
+        if let Some(writer) = &mut self.writer {
+            writer.flush()?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<Totals> {
+        let Some(writer) = self.writer else {
+            let reason = "Prometheus has no sample in that time: nothing was written";
+            return Err(BadInput(reason.to_owned()).into());
+        };
+        writer.finish()?;
+        self.dataset.write(&self.args.out)?;
+        Ok(self.totals)
+    }
+}
+
+fn seconds_between(since: Timestamp, until: Timestamp) -> u64 {
+    until.seconds_since(since) as u64
+}
