@@ -2,6 +2,8 @@
 
 // With `cfg(test)` the lints know that all of it is test code.
 #[cfg(test)]
+mod busy;
+#[cfg(test)]
 mod captures;
 #[cfg(test)]
 mod coredns;
