@@ -201,7 +201,7 @@ fn a_recording_shorter_than_one_window() {
     folder.says(
         BAD_INPUT,
         "train --data @short.csv --out @new.keras",
-        "`@short.csv`: 30 rows in a row are too few to train on: at least 48 are needed, collect for \
+        "`@short.csv`: 30 rows in a row are too few to train on: at least 96 are needed, collect for \
          longer",
     );
     let message = "`@short.csv` has 30 rows, a first score needs 33: record longer";
@@ -434,7 +434,7 @@ fn a_recording_does_not_overwrite_another() {
 fn wrong_use() {
     let folder = Folder::new();
     for (arguments, first_line) in [
-        ("score --modle @dns.keras", "unexpected argument '--modle' found"),
+        ("score --models @dns.keras", "unexpected argument '--models' found"),
         ("guess", "unrecognized subcommand 'guess'"),
         ("train --data @data.csv", "the following required arguments were not provided:"),
         (
@@ -473,8 +473,8 @@ fn wrong_use() {
 #[test]
 fn configurations_that_do_not_hold() {
     let folder = Folder::new();
-    folder.write("oddns.yml", "global:\n  scrape_intervall: 5s\n");
-    let message = "`@oddns.yml`: line 2, column 3: unknown key `scrape_intervall`: allowed here are \
+    folder.write("oddns.yml", "global:\n  evaluation_interval: 5s\n");
+    let message = "`@oddns.yml`: line 2, column 3: unknown key `evaluation_interval`: allowed here are \
                    `scrape_interval`, `scrape_timeout`";
     folder.says(BAD_INPUT, "check-config @oddns.yml", message);
     folder.says(BAD_INPUT, "watch --config.file=@oddns.yml", message);
