@@ -159,7 +159,8 @@ impl Collect {
     after_help = "Example:\n  oddns train --data recording --out dns.keras --until 2026-11-22T12:00:00Z"
 )]
 pub(crate) struct Train {
-    /// Data of normal operation: a data set folder, Parquet, CSV or saved scrapes; may be repeated.
+    /// Data of normal operation: a data set folder, Parquet, CSV, saved scrapes, or what
+    /// Prometheus dumped or answered; may be repeated.
     ///
     /// Of a data set whose `dataset.json` names `normal_from` and `normal_until` only that part is
     /// taken, unless `--since` or `--until` say otherwise.

@@ -102,6 +102,10 @@ fn sniff_text(head: &[u8], packed: bool) -> Result<DataKind, String> {
     let head = String::from_utf8_lossy(head);
     let text = head.trim_start_matches('\u{feff}').trim_start();
     let line = text.lines().next().unwrap_or_default().trim_end();
+    // `promtool tsdb dump` writes the name of the metric among its labels.
+    if text.starts_with("{__name__=") {
+        return Ok(DataKind::Exposition);
+    }
     if text.starts_with('{') {
         return sniff_json(text);
     }
@@ -177,6 +181,7 @@ mod tests {
             ("a:b{c=\"}\"} +Inf 17\n", Exposition),
             ("\u{feff}timestamp,a\n1,2\n", FrameCsv),
             ("value_1,value_2,Label\n1,2,0\n", FrameCsv),
+            ("{__name__=\"up\", job=\"a\"} 1 1700000000000\n", Exposition),
             (" {\"status\":\"success\",\"data\":{\"resultType\":\"matrix\"", PrometheusJson),
         ] {
             assert_eq!(sniff_text(text.as_bytes(), false), Ok(kind), "{text}");
