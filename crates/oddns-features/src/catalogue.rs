@@ -225,7 +225,6 @@ pub const FEATURES: &[Feature] = &[
     ratio("policy_drop_ratio", "Queries blocked, filtered or shed by policy, for each query received.", |i| i.ratio(Quantity::PolicyDrops, Quantity::Requests)),
     quotient("cpu_usage_ratio", Unit::Ratio, 0.01, "CPU cores in use.", |i| i.rate(Quantity::CpuSeconds)),
     quotient("cpu_per_request_seconds", Unit::Seconds, 0.000_02, "CPU time spent for each query.", |i| i.ratio(Quantity::CpuSeconds, Quantity::Requests)),
-    quotient("network_per_request_bytes", Unit::Bytes, 50.0, "Bytes received and sent by the process for each query.", |i| i.ratio(Quantity::NetworkBytes, Quantity::Requests)),
     level("resident_memory_bytes", Unit::Bytes, "Resident memory.", |i| i.level(Gauge::ResidentBytes)),
     drifting("resident_memory_drift_ratio", "Resident memory against its recent mean; 1 is unchanged.", |i| drift(i, Gauge::ResidentBytes)),
     drifting("heap_drift_ratio", "Heap in use against its recent mean; 1 is unchanged.", |i| drift(i, Gauge::HeapBytes)),

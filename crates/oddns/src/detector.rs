@@ -48,9 +48,12 @@ pub enum DetectorError {
         /// Its columns.
         found_width: usize,
     },
-    /// The network part failed.
-    #[error("the network cannot be trained, saved or loaded")]
+    /// The network cannot be trained or used as asked.
+    #[error("the network cannot be trained or used")]
     Model(#[source] ModelError),
+    /// The bytes of a model cannot be read.
+    #[error("the model cannot be loaded: copy it again, or train a new one")]
+    Load(#[source] ModelError),
     /// A Keras file without what oddns adds to it.
     #[error(
         "the file is a Keras model without the entry `oddns.json`: it was not written by `oddns train`"
@@ -138,7 +141,7 @@ impl Detector {
 
     /// Reads what [`Detector::encode`] wrote. Damaged bytes are an error, never a panic.
     pub fn decode(bytes: &[u8]) -> Result<Self, DetectorError> {
-        let (network, manifest) = oddns_model::decode(bytes).map_err(DetectorError::Model)?;
+        let (network, manifest) = oddns_model::decode(bytes).map_err(DetectorError::Load)?;
         let manifest = manifest.ok_or(DetectorError::NotOurs)?;
         manifest::read(&manifest, network)
     }

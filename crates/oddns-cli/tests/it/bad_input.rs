@@ -254,23 +254,23 @@ fn damaged_models() {
         ("no.keras", "cannot read the model `@no.keras`: No such file or directory (os error 2)"),
         (
             "empty.keras",
-            "`@empty.keras`: the network cannot be trained, saved or loaded: not a `.keras` \
+            "`@empty.keras`: the model cannot be loaded: copy it again, or train a new one: not a `.keras` \
              file: it does not begin like a zip archive",
         ),
         (
             "cut.keras",
-            "`@cut.keras`: the network cannot be trained, saved or loaded: damaged or truncated \
+            "`@cut.keras`: the model cannot be loaded: copy it again, or train a new one: damaged or truncated \
              `.keras` file: cannot read its `table of contents`: invalid Zip archive: Could not \
              find EOCD",
         ),
         (
             "flipped.keras",
-            "`@flipped.keras`: the network cannot be trained, saved or loaded: damaged or \
+            "`@flipped.keras`: the model cannot be loaded: copy it again, or train a new one: damaged or \
              truncated `.keras` file: cannot read its `model.weights.h5`: Invalid checksum",
         ),
         (
             "plain.keras",
-            "`@plain.keras`: the network cannot be trained, saved or loaded: `.keras` file \
+            "`@plain.keras`: the model cannot be loaded: copy it again, or train a new one: `.keras` file \
              without `config.json`: was it saved by Keras 3 or by oddns?",
         ),
         (
