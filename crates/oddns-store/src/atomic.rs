@@ -49,14 +49,15 @@ impl AtomicFile {
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.target {
-            Target::Temporary(file) => file.write(bytes),
+            // Not through the wrapper, whose errors name the temporary file.
+            Target::Temporary(file) => file.as_file_mut().write(bytes),
             Target::Stream(file) => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.target {
-            Target::Temporary(file) => file.flush(),
+            Target::Temporary(file) => file.as_file_mut().flush(),
             Target::Stream(file) => file.flush(),
         }
     }
@@ -84,7 +85,8 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     // umask says.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder_of(&real_path(path)))
+    // The user knows the final name, not the temporary one that the error would name.
+    builder.tempfile_in(folder_of(&real_path(path))).map_err(|error| error.kind().into())
 }
 
 fn commit(target: Target, path: &Path, overwrite: bool) -> io::Result<()> {
