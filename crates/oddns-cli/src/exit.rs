@@ -59,6 +59,13 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code(error) as u8)
 }
 
+/// Ends the program when standard output cannot be written.
+#[expect(clippy::print_stderr, reason = "standard output is what failed")]
+pub(crate) fn unprintable(error: &std::io::Error) -> ! {
+    eprintln!("error: cannot write to standard output: {error}");
+    std::process::exit(i32::from(Exit::Failed as u8))
+}
+
 fn code(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         if cause.is::<BadUse>() {

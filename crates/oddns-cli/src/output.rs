@@ -5,13 +5,19 @@ use std::io::{self, Write};
 use oddns::{Column, Detector};
 use oddns_core::{Incident, Movement, Score, Timestamp};
 
+use crate::exit;
+
 /// Movements shown of an incident.
 const SHOWN_MOVEMENTS: usize = 4;
 
-/// Prints a line. When nobody reads any more (`oddns … | head`), the work goes on silently.
+/// Prints a line. When nobody reads any more (`oddns … | head`), the work goes on silently; when
+/// the output cannot be written, as on a full disk, the program ends.
 pub(crate) fn line(text: impl AsRef<str>) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n"));
+    match out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n")) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => exit::unprintable(&error),
+        _ => {}
+    }
 }
 
 /// Prints one JSON document in one line.

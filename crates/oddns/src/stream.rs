@@ -25,6 +25,9 @@ const GAP_SECONDS: f64 = 300.0;
 pub(crate) struct Stream {
     detector: Arc<Detector>,
     scaler: Scaler,
+    /// Which features this server has ever shown: another version of CoreDNS lacks some, and what
+    /// was never there is not missing.
+    shown: Vec<bool>,
     memory: Memory,
     smoothing: Smoothing,
     persistence: Persistence,
@@ -44,6 +47,7 @@ impl Stream {
     pub(crate) fn new(detector: Arc<Detector>, persistence: PersistenceConfig) -> Self {
         Self {
             scaler: detector.scaler.clone(),
+            shown: vec![false; detector.columns.len()],
             detector,
             memory: Memory::default(),
             smoothing: Smoothing::default(),
@@ -53,12 +57,22 @@ impl Stream {
 
     /// A row in the features' units, as the network reads it.
     pub(crate) fn standardise(&self, row: &[f32]) -> StandardRow {
-        StandardRow::new(&self.scaler, &modelled_row(row, &self.detector.columns))
+        let mut standard =
+            StandardRow::new(&self.scaler, &modelled_row(row, &self.detector.columns));
+        for (at, shown) in self.shown.iter().enumerate() {
+            if !shown && standard.values[at].is_nan() {
+                standard.deviation[at] = 0.0;
+            }
+        }
+        standard
     }
 
     /// Lets a row that is not far out move the scales. Depends on the row alone, not on the
     /// network, so that a whole history can be standardised before it is predicted.
     pub(crate) fn adapt(&mut self, row: &[f32], standard: &StandardRow) {
+        for (shown, value) in self.shown.iter_mut().zip(row) {
+            *shown |= !value.is_nan();
+        }
         if standard.distance() <= self.detector.calibration.adapt_below {
             let weight = 1.0 - 0.5_f32.powf(1.0 / ADAPT_HALF_LIFE);
             self.scaler.adapt(&modelled_row(row, &self.detector.columns), weight);

@@ -1,7 +1,7 @@
 //! `oddns demo`: the main job on a recording that the program brings along.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use oddns::core::{Frame, Timestamp};
@@ -84,6 +84,7 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<()> {
         output::line(format!("\npage: http://{address}/  (Ctrl-C ends it)"));
     }
     let shared = Shared::new(view(&found)?);
+    measure(&found, &shared);
     runtime.block_on(oddns_serve::run(listener, shared, super::watch::interrupted()));
     Ok(())
 }
@@ -151,6 +152,14 @@ impl Found {
         quiet.fold((0, 0), |(n, alarmed), score| (n + 1, alarmed + usize::from(score.alarm)))
     }
 
+    /// Whether the alarm of something earlier still held when the interval began.
+    fn already_alarmed(&self, outcome: &EventOutcome) -> bool {
+        self.instances.iter().any(|(_, scored)| {
+            let before = scored.scores.partition_point(|s| s.time < outcome.interval.start);
+            before > 0 && scored.scores[before - 1].alarm
+        })
+    }
+
     /// The strongest incident that goes on during an interval.
     fn told(&self, outcome: &EventOutcome) -> Option<&Incident> {
         let (start, end) = (outcome.interval.start, outcome.interval.end);
@@ -187,7 +196,11 @@ fn print_against_truth(found: &Found) {
         "at", "injected", "found after", "peak", "told as"
     ));
     for outcome in &found.report.outcomes {
-        let after = outcome.delay_seconds.map_or("MISSED".to_owned(), output::span);
+        let after = match outcome.delay_seconds {
+            None => "MISSED".to_owned(),
+            Some(_) if found.already_alarmed(outcome) => "alarm held *".to_owned(),
+            Some(delay) => output::span(delay),
+        };
         let told = found.told(outcome).filter(|_| outcome.caught());
         output::line(format!(
             "{:<10}{:<22}{after:<14}{:>6.1}  {}",
@@ -202,6 +215,7 @@ fn print_against_truth(found: &Found) {
         found.labels.iter().filter(|label| !label.anomalous).map(|l| l.kind.as_str()).collect();
     let (n_quiet, n_alarmed) = found.quiet();
     output::line(format!("\nfound {} of {} faults", events.n_caught, events.n_observed));
+    output::line("* the alarm of something earlier still held when this began");
     output::line(format!("quiet part: {n_alarmed} of {n_quiet} rows alarmed"));
     output::line(format!("false alarms later: {}", alarms.n_false));
     output::line(format!("benign changes ({}): {} alarm(s)", benign.join(", "), alarms.n_benign));
@@ -212,7 +226,11 @@ fn as_json(found: &Found) -> serde_json::Value {
     let (n_quiet, n_alarmed) = found.quiet();
     let told = |outcome: &EventOutcome| {
         let cause = found.told(outcome).filter(|_| outcome.caught()).map(|i| i.cause.name);
-        json!({ "kind": outcome.interval.kind, "told_as": cause })
+        json!({
+            "kind": outcome.interval.kind,
+            "told_as": cause,
+            "already_alarmed": found.already_alarmed(outcome),
+        })
     };
     json!({
         "train_seconds": found.train_seconds,
@@ -224,6 +242,16 @@ fn as_json(found: &Found) -> serde_json::Value {
         "told": found.report.outcomes.iter().map(told).collect::<Vec<_>>(),
         "incidents": found.incidents().map(incident_json).collect::<Vec<_>>(),
     })
+}
+
+/// Fills the metrics as if the recording had been watched.
+fn measure(found: &Found, shared: &Shared) {
+    let features = shared.read(|view| view.features().to_vec());
+    for (instance, scored) in &found.instances {
+        for step in steps(&found.detector, instance, scored) {
+            shared.metrics().stepped(&instance.name, &step, &features, Duration::ZERO);
+        }
+    }
 }
 
 /// What the page shows.

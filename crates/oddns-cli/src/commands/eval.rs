@@ -57,6 +57,7 @@ pub(crate) fn as_json(report: &Report) -> Value {
         "events": {
             "n": events.n_observed,
             "caught": events.n_caught,
+            "outside_scores": n_outside(report),
             "recall": events.recall,
             "precision": events.precision,
             "f1": events.f1,
@@ -86,6 +87,11 @@ fn outcome_json(outcome: &EventOutcome) -> Value {
     })
 }
 
+/// Labelled events that no score reaches into; they count neither as caught nor as missed.
+fn n_outside(report: &Report) -> usize {
+    report.outcomes.iter().filter(|outcome| !outcome.observed).count()
+}
+
 fn print(report: &Report) {
     let Report { points, events, alarms, outcomes } = report;
     for outcome in outcomes.iter().filter(|outcome| outcome.observed) {
@@ -98,6 +104,12 @@ fn print(report: &Report) {
         output::line(format!("{start}  {:<28} {verdict:<22} {peak}", outcome.interval.kind));
     }
     output::line(format!("events caught         {} of {}", events.n_caught, events.n_observed));
+    if n_outside(report) > 0 {
+        output::line(format!(
+            "events left out       {}: no score of their instance and time",
+            n_outside(report)
+        ));
+    }
     for (name, value) in [
         ("event precision", events.precision),
         ("event F1", events.f1),

@@ -10,10 +10,14 @@ use crate::data::Instance;
 use crate::exit::BadInput;
 use crate::{data, model_file, output};
 
+/// How long after the last row an instant is still about it, in intervals between rows.
+const MAX_INTERVALS_AFTER: f64 = 20.0;
+
 pub(crate) fn run(args: &Explain) -> anyhow::Result<()> {
     let detector = model_file::read(&args.model)?;
     let instances = data::read(&args.data, &args.selection)?;
     data::check_against(&args.data, &instances, &detector)?;
+    check_span(&instances, args.at, &detector)?;
     let mut explained = Vec::new();
     for instance in &instances {
         let scored = score_frame(&detector, &instance.name, &instance.frame)?;
@@ -25,6 +29,22 @@ pub(crate) fn run(args: &Explain) -> anyhow::Result<()> {
     }
     if args.output.output == Output::Json {
         output::json(&Value::Array(explained));
+    }
+    Ok(())
+}
+
+/// Refuses an instant that no instance has a row near: the last row of a record that ended long
+/// before says nothing about it.
+fn check_span(instances: &[Instance], at: Timestamp, detector: &Detector) -> anyhow::Result<()> {
+    let times = || instances.iter().map(|instance| instance.frame.timestamps());
+    let first = times().filter_map(|times| times.first()).min();
+    let last = times().filter_map(|times| times.last()).max();
+    let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
+    let interval = f64::from(detector.record().interval_seconds);
+    let late = at.seconds_since(*last) > MAX_INTERVALS_AFTER * interval.max(1.0);
+    if at < *first || late {
+        let reason = format!("`--at` {at} is outside the data, which goes from {first} to {last}");
+        return Err(BadInput(reason).into());
     }
     Ok(())
 }
