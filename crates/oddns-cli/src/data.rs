@@ -56,7 +56,7 @@ fn table(path: &Path, selection: &Selection) -> anyhow::Result<Instance> {
 pub(crate) fn features(path: &Path, recordings: Vec<Recording>) -> anyhow::Result<Vec<Instance>> {
     let mut instances = Vec::with_capacity(recordings.len());
     for recording in recordings {
-        if !speaks_coredns(&recording) {
+        if !recording.series.has_coredns() {
             let reason = format!(
                 "`{}`: instance `{}` has no metric that begins with `coredns_`: record a CoreDNS \
                  server's /metrics, or give a table of features instead",
@@ -74,9 +74,9 @@ pub(crate) fn features(path: &Path, recordings: Vec<Recording>) -> anyhow::Resul
 /// A dump of a Prometheus has everything that it watches: what is no CoreDNS is left out, and told,
 /// where there is a CoreDNS.
 fn only_coredns(mut recordings: Vec<Recording>) -> Vec<Recording> {
-    if recordings.iter().any(speaks_coredns) {
+    if recordings.iter().any(|recording| recording.series.has_coredns()) {
         recordings.retain(|recording| {
-            let speaks = speaks_coredns(recording);
+            let speaks = recording.series.has_coredns();
             if !speaks {
                 leave_out(&recording.instance);
             }
@@ -91,12 +91,6 @@ fn leave_out(instance: &str) {
     eprintln!(
         "note: instance `{instance}` is left out: it has no metric that begins with `coredns_`"
     );
-}
-
-fn speaks_coredns(recording: &Recording) -> bool {
-    let names = (0..recording.series.len() as u32)
-        .filter_map(|id| recording.series.get(oddns_core::SeriesId(id)));
-    names.into_iter().any(|key| key.name.starts_with("coredns_"))
 }
 
 fn cut(recordings: Vec<Recording>, selection: &Selection) -> Vec<Recording> {

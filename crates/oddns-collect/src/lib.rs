@@ -19,5 +19,5 @@ pub use prometheus::{
 };
 pub use replay::{ReplayError, ReplayOptions, read_recordings, replay_file, write_scrape};
 pub use schedule::{next_scrape, target_offset};
-pub use scrape::{ScrapeConfig, ScrapeError, Scraped, Scraper, speaks_coredns};
+pub use scrape::{ScrapeConfig, ScrapeError, Scraped, Scraper};
 pub use target::{ParseTargetError, Target};

@@ -367,14 +367,6 @@ impl Broken {
     }
 }
 
-/// Whether any sample is of a `coredns_` series, so that the server is a CoreDNS.
-pub fn speaks_coredns(table: &SeriesTable, samples: &[Sample]) -> bool {
-    samples
-        .iter()
-        .filter_map(|sample| table.get(sample.series))
-        .any(|key| key.name.starts_with("coredns_"))
-}
-
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }

@@ -165,20 +165,14 @@ fn scrape(rows: &[Row]) -> Option<Scrape> {
 
 /// One recording of the jobs of one instance.
 fn only_dns(mut jobs: Vec<Recording>) -> Option<Recording> {
-    let has_dns = jobs.iter().any(has_coredns_series);
-    jobs.retain(|job| !has_dns || has_coredns_series(job));
+    let has_dns = jobs.iter().any(|job| job.series.has_coredns());
+    jobs.retain(|job| !has_dns || job.series.has_coredns());
     let mut jobs = jobs.into_iter();
     let mut merged = jobs.next()?;
     for job in jobs {
         merge(&mut merged, job);
     }
     Some(merged)
-}
-
-fn has_coredns_series(recording: &Recording) -> bool {
-    let keys =
-        (0..recording.series.len() as u32).filter_map(|id| recording.series.get(SeriesId(id)));
-    keys.into_iter().any(|key| key.name.starts_with("coredns_"))
 }
 
 fn merge(into: &mut Recording, other: Recording) {

@@ -1,6 +1,6 @@
 //! What one look at a server's `/metrics` gave, and many of them in a row.
 
-use crate::{SeriesId, SeriesTable, Timestamp};
+use crate::{SeriesId, SeriesKey, SeriesTable, Timestamp};
 
 /// One value of one series.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,6 +22,13 @@ pub struct Scrape {
     pub duration_seconds: f64,
     /// Values in any order, each series at most once.
     pub samples: Vec<Sample>,
+}
+
+impl Scrape {
+    /// Whether any sample is of a series of CoreDNS itself, in the table it refers to.
+    pub fn has_coredns(&self, table: &SeriesTable) -> bool {
+        self.samples.iter().any(|s| table.get(s.series).is_some_and(SeriesKey::is_coredns))
+    }
 }
 
 /// The scrapes of one server, oldest first.

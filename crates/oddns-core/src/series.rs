@@ -123,6 +123,13 @@ pub struct SeriesKey {
     pub labels: Labels,
 }
 
+impl SeriesKey {
+    /// Whether it is a metric of CoreDNS itself rather than of any Go process.
+    pub fn is_coredns(&self) -> bool {
+        self.name.starts_with("coredns_")
+    }
+}
+
 impl fmt::Display for SeriesKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.name, self.labels)
@@ -155,6 +162,11 @@ impl SeriesTable {
     /// The series with number `id`; `None` when `id` is of another table.
     pub fn get(&self, id: SeriesId) -> Option<&SeriesKey> {
         self.keys.get(id.0 as usize)
+    }
+
+    /// Whether any known series is of CoreDNS itself.
+    pub fn has_coredns(&self) -> bool {
+        self.keys.iter().any(SeriesKey::is_coredns)
     }
 
     /// How many series are known.

@@ -233,7 +233,7 @@ impl Extractor {
             let key = table.get(SeriesId(self.series.len() as u32))?;
             self.series.push(Series {
                 role: role(key),
-                coredns: key.name.starts_with("coredns_"),
+                coredns: key.is_coredns(),
                 value: 0.0,
                 seen: 0,
                 time: Timestamp::default(),

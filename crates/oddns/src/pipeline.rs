@@ -113,7 +113,7 @@ impl Pipeline {
     /// Takes the next scrape; `table` is the one its samples refer to, the same at every call.
     pub fn push(&mut self, table: &SeriesTable, scrape: &Scrape) -> Result<Step, DetectorError> {
         self.answered |= scrape.up;
-        self.spoke_coredns = self.spoke_coredns || speaks_coredns(table, scrape);
+        self.spoke_coredns = self.spoke_coredns || scrape.has_coredns(table);
         let nothing = Step {
             time: scrape.time,
             row: Vec::new(),
@@ -183,13 +183,6 @@ impl Pipeline {
             }
         }
     }
-}
-
-fn speaks_coredns(table: &SeriesTable, scrape: &Scrape) -> bool {
-    scrape
-        .samples
-        .iter()
-        .any(|sample| table.get(sample.series).is_some_and(|key| key.name.starts_with("coredns_")))
 }
 
 fn track(tracker: &mut IncidentTracker, judged: &Judged, row: &[f32]) -> Option<IncidentEvent> {

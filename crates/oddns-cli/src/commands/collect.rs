@@ -6,9 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use oddns_collect::{
-    ScrapeConfig, ScrapeError, Scraper, Target, format_duration, next_scrape, speaks_coredns,
-};
+use oddns_collect::{ScrapeConfig, ScrapeError, Scraper, Target, format_duration, next_scrape};
 use oddns_core::{Scrape, SeriesTable, Timestamp};
 use oddns_store::{Dataset, HistoryWriter};
 use serde_json::json;
@@ -206,7 +204,7 @@ fn check_first(servers: &[Recorded], scrapes: &[Scrape]) -> anyhow::Result<()> {
         anyhow::bail!("no target could be scraped, nothing was recorded");
     }
     for (server, scrape) in servers.iter().zip(scrapes) {
-        if scrape.up && !speaks_coredns(&server.series, &scrape.samples) {
+        if scrape.up && !scrape.has_coredns(&server.series) {
             let reason = format!(
                 "{} is no CoreDNS: none of its {} metrics begins with `coredns_`; name the address of \
                  the `prometheus` plugin, such as http://127.0.0.1:9153/metrics",

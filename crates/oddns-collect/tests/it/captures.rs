@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 
 use flate2::read::GzDecoder;
-use oddns_collect::{Limits, Parser, ReplayError, ReplayOptions, replay_file, speaks_coredns};
+use oddns_collect::{Limits, Parser, ReplayError, ReplayOptions, replay_file};
 use oddns_core::SeriesTable;
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ fn every_line_of_a_capture_is_a_sample() {
         for scrape in &recording.scrapes {
             assert!(scrape.up);
             assert_eq!(scrape.samples.len(), *n_series, "{name}");
-            assert!(speaks_coredns(&recording.series, &scrape.samples));
+            assert!(scrape.has_coredns(&recording.series));
         }
         assert_eq!(recording.series.len(), *n_series, "{name}: both scrapes have the same series");
         let step = recording.scrapes[1].time.seconds_since(recording.scrapes[0].time);

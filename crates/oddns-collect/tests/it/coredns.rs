@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use oddns_collect::{ScrapeConfig, ScrapeError, Scraped, Scraper, speaks_coredns};
+use oddns_collect::{ScrapeConfig, ScrapeError, Scraped, Scraper};
 use oddns_core::{SeriesTable, Timestamp};
 
 use crate::peer::peers;
@@ -96,7 +96,7 @@ async fn scrape_around_queries(binary: &Path) {
     let mut scraper = Scraper::new(target, ScrapeConfig::default()).unwrap();
     let mut table = SeriesTable::default();
     let before = first_scrape(&mut scraper, &mut table).await;
-    assert!(speaks_coredns(&table, &before.scrape.samples));
+    assert!(before.scrape.has_coredns(&table));
     assert_eq!(requests(&table, &before), 0.0);
     (0..3).for_each(|_| ask(dns_port));
     scrape_until_requests(3.0, &mut scraper, &mut table).await;

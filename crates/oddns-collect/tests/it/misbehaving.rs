@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use oddns_collect::{ScrapeConfig, ScrapeError, Scraped, Scraper, speaks_coredns};
+use oddns_collect::{ScrapeConfig, ScrapeError, Scraped, Scraper};
 use oddns_core::{SeriesTable, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -123,8 +123,7 @@ async fn metrics_are_read_over_a_kept_connection() {
         let scraped = scraper.scrape(Timestamp::from_millis(42), &mut table).await;
         assert!(scraped.scrape.up && scraped.error.is_none(), "{:?}", scraped.error);
         assert_eq!(scraped.scrape.samples.len(), 2);
-        assert!(speaks_coredns(&table, &scraped.scrape.samples));
-        assert!(!speaks_coredns(&table, &scraped.scrape.samples[1..]));
+        assert!(scraped.scrape.has_coredns(&table));
         let (n_connection, head) = seen.recv().await.unwrap();
         assert_eq!(n_connection, 1);
         assert!(head.starts_with("GET /m?x=1 HTTP/1.1\r\n"), "{head}");
