@@ -2,6 +2,8 @@
 
 // With `cfg(test)` the lints know that all of it is test code.
 #[cfg(test)]
+mod baseline;
+#[cfg(test)]
 mod calibration;
 #[cfg(test)]
 mod causes;

@@ -1,0 +1,57 @@
+//! Distance from the mean of training.
+
+use super::rows::Rows;
+use super::scale::Scales;
+use super::state::{self, Fields, Persist};
+use super::strength::{magnitudes, root_mean_square};
+use super::{Fit, Score, width_checked};
+use crate::DetectError;
+
+/// Root mean square of the standardised values of a row: no structure, no time. What a model does
+/// not do better than this it does not do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Distance;
+
+/// [`Distance`] of a training set.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FittedDistance {
+    scales: Scales,
+    strengths: Vec<f32>,
+}
+
+impl Fit for Distance {
+    type Fitted = FittedDistance;
+
+    fn fit(&self, normal: Rows<'_>) -> Result<FittedDistance, DetectError> {
+        let width = width_checked(normal)?;
+        Ok(FittedDistance { scales: Scales::fit(normal), strengths: vec![0.0; width] })
+    }
+}
+
+impl Score for FittedDistance {
+    fn score(&mut self, row: &[f32]) -> f32 {
+        self.scales.standardise(row, &mut self.strengths);
+        magnitudes(&mut self.strengths);
+        root_mean_square(&self.strengths)
+    }
+
+    fn strengths(&self) -> &[f32] {
+        &self.strengths
+    }
+
+    fn state(&self) -> Vec<f32> {
+        state::write(self)
+    }
+
+    fn from_state(numbers: &[f32]) -> Result<Self, DetectError> {
+        state::read(numbers)
+    }
+}
+
+impl Persist for FittedDistance {
+    fn fields(&mut self, fields: &mut Fields<'_>) -> Result<(), DetectError> {
+        self.scales.fields(fields)?;
+        self.strengths.resize(self.scales.width(), 0.0);
+        Ok(())
+    }
+}
