@@ -6,8 +6,10 @@
 
 mod distance;
 mod eigen;
+mod isolation_forest;
 mod k_means;
 mod motion;
+mod rolling_z;
 mod rows;
 mod scale;
 mod state;
@@ -15,12 +17,19 @@ mod static_pca;
 mod streaming_pca;
 mod strength;
 mod subspace;
+mod table;
+mod window;
+mod z_score_bands;
 
 pub use distance::{Distance, FittedDistance};
+pub use isolation_forest::{FittedIsolationForest, IsolationForest};
 pub use k_means::{CentreDistance, FittedKMeans, KMeans};
+pub use rolling_z::{FittedRollingZ, RollingZ};
 pub use rows::Rows;
 pub use static_pca::{FittedStaticPca, StaticPca};
 pub use streaming_pca::{FittedStreamingPca, StreamingPca};
+pub use table::{BASELINES, Baseline, Setting};
+pub use z_score_bands::{FittedZScoreBands, ZScoreBands};
 
 use crate::DetectError;
 

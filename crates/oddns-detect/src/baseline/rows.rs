@@ -41,6 +41,11 @@ impl<'a> Rows<'a> {
     pub fn iter(&self) -> impl Iterator<Item = &'a [f32]> + Clone + use<'a> {
         self.values.chunks_exact(self.width)
     }
+
+    /// Row `at`, less than [`Rows::n_rows`].
+    pub(crate) fn row(&self, at: usize) -> &'a [f32] {
+        &self.values[at * self.width..(at + 1) * self.width]
+    }
 }
 
 /// Feature `at` of `row`, of bounded magnitude. NaN when it is missing, as is what lies beyond the
