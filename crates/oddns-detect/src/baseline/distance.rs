@@ -1,7 +1,7 @@
 //! Distance from the mean of training.
 
 use super::rows::Rows;
-use super::scale::Scales;
+use super::scale::{STATIC_CLIP, Scales};
 use super::state::{self, Fields, Persist};
 use super::strength::{magnitudes, root_mean_square};
 use super::{Fit, Score, width_checked};
@@ -30,7 +30,7 @@ impl Fit for Distance {
 
 impl Score for FittedDistance {
     fn score(&mut self, row: &[f32]) -> f32 {
-        self.scales.standardise(row, &mut self.strengths);
+        self.scales.standardise(row, STATIC_CLIP, &mut self.strengths);
         magnitudes(&mut self.strengths);
         root_mean_square(&self.strengths)
     }

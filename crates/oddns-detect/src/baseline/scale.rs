@@ -4,8 +4,12 @@ use super::rows::{LARGEST, Rows, value};
 use super::state::{Fields, Persist};
 use crate::DetectError;
 
-/// Standardised values are cut here, as in the measured recipe: further out nothing more is said.
+/// Where an adaptive detector cuts standardised values, as in the measured recipe: its scales
+/// follow, and further out nothing more is said.
 pub(crate) const CLIP: f32 = 10.0;
+/// Where a static detector cuts them: those are published without any cut, and rank worse with a
+/// closer one, as features that have left their training for good all are as far out as can be.
+pub(crate) const STATIC_CLIP: f32 = 100.0;
 /// A scale is never below this share of the range seen in training …
 const RANGE_FLOOR: f32 = 0.02;
 /// … nor below this share of the largest magnitude seen: what an `f32` says of a value is not
@@ -65,12 +69,12 @@ impl Scales {
         self.mean.len()
     }
 
-    /// Standardised values, cut at ±[`CLIP`]; 0, which says nothing, where a value is missing.
-    pub(crate) fn standardise(&self, row: &[f32], z: &mut [f32]) {
+    /// Standardised values, cut at ±`clip`; 0, which says nothing, where a value is missing.
+    pub(crate) fn standardise(&self, row: &[f32], clip: f32, z: &mut [f32]) {
         for (at, z) in z.iter_mut().enumerate() {
             let value = value(row, at);
             let distance = (value - self.mean[at]) / self.scale[at];
-            *z = if value.is_nan() { 0.0 } else { distance.clamp(-CLIP, CLIP) };
+            *z = if value.is_nan() { 0.0 } else { distance.clamp(-clip, clip) };
         }
     }
 

@@ -1,7 +1,7 @@
 //! Principal components of training.
 
 use super::rows::Rows;
-use super::scale::Scales;
+use super::scale::{STATIC_CLIP, Scales};
 use super::state::{self, Fields, Persist};
 use super::strength::{magnitudes, root_mean_square};
 use super::subspace::Subspace;
@@ -29,7 +29,7 @@ impl Fit for StaticPca {
         let (scales, mut subspace) = (Scales::fit(normal), Subspace::new(width));
         let mut z = vec![0.0; width];
         for (n_before, row) in normal.iter().enumerate() {
-            scales.standardise(row, &mut z);
+            scales.standardise(row, STATIC_CLIP, &mut z);
             subspace.take(&z, 1.0 / (n_before + 1) as f32);
         }
         subspace.turn();
@@ -39,7 +39,7 @@ impl Fit for StaticPca {
 
 impl Score for FittedStaticPca {
     fn score(&mut self, row: &[f32]) -> f32 {
-        self.scales.standardise(row, &mut self.strengths);
+        self.scales.standardise(row, STATIC_CLIP, &mut self.strengths);
         self.subspace.remove(&mut self.strengths);
         magnitudes(&mut self.strengths);
         root_mean_square(&self.strengths)

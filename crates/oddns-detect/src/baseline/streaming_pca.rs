@@ -1,7 +1,7 @@
 //! Principal components that move with time.
 
 use super::rows::{Rows, value};
-use super::scale::Scales;
+use super::scale::{CLIP, Scales};
 use super::state::{self, Fields, Persist};
 use super::strength::{furthest, magnitudes};
 use super::subspace::Subspace;
@@ -87,7 +87,7 @@ impl FittedStreamingPca {
 
 impl Score for FittedStreamingPca {
     fn score(&mut self, row: &[f32]) -> f32 {
-        self.scales.standardise(row, &mut self.strengths);
+        self.scales.standardise(row, CLIP, &mut self.strengths);
         self.subspace.remove(&mut self.strengths);
         magnitudes(&mut self.strengths);
         self.take(row, self.weight);

@@ -1,7 +1,7 @@
 //! The few directions in which features move together.
 
 use super::eigen::symmetric;
-use super::scale::CLIP;
+use super::scale::STATIC_CLIP;
 use super::state::Fields;
 use crate::DetectError;
 
@@ -71,7 +71,7 @@ impl Block {
     }
 
     fn fields(&mut self, fields: &mut Fields<'_>) -> Result<(), DetectError> {
-        fields.list(&mut self.covariance, self.width * self.width, CLIP * CLIP)?;
+        fields.list(&mut self.covariance, self.width * self.width, STATIC_CLIP * STATIC_CLIP)?;
         let mut n_directions = self.directions.len() / self.width;
         fields.count(&mut n_directions, 0..=self.width)?;
         fields.list(&mut self.directions, n_directions * self.width, LONGEST)
