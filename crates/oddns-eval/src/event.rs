@@ -3,7 +3,7 @@
 use oddns_core::Timestamp;
 
 use crate::timeline::Timeline;
-use crate::{EvalConfig, Interval};
+use crate::{BestEventF1, EvalConfig, Interval};
 
 const SECONDS_PER_WEEK: f64 = 604_800.0;
 
@@ -45,6 +45,9 @@ pub struct EventMetrics {
     pub f1: Option<f64>,
     /// Median of the delays of caught intervals in seconds; `None` without any.
     pub median_delay_seconds: Option<f64>,
+    /// The best that any alarm line would have done, whatever alarms were given; an alarm that began
+    /// for nothing catches nothing. `None` when `recall` is.
+    pub best: Option<BestEventF1>,
 }
 
 /// Alarms when nothing was wrong. A run of alarms of one instance is judged by where it begins:
@@ -66,7 +69,7 @@ pub struct AlarmMetrics {
 
 /// Where in the labels a point lies.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Zone {
+pub(crate) enum Zone {
     Anomalous,
     Benign,
     Quiet,
@@ -123,6 +126,7 @@ pub(crate) fn event_metrics(outcomes: &[EventOutcome], alarms: &AlarmMetrics) ->
         precision,
         f1: recall.map(|recall| harmonic_mean(recall, precision.unwrap_or(0.0))),
         median_delay_seconds: median(&delays),
+        best: None,
     }
 }
 
@@ -130,7 +134,7 @@ fn ratio(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn harmonic_mean(a: f64, b: f64) -> f64 {
+pub(crate) fn harmonic_mean(a: f64, b: f64) -> f64 {
     if a + b > 0.0 { 2.0 * a * b / (a + b) } else { 0.0 }
 }
 
@@ -167,7 +171,7 @@ pub(crate) fn alarm_metrics(
     metrics
 }
 
-fn zone(intervals: &[&Interval], time: Timestamp, grace: i64) -> Zone {
+pub(crate) fn zone(intervals: &[&Interval], time: Timestamp, grace: i64) -> Zone {
     let mut zone = Zone::Quiet;
     for interval in intervals.iter().filter(|interval| interval.holds(time, grace, grace)) {
         if interval.anomalous {

@@ -2,10 +2,11 @@
 
 use oddns_core::Timestamp;
 
+use crate::best_event::best_event_f1;
 use crate::event::{alarm_metrics, event_metrics, outcomes};
 use crate::point::{average_precision, best_f1};
 use crate::timeline::{Timeline, timelines};
-use crate::{AlarmMetrics, EventMetrics, EventOutcome, Interval, PointMetrics, vus_pr};
+use crate::{AlarmMetrics, AlarmRule, EventMetrics, EventOutcome, Interval, PointMetrics, vus_pr};
 
 /// The verdict on one instant of one instance.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,11 +29,13 @@ pub struct EvalConfig {
     pub grace_seconds: f64,
     /// Longest buffer of [`vus_pr`] in points. Default 100, as in TSB-AD.
     pub vus_window: usize,
+    /// How scores become alarms in the search for the best alarm line.
+    pub alarm: AlarmRule,
 }
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        Self { grace_seconds: 15.0, vus_window: 100 }
+        Self { grace_seconds: 15.0, vus_window: 100, alarm: AlarmRule::default() }
     }
 }
 
@@ -106,9 +109,10 @@ impl Report {
         let timelines = timelines(points)?;
         let outcomes = outcomes(config, &timelines, intervals);
         let alarms = alarm_metrics(config, &timelines, intervals);
+        let best = best_event_f1(config, &timelines, intervals);
         Ok(Self {
             points: point_metrics(config, &timelines, intervals),
-            events: event_metrics(&outcomes, &alarms),
+            events: EventMetrics { best, ..event_metrics(&outcomes, &alarms) },
             alarms,
             outcomes,
         })
@@ -168,7 +172,7 @@ mod tests {
     }
 
     fn compute(points: &[ScoredPoint<'_>], intervals: &[Interval]) -> Report {
-        let config = EvalConfig { grace_seconds: 5.0, vus_window: 4 };
+        let config = EvalConfig { grace_seconds: 5.0, vus_window: 4, ..EvalConfig::default() };
         Report::compute(points, intervals, &config).unwrap()
     }
 

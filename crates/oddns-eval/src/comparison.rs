@@ -1,0 +1,323 @@
+//! Detectors side by side.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use crate::{MEASURES, Measure, Paired, Report};
+
+/// What several detectors reached on the series of several suites.
+///
+/// A figure of a suite is the mean over its series for which it is defined.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Comparison {
+    /// In the order they came.
+    suites: Vec<Suite>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Suite {
+    name: String,
+    series: Vec<String>,
+    detectors: Vec<Row>,
+}
+
+/// One detector on the series of a suite.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Row {
+    detector: String,
+    /// For each series of the suite one value a measure, NaN where it is not defined; may be shorter
+    /// than the suite's series.
+    values: Vec<[f64; MEASURES.len()]>,
+}
+
+const UNKNOWN: [f64; MEASURES.len()] = [f64::NAN; MEASURES.len()];
+
+impl Comparison {
+    /// Nothing compared yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in what `detector` reached on `series` of `suite`; a second report for the same replaces
+    /// the first.
+    pub fn record(&mut self, suite: &str, series: &str, detector: &str, report: &Report) {
+        let at = place(
+            &mut self.suites,
+            |own| own.name == suite,
+            || Suite { name: suite.to_owned(), ..Suite::default() },
+        );
+        let suite = &mut self.suites[at];
+        let column = place(&mut suite.series, |own| own == series, || series.to_owned());
+        let row = place(
+            &mut suite.detectors,
+            |own| own.detector == detector,
+            || Row { detector: detector.to_owned(), ..Row::default() },
+        );
+        let values = &mut suite.detectors[row].values;
+        values.resize(values.len().max(column + 1), UNKNOWN);
+        values[column] =
+            std::array::from_fn(|measure| (MEASURES[measure].of)(report).unwrap_or(f64::NAN));
+    }
+
+    /// Mean of a measure over the series of a suite; `None` when it is nowhere defined, or there is
+    /// no such suite, detector or measure.
+    pub fn mean(&self, suite: &str, detector: &str, measure: &str) -> Option<f64> {
+        let measure = MEASURES.iter().position(|own| own.name == measure)?;
+        self.suite(suite)?.row(detector)?.mean(measure)
+    }
+
+    /// One detector against another on the series of a suite that both were measured on. The
+    /// difference is positive where `detector` has more, be that better or not. `None` where there
+    /// is nothing to compare.
+    pub fn paired(&self, suite: &str, measure: &str, detector: &str, peer: &str) -> Option<Paired> {
+        let measure = MEASURES.iter().position(|own| own.name == measure)?;
+        let suite = self.suite(suite)?;
+        Paired::compute(&suite.row(detector)?.column(measure), &suite.row(peer)?.column(measure))
+    }
+
+    fn suite(&self, name: &str) -> Option<&Suite> {
+        self.suites.iter().find(|suite| suite.name == name)
+    }
+
+    /// A table for each suite, in Markdown: a row a detector, a column a measure, the best of each
+    /// column in bold. With `against`, a further table tells how far ahead that detector is of each
+    /// other by VUS-PR. Measures that are nowhere defined in a suite are left out.
+    pub fn to_markdown(&self, against: Option<&str>) -> String {
+        let mut text = String::new();
+        for suite in &self.suites {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            suite.write_table(&mut text);
+            if let Some(detector) = against.filter(|detector| suite.row(detector).is_some()) {
+                text.push('\n');
+                self.write_pairs(&mut text, suite, detector);
+            }
+        }
+        text
+    }
+
+    fn write_pairs(&self, text: &mut String, suite: &Suite, detector: &str) {
+        let name = cell(detector);
+        let _ = writeln!(text, "| VUS-PR of {name} ahead of | by | 95 % interval | p |");
+        text.push_str("| --- | --- | --- | --- |\n");
+        for peer in suite.detectors.iter().filter(|row| row.detector != detector) {
+            let Some(pair) = self.paired(&suite.name, "vus_pr", detector, &peer.detector) else {
+                continue;
+            };
+            let (low, high) = pair.interval;
+            let (peer, lead) = (cell(&peer.detector), pair.mean_difference);
+            let p = pair.test.map_or(1.0, |test| test.p_value);
+            let _ = writeln!(text, "| {peer} | {lead:+.3} | {low:+.3} to {high:+.3} | {p:.2} |");
+        }
+    }
+
+    /// Everything for scripts: each suite with its detectors, for each measure the mean, on how many
+    /// series, whether it is the best, and the values by series; for each pair of detectors the
+    /// comparison by VUS-PR. What is not defined is null.
+    pub fn to_json(&self) -> String {
+        let suites: Vec<Value> = self.suites.iter().map(|suite| self.suite_json(suite)).collect();
+        format!("{:#}", json!({ "suites": suites }))
+    }
+
+    fn suite_json(&self, suite: &Suite) -> Value {
+        let detectors: Vec<Value> = suite.detectors.iter().map(|row| suite.row_json(row)).collect();
+        let mut pairs = Vec::new();
+        for one in &suite.detectors {
+            for other in suite.detectors.iter().filter(|row| row.detector != one.detector) {
+                let pair = self.paired(&suite.name, "vus_pr", &one.detector, &other.detector);
+                pairs.extend(pair.map(|pair| pair_json(&one.detector, &other.detector, &pair)));
+            }
+        }
+        json!({
+            "suite": suite.name,
+            "series": suite.series,
+            "detectors": detectors,
+            "vus_pr_pairs": pairs,
+        })
+    }
+}
+
+/// Where something is among others, put behind them when it is new.
+fn place<T>(all: &mut Vec<T>, is: impl FnMut(&T) -> bool, new: impl FnOnce() -> T) -> usize {
+    if let Some(at) = all.iter().position(is) {
+        return at;
+    }
+    all.push(new());
+    all.len() - 1
+}
+
+/// Text that stays within its cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+fn pair_json(detector: &str, peer: &str, pair: &Paired) -> Value {
+    json!({
+        "detector": detector,
+        "peer": peer,
+        "n": pair.n,
+        "mean_difference": pair.mean_difference,
+        "interval": [pair.interval.0, pair.interval.1],
+        "p_value": pair.test.map(|test| test.p_value),
+    })
+}
+
+impl Suite {
+    fn row(&self, detector: &str) -> Option<&Row> {
+        self.detectors.iter().find(|row| row.detector == detector)
+    }
+
+    /// The best mean of a measure; `None` when it is nowhere defined.
+    fn best(&self, measure: usize) -> Option<f64> {
+        let better = |best: f64, mean: f64| {
+            if MEASURES[measure].is_better(mean, best) { mean } else { best }
+        };
+        self.detectors.iter().filter_map(|row| row.mean(measure)).reduce(better)
+    }
+
+    fn write_table(&self, text: &mut String) {
+        let shown: Vec<usize> =
+            (0..MEASURES.len()).filter(|measure| self.best(*measure).is_some()).collect();
+        let _ = write!(text, "| {} ({} series) |", cell(&self.name), self.series.len());
+        for measure in &shown {
+            let _ = write!(text, " {} |", MEASURES[*measure].title);
+        }
+        let _ = writeln!(text, "\n| --- |{}", " --- |".repeat(shown.len()));
+        for row in &self.detectors {
+            let _ = write!(text, "| {} |", cell(&row.detector));
+            for measure in &shown {
+                let _ = write!(text, " {} |", self.figure(row, *measure));
+            }
+            text.push('\n');
+        }
+    }
+
+    /// A mean as it is shown; as good as the best to the digits shown is the best.
+    fn figure(&self, row: &Row, measure: usize) -> String {
+        let shown = |mean: f64| format!("{mean:.*}", MEASURES[measure].decimals);
+        match (row.mean(measure).map(shown), self.best(measure).map(shown)) {
+            (None, _) => "–".to_owned(),
+            (Some(mean), Some(best)) if mean == best => format!("**{mean}**"),
+            (Some(mean), _) => mean,
+        }
+    }
+
+    fn row_json(&self, row: &Row) -> Value {
+        let measures: Map<String, Value> = MEASURES
+            .iter()
+            .enumerate()
+            .map(|(at, measure)| (measure.name.to_owned(), self.measure_json(row, at)))
+            .collect();
+        json!({ "detector": row.detector, "measures": measures })
+    }
+
+    fn measure_json(&self, row: &Row, measure: usize) -> Value {
+        let mean = row.mean(measure);
+        let values = row.column(measure);
+        let by_series: Map<String, Value> =
+            self.series.iter().cloned().zip(values.iter().map(|value| json!(value))).collect();
+        json!({
+            "mean": mean,
+            "n": values.iter().filter(|value| value.is_finite()).count(),
+            "best": mean.is_some() && mean == self.best(measure),
+            "by_series": by_series,
+        })
+    }
+}
+
+impl Row {
+    /// One value a series, NaN where it is not defined.
+    fn column(&self, measure: usize) -> Vec<f64> {
+        self.values.iter().map(|values| values[measure]).collect()
+    }
+
+    fn mean(&self, measure: usize) -> Option<f64> {
+        let values = self.values.iter().map(|values| values[measure]);
+        let defined: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+        (!defined.is_empty()).then(|| defined.iter().sum::<f64>() / defined.len() as f64)
+    }
+}
+
+impl Measure {
+    /// A page about what the columns say, in Markdown.
+    pub fn legend() -> String {
+        let lines =
+            MEASURES.iter().map(|measure| format!("- {}: {}\n", measure.title, measure.doc));
+        lines.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AlarmMetrics, EventMetrics, PointMetrics};
+
+    fn report(vus_pr: f64, false_per_week: Option<f64>) -> Report {
+        Report {
+            points: PointMetrics { vus_pr: Some(vus_pr), ..PointMetrics::default() },
+            events: EventMetrics::default(),
+            alarms: AlarmMetrics { false_per_week, ..AlarmMetrics::default() },
+            outcomes: Vec::new(),
+        }
+    }
+
+    fn comparison() -> Comparison {
+        let mut comparison = Comparison::new();
+        for (at, series) in ["a", "b", "c"].into_iter().enumerate() {
+            let base = 0.25 * at as f64;
+            comparison.record("servers", series, "ours", &report(base + 0.25, Some(7.0)));
+            comparison.record("servers", series, "l|2", &report(base, Some(3.5)));
+        }
+        comparison.record("servers", "a", "new", &report(0.5, None));
+        comparison
+    }
+
+    #[test]
+    fn a_table_marks_the_best_of_each_column() {
+        insta::assert_snapshot!(comparison().to_markdown(Some("ours")), @r"
+        | servers (3 series) | VUS-PR | false alarms a day |
+        | --- | --- | --- |
+        | ours | **0.500** | 1.00 |
+        | l\|2 | 0.250 | **0.50** |
+        | new | **0.500** | – |
+
+        | VUS-PR of ours ahead of | by | 95 % interval | p |
+        | --- | --- | --- | --- |
+        | l\|2 | +0.250 | +0.250 to +0.250 | 0.25 |
+        | new | -0.250 | -0.250 to -0.250 | 1.00 |
+        ");
+    }
+
+    #[test]
+    fn scripts_read_the_same_figures() {
+        let json: Value = serde_json::from_str(&comparison().to_json()).unwrap();
+        let suite = &json["suites"][0];
+        let ours = &suite["detectors"][0]["measures"];
+        assert_eq!(ours["vus_pr"]["mean"], 0.5);
+        assert_eq!(ours["vus_pr"]["by_series"]["c"], 0.75);
+        assert_eq!(
+            (&ours["false_alarms_per_day"]["best"], &ours["auc_pr"]["mean"]),
+            (&json!(false), &Value::Null)
+        );
+        assert_eq!(suite["vus_pr_pairs"][0]["p_value"], 0.25);
+        assert_eq!(suite["vus_pr_pairs"].as_array().unwrap().len(), 6);
+    }
+
+    #[test]
+    fn a_later_report_replaces_an_earlier_one() {
+        let mut comparison = comparison();
+        comparison.record("servers", "a", "new", &report(0.1, None));
+        assert_eq!(comparison.mean("servers", "new", "vus_pr"), Some(0.1));
+        assert_eq!(comparison.mean("servers", "new", "auc_pr"), None);
+        assert_eq!(comparison.mean("elsewhere", "new", "vus_pr"), None);
+        assert!(comparison.paired("servers", "vus_pr", "ours", "nobody").is_none());
+        assert_eq!(Comparison::new().to_markdown(None), "");
+    }
+
+    #[test]
+    fn every_measure_has_its_line_in_the_legend() {
+        assert_eq!(Measure::legend().lines().count(), MEASURES.len());
+    }
+}

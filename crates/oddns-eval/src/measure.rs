@@ -1,0 +1,105 @@
+//! What detectors are compared by.
+
+use crate::Report;
+
+/// Which way is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// More is better.
+    Higher,
+    /// Less is better.
+    Lower,
+}
+
+/// One column of a comparison.
+pub struct Measure {
+    /// Its key, also in JSON.
+    pub name: &'static str,
+    /// Its heading.
+    pub title: &'static str,
+    /// What it says, in a sentence.
+    pub doc: &'static str,
+    /// Which way is better.
+    pub better: Direction,
+    /// Digits after the point that mean something.
+    pub decimals: usize,
+    /// Its value in a report; `None` where it is not defined.
+    pub of: fn(&Report) -> Option<f64>,
+}
+
+const DAYS_PER_WEEK: f64 = 7.0;
+
+/// All measures, those that do not hang on an alarm line first.
+pub const MEASURES: &[Measure] = &[
+    Measure {
+        name: "vus_pr",
+        title: "VUS-PR",
+        doc: "Volume under the precision-recall surface, as in TSB-AD.",
+        better: Direction::Higher,
+        decimals: 3,
+        of: |report| report.points.vus_pr,
+    },
+    Measure {
+        name: "auc_pr",
+        title: "AUC-PR",
+        doc: "Area under the precision-recall curve of points.",
+        better: Direction::Higher,
+        decimals: 3,
+        of: |report| report.points.auc_pr,
+    },
+    Measure {
+        name: "best_event_f1",
+        title: "best event F1",
+        doc: "Event F1 at the alarm line that is best for it, with the product's hysteresis.",
+        better: Direction::Higher,
+        decimals: 3,
+        of: |report| report.events.best.map(|best| best.f1),
+    },
+    Measure {
+        name: "event_recall",
+        title: "events caught",
+        doc: "Share of the events caught at the detector's own alarm line.",
+        better: Direction::Higher,
+        decimals: 3,
+        of: |report| report.events.recall,
+    },
+    Measure {
+        name: "false_alarms_per_day",
+        title: "false alarms a day",
+        doc: "Alarms that begin in quiet time at the detector's own line, for a day of quiet time.",
+        better: Direction::Lower,
+        decimals: 2,
+        of: |report| report.alarms.false_per_week.map(|week| week / DAYS_PER_WEEK),
+    },
+    Measure {
+        name: "median_delay_seconds",
+        title: "median delay, s",
+        doc: "Median seconds from the start of a caught event to the first alarm.",
+        better: Direction::Lower,
+        decimals: 1,
+        of: |report| report.events.median_delay_seconds,
+    },
+    Measure {
+        name: "quiet_alarmed_ratio",
+        title: "quiet time alarmed",
+        doc: "Share of quiet time at which the alarm held.",
+        better: Direction::Lower,
+        decimals: 4,
+        of: |report| report.alarms.quiet_alarmed_share,
+    },
+];
+
+impl Measure {
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        MEASURES.iter().find(|measure| measure.name == name)
+    }
+
+    /// Whether `one` is better than `other`.
+    pub fn is_better(&self, one: f64, other: f64) -> bool {
+        match self.better {
+            Direction::Higher => one > other,
+            Direction::Lower => one < other,
+        }
+    }
+}
