@@ -24,6 +24,12 @@ pub struct AlarmRule {
     pub merge_points: usize,
 }
 
+impl AlarmRule {
+    /// Every run of points above the line is an alarm.
+    pub const PLAIN: Self =
+        Self { raise_after: 1, hold_above: 1.0, clear_after: 1, merge_points: 0 };
+}
+
 impl Default for AlarmRule {
     fn default() -> Self {
         Self { raise_after: 2, hold_above: 0.8, clear_after: 5, merge_points: 15 }
@@ -51,33 +57,46 @@ struct Track<'a> {
     instance: &'a str,
 }
 
-/// The line with the highest event F1, the highest such; `None` without an observed interval.
-/// Caught, false and benign are counted as for given alarms, but that an alarm which began for
-/// nothing catches nothing: else a line below all scores would catch every event by one alarm.
-pub(crate) fn best_event_f1(
-    config: &EvalConfig,
-    timelines: &[Timeline<'_>],
-    intervals: &[Interval],
-) -> Option<BestEventF1> {
-    let tracks: Vec<Track<'_>> =
-        timelines.iter().map(|timeline| Track::new(config, timeline, intervals)).collect();
-    let events: Vec<Vec<Part>> = intervals
-        .iter()
-        .filter(|interval| interval.anomalous)
-        .map(|interval| parts(config, &tracks, interval))
-        .filter(|parts| !parts.is_empty())
-        .collect();
-    if events.is_empty() {
-        return None;
+/// Scores and events, made ready for trying alarm lines.
+pub(crate) struct Trials<'a> {
+    tracks: Vec<Track<'a>>,
+    /// Where each observed anomalous interval may be caught.
+    events: Vec<Vec<Part>>,
+    /// Lines to try, falling.
+    lines: Vec<f64>,
+}
+
+impl<'a> Trials<'a> {
+    pub(crate) fn new(
+        config: &EvalConfig,
+        timelines: &[Timeline<'a>],
+        intervals: &[Interval],
+    ) -> Self {
+        let tracks: Vec<Track<'_>> =
+            timelines.iter().map(|timeline| Track::new(config, timeline, intervals)).collect();
+        let anomalous = intervals.iter().filter(|interval| interval.anomalous);
+        let events = anomalous.map(|interval| parts(config, &tracks, interval));
+        let events = events.filter(|parts| !parts.is_empty()).collect();
+        Self { lines: lines(&tracks), events, tracks }
     }
-    let mut best: Option<BestEventF1> = None;
-    for line in lines(&tracks) {
-        let trial = judge(&tracks, &events, line, config.alarm);
-        if best.is_none_or(|best| trial.f1 > best.f1) {
-            best = Some(trial);
+
+    /// The line with the highest event F1, the highest such; `None` without an observed interval.
+    /// Caught, false and benign are counted as for given alarms, but that an alarm which began for
+    /// nothing catches nothing, and none catches an event long after the one it began in: else a line
+    /// below all scores would catch every event by one alarm.
+    pub(crate) fn best(&self, rule: AlarmRule) -> Option<BestEventF1> {
+        if self.events.is_empty() {
+            return None;
         }
+        let mut best: Option<BestEventF1> = None;
+        for line in &self.lines {
+            let trial = judge(&self.tracks, &self.events, *line, rule);
+            if best.is_none_or(|best| trial.f1 > best.f1) {
+                best = Some(trial);
+            }
+        }
+        best
     }
-    best
 }
 
 /// Points of one instance in which an event may be caught: track, first, one behind the last.
@@ -136,7 +155,8 @@ fn judge(tracks: &[Track<'_>], events: &[Vec<Part>], line: f64, rule: AlarmRule)
 
 /// What alarms told of one instance.
 struct Told {
-    /// Points at which an alarm holds that began in or beside an anomalous interval.
+    /// Points in or beside an anomalous interval at which an alarm holds that began there, or in one
+    /// just before: what goes on for long after an event no longer tells of anything.
     of: Vec<bool>,
     /// Alarms that began elsewhere.
     n_for_nothing: usize,
@@ -146,14 +166,18 @@ impl Told {
     fn new(track: &Track<'_>, line: f64, rule: AlarmRule) -> Self {
         let alarms = alarms(&track.scores, line, rule);
         let mut told = Self { of: vec![false; alarms.len()], n_for_nothing: 0 };
-        let mut last: Option<usize> = None;
-        let mut true_alarm = false;
+        let near = |at: usize, other: Option<usize>| {
+            other.is_some_and(|other| at - other <= rule.merge_points.saturating_add(1))
+        };
+        let (mut last, mut last_true) = (None, None);
         for at in (0..alarms.len()).filter(|at| alarms[*at]) {
-            if last.is_none_or(|last| at - last > rule.merge_points.saturating_add(1)) {
-                true_alarm = track.zones[at] == Zone::Anomalous;
-                told.n_for_nothing += usize::from(!true_alarm);
+            let anomalous = track.zones[at] == Zone::Anomalous;
+            let begins = !near(at, last);
+            told.n_for_nothing += usize::from(begins && !anomalous);
+            if anomalous && (begins || near(at, last_true)) {
+                told.of[at] = true;
+                last_true = Some(at);
             }
-            told.of[at] = true_alarm;
             last = Some(at);
         }
         told
@@ -202,18 +226,15 @@ mod tests {
             alarm: false,
         };
         let points: Vec<ScoredPoint<'_>> = scores.iter().enumerate().map(point).collect();
-        let config = EvalConfig { grace_seconds: 0.0, alarm, ..EvalConfig::default() };
-        best_event_f1(&config, &timelines(&points).unwrap(), events)
+        let config = EvalConfig { grace_seconds: 0.0, ..EvalConfig::default() };
+        Trials::new(&config, &timelines(&points).unwrap(), events).best(alarm)
     }
-
-    const AT_ONCE: AlarmRule =
-        AlarmRule { raise_after: 1, hold_above: 1.0, clear_after: 1, merge_points: 0 };
 
     #[test]
     fn the_best_line_catches_both_and_bears_one_false_alarm() {
         let mut scores = [0.1; 60];
         (scores[12], scores[30], scores[45]) = (5.0, 4.0, 3.0);
-        let found = best(&scores, &[event(10, 15), event(44, 46)], AT_ONCE).unwrap();
+        let found = best(&scores, &[event(10, 15), event(44, 46)], AlarmRule::PLAIN).unwrap();
         assert_eq!((found.recall, found.precision, found.f1), (1.0, 2.0 / 3.0, 0.8));
         assert!(found.line < 3.0 && found.line > 2.999);
     }
@@ -232,13 +253,20 @@ mod tests {
     #[test]
     fn one_alarm_over_everything_catches_nothing() {
         let events: Vec<Interval> = (1..9).map(|at| event(10 * at, 10 * at + 2)).collect();
-        assert_eq!(best(&[1.0; 100], &events, AT_ONCE).unwrap().f1, 0.0);
+        assert_eq!(best(&[1.0; 100], &events, AlarmRule::PLAIN).unwrap().f1, 0.0);
+        let mut scores = [1.0; 100];
+        scores[..11].fill(0.0);
+        let found = best(&scores, &events, AlarmRule::PLAIN).unwrap();
+        assert_eq!((found.recall, found.precision), (0.125, 1.0));
     }
 
     #[test]
     fn without_an_event_there_is_no_best_line() {
-        assert_eq!(best(&[1.0; 5], &[], AT_ONCE), None);
-        assert_eq!(best(&[1.0; 5], &[event(50, 60)], AT_ONCE), None);
-        assert!(best(&[f64::INFINITY, -1.0, f64::NEG_INFINITY], &[event(0, 0)], AT_ONCE).is_some());
+        assert_eq!(best(&[1.0; 5], &[], AlarmRule::PLAIN), None);
+        assert_eq!(best(&[1.0; 5], &[event(50, 60)], AlarmRule::PLAIN), None);
+        assert!(
+            best(&[f64::INFINITY, -1.0, f64::NEG_INFINITY], &[event(0, 0)], AlarmRule::PLAIN)
+                .is_some()
+        );
     }
 }

@@ -109,7 +109,7 @@ impl Comparison {
             let (low, high) = pair.interval;
             let (peer, lead) = (cell(&peer.detector), pair.mean_difference);
             let p = pair.test.map_or(1.0, |test| test.p_value);
-            let _ = writeln!(text, "| {peer} | {lead:+.3} | {low:+.3} to {high:+.3} | {p:.2} |");
+            let _ = writeln!(text, "| {peer} | {lead:+.3} | {low:+.3} to {high:+.3} | {p:.3} |");
         }
     }
 
@@ -285,8 +285,8 @@ mod tests {
 
         | VUS-PR of ours ahead of | by | 95 % interval | p |
         | --- | --- | --- | --- |
-        | l\|2 | +0.250 | +0.250 to +0.250 | 0.25 |
-        | new | -0.250 | -0.250 to -0.250 | 1.00 |
+        | l\|2 | +0.250 | +0.250 to +0.250 | 0.250 |
+        | new | -0.250 | -0.250 to -0.250 | 1.000 |
         ");
     }
 

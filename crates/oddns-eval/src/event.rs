@@ -45,9 +45,11 @@ pub struct EventMetrics {
     pub f1: Option<f64>,
     /// Median of the delays of caught intervals in seconds; `None` without any.
     pub median_delay_seconds: Option<f64>,
-    /// The best that any alarm line would have done, whatever alarms were given; an alarm that began
-    /// for nothing catches nothing. `None` when `recall` is.
+    /// The best that any alarm line would have done if every run above it were an alarm; an alarm
+    /// that began for nothing catches nothing. `None` when `recall` is.
     pub best: Option<BestEventF1>,
+    /// The same with the hysteresis of [`EvalConfig::alarm`].
+    pub best_with_hysteresis: Option<BestEventF1>,
 }
 
 /// Alarms when nothing was wrong. A run of alarms of one instance is judged by where it begins:
@@ -127,6 +129,7 @@ pub(crate) fn event_metrics(outcomes: &[EventOutcome], alarms: &AlarmMetrics) ->
         f1: recall.map(|recall| harmonic_mean(recall, precision.unwrap_or(0.0))),
         median_delay_seconds: median(&delays),
         best: None,
+        best_with_hysteresis: None,
     }
 }
 

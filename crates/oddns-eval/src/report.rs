@@ -2,7 +2,7 @@
 
 use oddns_core::Timestamp;
 
-use crate::best_event::best_event_f1;
+use crate::best_event::Trials;
 use crate::event::{alarm_metrics, event_metrics, outcomes};
 use crate::point::{average_precision, best_f1};
 use crate::timeline::{Timeline, timelines};
@@ -29,7 +29,7 @@ pub struct EvalConfig {
     pub grace_seconds: f64,
     /// Longest buffer of [`vus_pr`] in points. Default 100, as in TSB-AD.
     pub vus_window: usize,
-    /// How scores become alarms in the search for the best alarm line.
+    /// How scores become alarms in [`EventMetrics::best_with_hysteresis`].
     pub alarm: AlarmRule,
 }
 
@@ -109,13 +109,11 @@ impl Report {
         let timelines = timelines(points)?;
         let outcomes = outcomes(config, &timelines, intervals);
         let alarms = alarm_metrics(config, &timelines, intervals);
-        let best = best_event_f1(config, &timelines, intervals);
-        Ok(Self {
-            points: point_metrics(config, &timelines, intervals),
-            events: EventMetrics { best, ..event_metrics(&outcomes, &alarms) },
-            alarms,
-            outcomes,
-        })
+        let trials = Trials::new(config, &timelines, intervals);
+        let mut events = event_metrics(&outcomes, &alarms);
+        events.best = trials.best(AlarmRule::PLAIN);
+        events.best_with_hysteresis = trials.best(config.alarm);
+        Ok(Self { points: point_metrics(config, &timelines, intervals), events, alarms, outcomes })
     }
 }
 
