@@ -100,3 +100,22 @@ impl Persist for FittedRollingZ {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_is_told_in_deviations_of_the_window() {
+        let values: Vec<f32> = (0..100).map(|at| if at % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        let rolling = RollingZ { window_rows: 40 };
+        let mut fitted = rolling.fit(Rows::new(&values, 1).unwrap()).unwrap();
+        fitted.score(&[5.0]);
+        assert!((fitted.strengths()[0] - 5.0).abs() < 1e-4, "{:?}", fitted.strengths());
+        // A new level is normal once the window holds nothing else.
+        for at in 0..90 {
+            fitted.score(&[if at % 2 == 0 { 51.0 } else { 49.0 }]);
+        }
+        assert!((fitted.score(&[50.0])).abs() < 0.1);
+    }
+}

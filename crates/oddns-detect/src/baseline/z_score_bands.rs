@@ -257,3 +257,44 @@ impl Persist for Level {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How far out of band `value` is after two days of tens, one every five minutes.
+    fn outside(value: f32) -> f32 {
+        let tens = [10.0; 600];
+        let bands = ZScoreBands { step_seconds: 300.0 };
+        let mut fitted = bands.fit(Rows::new(&tens, 1).unwrap()).unwrap();
+        fitted.score(&[value]);
+        fitted.strengths()[0]
+    }
+
+    #[test]
+    fn a_quiet_feature_has_the_margin_for_its_band() {
+        // The hour is eleven tens and a twenty: its mean is 10.83, its margin half of that.
+        assert!((outside(20.0) - 9.1667 / 5.4167).abs() < 1e-3, "{}", outside(20.0));
+        assert!(outside(14.0) < 1.0);
+    }
+
+    #[test]
+    fn a_rate_that_falls_to_zero_is_out_of_band() {
+        assert!((outside(0.0) - 2.0).abs() < 1e-3, "{}", outside(0.0));
+    }
+
+    #[test]
+    fn the_same_hour_a_day_ago_widens_the_band() {
+        // A day of five-minute rows is 288: a burst every day at the same hour, and one at another.
+        let burst = |at: usize| if at % 288 < 12 { 100.0 } else { 10.0 };
+        let score_at = |at: usize| {
+            let days: Vec<f32> = (0..at).map(burst).collect();
+            let bands = ZScoreBands { step_seconds: 300.0 };
+            let mut fitted = bands.fit(Rows::new(&days, 1).unwrap()).unwrap();
+            fitted.score(&[100.0]);
+            fitted.strengths()[0]
+        };
+        assert!(score_at(9 * 288 + 6) < 1.0, "{}", score_at(9 * 288 + 6));
+        assert!(score_at(9 * 288 + 150) > 1.0, "{}", score_at(9 * 288 + 150));
+    }
+}
