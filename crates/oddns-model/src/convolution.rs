@@ -1,6 +1,6 @@
 //! One causal convolution: where its weights are, forward and backward.
 
-use crate::kernels::{Geometry, correlate, weight_gradient};
+use crate::kernels::{Geometry, correlate, correlate_at, weight_gradient};
 use crate::plane::{Plane, stride};
 use crate::random::Random;
 
@@ -73,6 +73,20 @@ impl Convolution {
             output.inner_mut(),
         );
         output
+    }
+
+    /// As [`Convolution::forward`] for `rows` rows of which tap `k` reads those from `starts[k]`
+    /// on, one after the other; strides as in a [`Plane`].
+    pub(crate) fn forward_at(
+        &self,
+        parameters: &[f32],
+        rows: usize,
+        input: &[f32],
+        starts: &[usize],
+        output: &mut [f32],
+    ) {
+        let (weights, bias) = (self.weights(parameters), self.bias(parameters));
+        correlate_at(self.geometry(rows), starts, input, weights, bias, output);
     }
 
     /// Adds what `slope` (loss by output, `(rows, n_out)`) says about weights and biases.

@@ -58,20 +58,41 @@ pub(crate) fn correlate(
     bias: &[f32],
     output: &mut [f32],
 ) {
-    correlate_body(geometry, input, weights, bias, output);
+    correlate_body(geometry, &[], input, weights, bias, output);
+}
+
+/// As [`correlate`], but tap `k` reads its first row at `starts[k]` floats, wherever that is;
+/// `starts` is as long as there are taps.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
+pub(crate) fn correlate_at(
+    geometry: Geometry,
+    starts: &[usize],
+    input: &[f32],
+    weights: &[f32],
+    bias: &[f32],
+    output: &mut [f32],
+) {
+    correlate_body(geometry, starts, input, weights, bias, output);
 }
 
 #[inline(always)]
-fn correlate_body(g: Geometry, input: &[f32], weights: &[f32], bias: &[f32], output: &mut [f32]) {
+fn correlate_body(
+    g: Geometry,
+    starts: &[usize],
+    input: &[f32],
+    weights: &[f32],
+    bias: &[f32],
+    output: &mut [f32],
+) {
     let tiled = g.rows - g.rows % ROWS;
     for block in (0..g.out_stride).step_by(LANES) {
         let (weights, bias) = (&weights[block..], lanes(&bias[block..]));
         for t in (0..tiled).step_by(ROWS) {
-            let sums = tile::<ROWS>(g, &input[t * g.in_stride..], weights, bias);
+            let sums = tile::<ROWS>(g, starts, &input[t * g.in_stride..], weights, bias);
             store(&sums, &mut output[t * g.out_stride + block..], g.out_stride);
         }
         for t in tiled..g.rows {
-            let sums = tile::<1>(g, &input[t * g.in_stride..], weights, bias);
+            let sums = tile::<1>(g, starts, &input[t * g.in_stride..], weights, bias);
             store(&sums, &mut output[t * g.out_stride + block..], g.out_stride);
         }
     }
@@ -79,12 +100,20 @@ fn correlate_body(g: Geometry, input: &[f32], weights: &[f32], bias: &[f32], out
 
 /// One block of lanes of `R` output rows.
 #[inline(always)]
-fn tile<const R: usize>(g: Geometry, input: &[f32], weights: &[f32], bias: Lanes) -> [Lanes; R] {
+fn tile<const R: usize>(
+    g: Geometry,
+    starts: &[usize],
+    input: &[f32],
+    weights: &[f32],
+    bias: Lanes,
+) -> [Lanes; R] {
     let mut sums = [bias; R];
     for tap in 0..g.taps {
+        let evenly = tap * g.dilation * g.in_stride;
+        let input = &input[starts.get(tap).copied().unwrap_or(evenly)..];
         let mut rows: [&[f32]; R] = [&[]; R];
         for (r, row) in rows.iter_mut().enumerate() {
-            *row = &input[(tap * g.dilation + r) * g.in_stride..][..g.n_in];
+            *row = &input[r * g.in_stride..][..g.n_in];
         }
         let weights = weights[tap * g.n_in * g.out_stride..].chunks(g.out_stride);
         for (i, weights) in (0..g.n_in).zip(weights) {
@@ -290,7 +319,7 @@ mod tests {
             let (weights, bias) = (fill(taps * n_in * out_stride), fill(out_stride));
             let (mut wide, mut plain) = (vec![0.0; rows * 48], vec![0.0; rows * 48]);
             correlate(g, &input, &weights, &bias, &mut wide);
-            correlate_body(g, &input, &weights, &bias, &mut plain);
+            correlate_body(g, &[], &input, &weights, &bias, &mut plain);
             assert_eq!(wide, plain);
             let (mut gradient, mut plain_gradient) = (weights.clone(), weights.clone());
             weight_gradient(g, &input, &wide, &mut gradient);

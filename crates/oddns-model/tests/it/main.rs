@@ -4,6 +4,7 @@
 
 mod damage;
 mod keras;
+mod live;
 mod scoring;
 mod training;
 
