@@ -7,6 +7,7 @@
 
 use crate::convolution::Convolution;
 use crate::kernels::gelu;
+use crate::masking::Hidden;
 use crate::network::{Layers, Network};
 use crate::plane::stride;
 use crate::{Config, ModelError};
@@ -205,14 +206,8 @@ impl LiveState {
         let n = values.len();
         let passes = self.scratch.visible.chunks_mut(stride(2 * n)).skip(1);
         for (group, pass) in passes.enumerate() {
-            let (seen, flags) = pass.split_at_mut(n);
-            for j in 0..n {
-                seen[j] = if observed[j] { values[j] } else { 0.0 };
-                flags[j] = if observed[j] { 1.0 } else { 0.0 };
-            }
-            for j in (group..n).step_by(self.n_groups) {
-                (seen[j], flags[j]) = (0.0, 0.0);
-            }
+            let hidden = Hidden::Group { group, n_groups: self.n_groups };
+            hidden.show(0, values, observed, &mut pass[..2 * n]);
         }
     }
 
