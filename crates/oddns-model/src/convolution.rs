@@ -18,6 +18,17 @@ pub(crate) struct Convolution {
     pub(crate) offset: usize,
 }
 
+/// Which rows of its input a convolution reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    /// Output rows.
+    pub(crate) rows: usize,
+    /// Input rows from what one output row reads to what the next one does.
+    pub(crate) step: usize,
+    /// Where each tap begins to read, in floats; the strides are those of a [`Plane`].
+    pub(crate) starts: &'a [usize],
+}
+
 impl Convolution {
     /// Rows before the first that its input must have, and its slope after the last.
     pub(crate) fn reach(&self) -> usize {
@@ -75,18 +86,18 @@ impl Convolution {
         output
     }
 
-    /// As [`Convolution::forward`] for `rows` rows of which tap `k` reads those from `starts[k]`
-    /// on, one after the other; strides as in a [`Plane`].
+    /// As [`Convolution::forward`], for the rows that `reading` names.
     pub(crate) fn forward_at(
         &self,
         parameters: &[f32],
-        rows: usize,
+        reading: Reading<'_>,
         input: &[f32],
-        starts: &[usize],
         output: &mut [f32],
     ) {
+        let mut geometry = self.geometry(reading.rows);
+        geometry.in_stride *= reading.step;
         let (weights, bias) = (self.weights(parameters), self.bias(parameters));
-        correlate_at(self.geometry(rows), starts, input, weights, bias, output);
+        correlate_at(geometry, reading.starts, input, weights, bias, output);
     }
 
     /// Adds what `slope` (loss by output, `(rows, n_out)`) says about weights and biases.

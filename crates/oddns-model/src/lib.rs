@@ -15,6 +15,7 @@ mod random;
 mod scoring;
 mod sequence;
 mod training;
+mod window;
 
 pub use config::Config;
 pub use error::{ModelError, Shape};

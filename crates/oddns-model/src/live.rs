@@ -5,7 +5,7 @@
 //! and for every pass of the completion side by side: the passes of one time stand where the
 //! kernels expect rows, so that one correlation does them all and reads the weights once.
 
-use crate::convolution::Convolution;
+use crate::convolution::{Convolution, Reading};
 use crate::kernels::gelu;
 use crate::masking::Hidden;
 use crate::network::{Layers, Network};
@@ -127,13 +127,15 @@ impl Network {
         let rows = &mut memory[ring.offset..][..ring.size()];
         ring.find_taps(layer, *n_rows, &mut scratch.starts);
         let history = scratch.history.as_mut_slice();
-        layer.forward_at(&self.parameters, 1, rows, &scratch.starts, history);
+        let reading = Reading { rows: 1, step: 1, starts: &scratch.starts };
+        layer.forward_at(&self.parameters, reading, rows, history);
         // Only now, because the layer sees rows strictly before: its ring ends at the last one.
         rows[ring.start(*n_rows)..][..values.len()].copy_from_slice(values);
 
         let layer = &self.layers.current;
         let joined = &mut scratch.output[..(*n_groups + 1) * history.len()];
-        layer.forward_at(&self.parameters, *n_groups + 1, &scratch.visible, &[0], joined);
+        let reading = Reading { rows: *n_groups + 1, step: 1, starts: &[0] };
+        layer.forward_at(&self.parameters, reading, &scratch.visible, joined);
         for pass in joined.chunks_mut(history.len()) {
             for (sum, history) in pass.iter_mut().zip(&*history) {
                 *sum += history;
@@ -149,7 +151,8 @@ impl Network {
         ring.find_taps(layer, *n_rows, &mut scratch.starts);
         let n_passes = *n_groups + 1;
         let output = &mut scratch.output[..n_passes * stride(layer.n_out)];
-        layer.forward_at(&self.parameters, n_passes, rows, &scratch.starts, output);
+        let reading = Reading { rows: n_passes, step: 1, starts: &scratch.starts };
+        layer.forward_at(&self.parameters, reading, rows, output);
     }
 }
 

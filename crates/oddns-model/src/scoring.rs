@@ -56,6 +56,10 @@ impl Network {
         // More groups than features would be passes that predict nothing.
         let n_groups = n_groups.min(self.config().n_features);
         let mut predicted = vec![0.0; wanted.len() * self.config().n_features];
+        if wanted.len() == 1 && wanted.end == sequence.len() {
+            self.predict_last(sequence, n_groups, &mut predicted);
+            return Ok(predicted);
+        }
         let blocks = predicted.chunks_mut(BLOCK_ROWS * self.config().n_features);
         for (start, block) in wanted.step_by(BLOCK_ROWS).zip(blocks) {
             self.predict_block(sequence, start, n_groups, block);

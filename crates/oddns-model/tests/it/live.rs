@@ -3,7 +3,7 @@
 use oddns_model::{Config, LiveState, Network, Sequence};
 use proptest::prelude::*;
 
-use crate::waves;
+use crate::{part, waves};
 
 /// Forecasts and completions of `rows` of `sequence`, one after the other.
 fn push(
@@ -29,7 +29,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..<_>::default() })]
 
-    /// Whatever the shape; and whether one state takes the whole stream, or a clone, a saved state
+    /// Whatever the shape, the last row alone does too; and whether one state takes the whole stream, or a clone, a saved state
     /// or a state warmed up with the last rows goes on from anywhere.
     #[test]
     fn live_states_give_the_bits_of_a_dense_pass_over_any_split(
@@ -45,6 +45,12 @@ proptest! {
         let forecast = bits(&network.forecast(&sequence).unwrap());
         let completion = bits(&network.complete(&sequence, n_groups).unwrap());
         let cut = cut.index(rows);
+
+        let last = part(&sequence, 0, cut + 1);
+        prop_assert_eq!(&bits(&network.forecast_last(&last).unwrap()), &forecast[cut * n..][..n]);
+        let last = part(&sequence, (cut + 1).saturating_sub(network.receptive_field()), cut + 1);
+        let found = bits(&network.complete_last(&last, n_groups).unwrap());
+        prop_assert_eq!(&found, &completion[cut * n..][..n]);
 
         let mut state = network.live(n_groups).unwrap();
         let before = push(&network, &mut state, &sequence, 0..cut);

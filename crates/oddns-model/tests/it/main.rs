@@ -22,6 +22,13 @@ fn waves(n_features: usize, rows: usize, phase: f32) -> Sequence {
     Sequence::new(n_features, values, observed).unwrap()
 }
 
+/// Rows `from` to `to` of `sequence`.
+fn part(sequence: &Sequence, from: usize, to: usize) -> Sequence {
+    let values = (from..to).flat_map(|row| sequence.row(row).to_vec()).collect();
+    let observed = (from..to).flat_map(|row| sequence.observed(row).to_vec()).collect();
+    Sequence::new(sequence.n_features(), values, observed).unwrap()
+}
+
 /// A network that trains in a moment.
 fn small(n_features: usize) -> Config {
     Config { channels: 16, bottleneck: 8, decoder: vec![16], ..Config::recipe(n_features) }
