@@ -5,6 +5,7 @@ mod coredns;
 mod demo;
 mod libraries;
 mod memory;
+mod model;
 
 use anyhow::{Context, Result, bail};
 
@@ -16,8 +17,11 @@ struct Bench {
     run: fn(&Workspace) -> Result<Vec<Comparison>>,
 }
 
-const BENCHES: &[Bench] =
-    &[Bench { name: "demo", run: demo::warm }, Bench { name: "demo-cold", run: demo::cold }];
+const BENCHES: &[Bench] = &[
+    Bench { name: "demo", run: demo::warm },
+    Bench { name: "demo-cold", run: demo::cold },
+    Bench { name: "model", run: model::run },
+];
 
 /// What can be asked for.
 pub(crate) fn names() -> Vec<&'static str> {
@@ -36,7 +40,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         println!("{}", comparison.to_json(bench.name));
     }
     let missed = comparisons.iter().filter(|comparison| !comparison.holds());
-    let missed: Vec<&str> = missed.map(|comparison| comparison.case).collect();
+    let missed: Vec<&str> = missed.map(|comparison| comparison.case.as_str()).collect();
     if !missed.is_empty() {
         bail!("bar missed: {}", missed.join(", "));
     }

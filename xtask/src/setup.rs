@@ -7,6 +7,7 @@
 mod apt;
 mod cache;
 mod coredns;
+mod model_peers;
 mod python;
 mod tools;
 
@@ -19,6 +20,7 @@ use clap::ValueEnum;
 
 pub(crate) use cache::Cache;
 pub(crate) use coredns::{CURRENT as COREDNS_CURRENT, require as require_coredns};
+pub(crate) use model_peers::{ModelPeers, require as require_model_peers};
 pub(crate) use tools::LintTools;
 
 /// What is installed together because one task needs all of it.

@@ -1,6 +1,6 @@
 //! One causal convolution: where its weights are, forward and backward.
 
-use crate::kernels::{Geometry, correlate, weight_gradient};
+use crate::kernels::{Geometry, correlate, correlate_at, weight_gradient};
 use crate::plane::{Plane, stride};
 use crate::random::Random;
 
@@ -16,6 +16,17 @@ pub(crate) struct Convolution {
     pub(crate) shift: usize,
     /// Where its weights begin.
     pub(crate) offset: usize,
+}
+
+/// Which rows of its input a convolution reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    /// Output rows.
+    pub(crate) rows: usize,
+    /// Input rows from what one output row reads to what the next one does.
+    pub(crate) step: usize,
+    /// Where each tap begins to read, in floats; the strides are those of a [`Plane`].
+    pub(crate) starts: &'a [usize],
 }
 
 impl Convolution {
@@ -73,6 +84,20 @@ impl Convolution {
             output.inner_mut(),
         );
         output
+    }
+
+    /// As [`Convolution::forward`], for the rows that `reading` names.
+    pub(crate) fn forward_at(
+        &self,
+        parameters: &[f32],
+        reading: Reading<'_>,
+        input: &[f32],
+        output: &mut [f32],
+    ) {
+        let mut geometry = self.geometry(reading.rows);
+        geometry.in_stride *= reading.step;
+        let (weights, bias) = (self.weights(parameters), self.bias(parameters));
+        correlate_at(geometry, reading.starts, input, weights, bias, output);
     }
 
     /// Adds what `slope` (loss by output, `(rows, n_out)`) says about weights and biases.

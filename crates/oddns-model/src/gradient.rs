@@ -1,5 +1,7 @@
 //! The loss, and what it says about every weight.
 
+use multiversion::multiversion;
+
 use crate::kernels::gelu_slope;
 use crate::masking::Example;
 use crate::network::{Inputs, Network, Pass};
@@ -34,9 +36,11 @@ impl Gradient {
 }
 
 /// Huber loss with its bend at 1, and its slope, of predicted minus true.
+#[inline(always)]
 pub(crate) fn huber(error: f32) -> (f32, f32) {
-    let size = error.abs();
-    if size <= 1.0 { (0.5 * error * error, error) } else { (size - 0.5, error.signum()) }
+    let slope = error.clamp(-1.0, 1.0);
+    // ½e² where the slope is e, |e| − ½ where it is ±1.
+    (slope * (error - 0.5 * slope), slope)
 }
 
 impl Network {
@@ -53,8 +57,7 @@ impl Network {
         weight: f32,
         gradient: &mut Gradient,
     ) {
-        let masked = |t, j| example.masked(t, j);
-        let inputs = self.inputs(example.sequence, example.rows.clone(), masked);
+        let inputs = self.inputs(example.sequence, example.rows.clone(), example.hidden());
         let pass = self.pass(&self.history(&inputs.history), &inputs.visible);
         let mut slope = Plane::zeros(self.config().n_features, example.rows.len(), 0, 0);
         gradient.loss += add_loss(example, &pass.output, weight, &mut slope);
@@ -82,20 +85,44 @@ impl Network {
     }
 }
 
-/// Sums the loss of the entries that were hidden and are known, and writes its slope.
+/// Sums the loss of the entries that count, and writes its slope.
 fn add_loss(example: &Example<'_>, output: &Plane, weight: f32, slope: &mut Plane) -> f64 {
-    let mut loss = 0.0;
-    for (t, row) in example.rows.clone().enumerate() {
-        let (values, observed) = (example.sequence.row(row), example.sequence.observed(row));
-        for (j, predicted) in output.row(t).iter().enumerate() {
-            if observed[j] && example.masked(t, j) {
-                let (part, by_output) = huber(predicted - values[j]);
-                loss += f64::from(part) * f64::from(weight);
-                slope.row_mut(t)[j] = by_output * weight;
+    let n_features = example.sequence.n_features();
+    let (mut losses, mut sums) = (vec![0.0; n_features], [0.0; LOSS_LANES]);
+    let targets = example.targets.chunks(n_features);
+    for ((t, row), targets) in example.rows.clone().enumerate().zip(targets) {
+        let values = example.sequence.row(row);
+        row_loss(values, targets, output.row(t), weight, slope.row_mut(t), &mut losses);
+        for losses in losses.chunks(LOSS_LANES) {
+            for (sum, loss) in sums.iter_mut().zip(losses) {
+                *sum += f64::from(*loss);
             }
         }
     }
-    loss
+    sums.iter().sum::<f64>() * f64::from(weight)
+}
+
+/// Sums side by side: one sum would be one long chain of additions.
+const LOSS_LANES: usize = 8;
+
+/// Loss and slope of every entry of a row; written so that it runs on whole registers.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
+fn row_loss(
+    values: &[f32],
+    targets: &[bool],
+    output: &[f32],
+    weight: f32,
+    slope: &mut [f32],
+    losses: &mut [f32],
+) {
+    let n = losses.len();
+    let (values, targets, output) = (&values[..n], &targets[..n], &output[..n]);
+    let slope = &mut slope[..n];
+    for j in 0..n {
+        let (loss, by_output) = huber(output[j] - values[j]);
+        losses[j] = if targets[j] { loss } else { 0.0 };
+        slope[j] = if targets[j] { by_output * weight } else { 0.0 };
+    }
 }
 
 #[cfg(test)]

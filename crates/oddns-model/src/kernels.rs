@@ -7,20 +7,26 @@
 //! the layer; blocking only decides which chains run side by side. Rust never fuses a multiply
 //! with an add on its own, so the copies for AVX-512, AVX2 and plain SSE2 give the same bits too.
 //!
+//! Fusing multiply and add would give other bits and was measured to bring nothing on a Zen 5, which
+//! multiplies and adds in pipes of their own.
+//!
 //! Rows are padded with zeros to whole [`LANES`], so there is no ragged edge. The compiler keeps
-//! the `ROWS × LANES` sums of a tile in registers: on one core of a Zen 5 about 160 GFLOP/s with
-//! AVX-512, 110 with AVX2, 34 without either. More rows in a tile spill with AVX2. Arrays in the
-//! kernels are filled by loops: a closure (`array::from_fn`) is not inlined into the copies for
-//! other instruction sets, and halves the speed.
+//! the sums of a tile in registers: on one core of a Zen 5 that makes 190 GFLOP/s with AVX-512,
+//! where the `gemm` crate reaches 220, and 110 with AVX2. Two things it needs are easily lost, and
+//! with them nearly all of that: arrays are filled by loops, because a closure (`array::from_fn`)
+//! is not inlined into the copies for other instruction sets; and a tile returns its sums, because
+//! sums stored by the function that adds them stay in memory.
 
 use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
 
 /// Channels computed side by side: one AVX-512 register, two of AVX2, four of SSE.
 pub(crate) const LANES: usize = 16;
-/// Rows computed side by side by [`correlate`].
+/// Rows of sums held in registers at once, output rows in [`correlate`] and input channels in
+/// [`weight_gradient`]: 12 of the 16 registers of AVX2.
 const ROWS: usize = 6;
-/// Input channels computed side by side by [`weight_gradient`].
-const INPUTS: usize = 4;
+/// The same with the 32 registers of AVX-512, which are twice as wide.
+const WIDE_ROWS: usize = 12;
 
 /// The sizes of a correlation. Strides are in floats and whole lanes.
 #[derive(Debug, Clone, Copy)]
@@ -58,45 +64,111 @@ pub(crate) fn correlate(
     bias: &[f32],
     output: &mut [f32],
 ) {
-    correlate_body(geometry, input, weights, bias, output);
+    let wide = target_cfg_f!(target_feature = "avx512f");
+    correlate_body(wide, geometry, &[], input, weights, bias, output);
 }
 
+/// As [`correlate`], but tap `k` reads its first row at `starts[k]` floats, wherever that is;
+/// `starts` is as long as there are taps.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
+pub(crate) fn correlate_at(
+    geometry: Geometry,
+    starts: &[usize],
+    input: &[f32],
+    weights: &[f32],
+    bias: &[f32],
+    output: &mut [f32],
+) {
+    let wide = target_cfg_f!(target_feature = "avx512f");
+    correlate_body(wide, geometry, starts, input, weights, bias, output);
+}
+
+/// How one output element is made does not depend on `wide`: it says how many are made at once.
 #[inline(always)]
-fn correlate_body(g: Geometry, input: &[f32], weights: &[f32], bias: &[f32], output: &mut [f32]) {
-    let tiled = g.rows - g.rows % ROWS;
+fn correlate_body(
+    wide: bool,
+    g: Geometry,
+    starts: &[usize],
+    input: &[f32],
+    weights: &[f32],
+    bias: &[f32],
+    output: &mut [f32],
+) {
     for block in (0..g.out_stride).step_by(LANES) {
-        let (weights, bias) = (&weights[block..], lanes(&bias[block..]));
-        for t in (0..tiled).step_by(ROWS) {
-            let sums = tile::<ROWS>(g, &input[t * g.in_stride..], weights, bias);
-            store(&sums, &mut output[t * g.out_stride + block..], g.out_stride);
+        let layer = Block { g, starts, weights: &weights[block..], bias: &bias[block..] };
+        let output = &mut output[block..];
+        let mut t = 0;
+        while wide && t + WIDE_ROWS <= g.rows {
+            layer.compute::<WIDE_ROWS>(t, input, output);
+            t += WIDE_ROWS;
         }
-        for t in tiled..g.rows {
-            let sums = tile::<1>(g, &input[t * g.in_stride..], weights, bias);
-            store(&sums, &mut output[t * g.out_stride + block..], g.out_stride);
+        while t + ROWS <= g.rows {
+            layer.compute::<ROWS>(t, input, output);
+            t += ROWS;
         }
+        layer.compute_rest(t, input, output);
     }
 }
 
-/// One block of lanes of `R` output rows.
-#[inline(always)]
-fn tile<const R: usize>(g: Geometry, input: &[f32], weights: &[f32], bias: Lanes) -> [Lanes; R] {
-    let mut sums = [bias; R];
-    for tap in 0..g.taps {
-        let mut rows: [&[f32]; R] = [&[]; R];
-        for (r, row) in rows.iter_mut().enumerate() {
-            *row = &input[(tap * g.dilation + r) * g.in_stride..][..g.n_in];
+/// One block of lanes of a layer.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    g: Geometry,
+    starts: &'a [usize],
+    /// From the first lane of the block on.
+    weights: &'a [f32],
+    /// From the first lane of the block on.
+    bias: &'a [f32],
+}
+
+impl Block<'_> {
+    /// The output rows from `t` on, fewer than [`ROWS`].
+    #[inline(always)]
+    fn compute_rest(self, t: usize, input: &[f32], output: &mut [f32]) {
+        match self.g.rows - t {
+            5 => self.compute::<5>(t, input, output),
+            4 => self.compute::<4>(t, input, output),
+            3 => self.compute::<3>(t, input, output),
+            2 => self.compute::<2>(t, input, output),
+            1 => self.compute::<1>(t, input, output),
+            _ => {}
         }
-        let weights = weights[tap * g.n_in * g.out_stride..].chunks(g.out_stride);
-        for (i, weights) in (0..g.n_in).zip(weights) {
-            let weights = lanes(weights);
-            for r in 0..R {
-                for lane in 0..LANES {
-                    sums[r][lane] += rows[r][i] * weights[lane];
+    }
+
+    /// `R` output rows from `t` on.
+    #[inline(always)]
+    fn compute<const R: usize>(self, t: usize, input: &[f32], output: &mut [f32]) {
+        let stride = self.g.out_stride;
+        store(&self.tile::<R>(t, input), &mut output[t * stride..], stride);
+    }
+
+    #[inline(always)]
+    fn tile<const R: usize>(self, t: usize, input: &[f32]) -> [Lanes; R] {
+        let g = self.g;
+        let mut sums = [[0.0; LANES]; R];
+        for sums in &mut sums {
+            *sums = lanes(self.bias);
+        }
+        for tap in 0..g.taps {
+            let evenly = tap * g.dilation * g.in_stride;
+            let start = self.starts.get(tap).copied().unwrap_or(evenly);
+            let input = &input[start + t * g.in_stride..];
+            let mut rows: [&[f32]; R] = [&[]; R];
+            for (r, row) in rows.iter_mut().enumerate() {
+                *row = &input[r * g.in_stride..][..g.n_in];
+            }
+            let weights = self.weights[tap * g.n_in * g.out_stride..].chunks(g.out_stride);
+            for (i, weights) in (0..g.n_in).zip(weights) {
+                let weights = lanes(weights);
+                for r in 0..R {
+                    for lane in 0..LANES {
+                        sums[r][lane] += rows[r][i] * weights[lane];
+                    }
                 }
             }
         }
+        sums
     }
-    sums
 }
 
 #[inline(always)]
@@ -114,29 +186,72 @@ pub(crate) fn weight_gradient(
     slope: &[f32],
     gradient: &mut [f32],
 ) {
-    weight_gradient_body(geometry, input, slope, gradient);
+    let wide = target_cfg_f!(target_feature = "avx512f");
+    weight_gradient_body(wide, geometry, input, slope, gradient);
 }
 
 #[inline(always)]
-fn weight_gradient_body(g: Geometry, input: &[f32], slope: &[f32], gradient: &mut [f32]) {
-    let tiled = g.n_in - g.n_in % INPUTS;
+fn weight_gradient_body(
+    wide: bool,
+    g: Geometry,
+    input: &[f32],
+    slope: &[f32],
+    gradient: &mut [f32],
+) {
     for tap in 0..g.taps {
         let input = &input[tap * g.dilation * g.in_stride..];
         for block in (0..g.out_stride).step_by(LANES) {
-            let at = |i: usize| (tap * g.n_in + i) * g.out_stride + block;
-            for i in (0..tiled).step_by(INPUTS) {
-                outer::<INPUTS>(g, &input[i..], &slope[block..], &mut gradient[at(i)..]);
+            let slope = &slope[block..];
+            let gradient = &mut gradient[tap * g.n_in * g.out_stride + block..];
+            let mut i = 0;
+            while wide && i + WIDE_ROWS <= g.n_in {
+                outer::<WIDE_ROWS>(g, i, input, slope, gradient);
+                i += WIDE_ROWS;
             }
-            for i in tiled..g.n_in {
-                outer::<1>(g, &input[i..], &slope[block..], &mut gradient[at(i)..]);
+            while i + ROWS <= g.n_in {
+                outer::<ROWS>(g, i, input, slope, gradient);
+                i += ROWS;
             }
+            outer_rest(g, i, input, slope, gradient);
         }
     }
 }
 
-/// Adds the products of `I` input channels and one block of slopes over all rows.
+/// The input channels from `i` on, fewer than [`ROWS`].
 #[inline(always)]
-fn outer<const I: usize>(g: Geometry, input: &[f32], slope: &[f32], gradient: &mut [f32]) {
+fn outer_rest(g: Geometry, i: usize, input: &[f32], slope: &[f32], gradient: &mut [f32]) {
+    match g.n_in - i {
+        5 => outer::<5>(g, i, input, slope, gradient),
+        4 => outer::<4>(g, i, input, slope, gradient),
+        3 => outer::<3>(g, i, input, slope, gradient),
+        2 => outer::<2>(g, i, input, slope, gradient),
+        1 => outer::<1>(g, i, input, slope, gradient),
+        _ => {}
+    }
+}
+
+/// Adds the products of the `I` input channels from `from` on and one block of slopes over all
+/// rows.
+#[inline(always)]
+fn outer<const I: usize>(
+    g: Geometry,
+    from: usize,
+    input: &[f32],
+    slope: &[f32],
+    gradient: &mut [f32],
+) {
+    let gradient = &mut gradient[from * g.out_stride..];
+    let sums = outer_tile::<I>(g, &input[from..], slope, gradient);
+    store(&sums, gradient, g.out_stride);
+}
+
+#[inline(always)]
+fn outer_tile<const I: usize>(
+    g: Geometry,
+    input: &[f32],
+    slope: &[f32],
+    gradient: &[f32],
+) -> [Lanes; I] {
     let mut sums = [[0.0; LANES]; I];
     for (i, sums) in sums.iter_mut().enumerate() {
         *sums = lanes(&gradient[i * g.out_stride..]);
@@ -150,7 +265,7 @@ fn outer<const I: usize>(g: Geometry, input: &[f32], slope: &[f32], gradient: &m
             }
         }
     }
-    store(&sums, gradient, g.out_stride);
+    sums
 }
 
 /// `output = input · Φ(input)`, the exact GELU, to 1e-6 absolute.
@@ -290,11 +405,11 @@ mod tests {
             let (weights, bias) = (fill(taps * n_in * out_stride), fill(out_stride));
             let (mut wide, mut plain) = (vec![0.0; rows * 48], vec![0.0; rows * 48]);
             correlate(g, &input, &weights, &bias, &mut wide);
-            correlate_body(g, &input, &weights, &bias, &mut plain);
+            correlate_body(false, g, &[], &input, &weights, &bias, &mut plain);
             assert_eq!(wide, plain);
             let (mut gradient, mut plain_gradient) = (weights.clone(), weights.clone());
             weight_gradient(g, &input, &wide, &mut gradient);
-            weight_gradient_body(g, &input, &plain, &mut plain_gradient);
+            weight_gradient_body(false, g, &input, &plain, &mut plain_gradient);
             assert_eq!(gradient, plain_gradient);
         }
         let input: Vec<f32> = grid().collect();

@@ -8,27 +8,82 @@ use crate::random::Random;
 /// Share of the features hidden in the half of a batch that is not a forecast.
 const HIDDEN_SHARE: f32 = 0.3;
 
+/// Which values of the current sample a pass does not see.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Hidden<'a> {
+    /// All of them: a forecast.
+    Everything,
+    /// Features `group`, `group + n_groups` and so on: one pass of a completion.
+    Group { group: usize, n_groups: usize },
+    /// Those marked, row-major.
+    Entries(&'a [bool]),
+}
+
+impl Hidden<'_> {
+    /// Writes what is seen of the `t`-th row: values, 0 where hidden or not observed, then flags.
+    /// `visible` is twice as long as `values`.
+    pub(crate) fn show(self, t: usize, values: &[f32], observed: &[bool], visible: &mut [f32]) {
+        let n = values.len();
+        match self {
+            Self::Everything => visible.fill(0.0),
+            Self::Group { group, n_groups } => {
+                show_where(values, observed, visible, |_| true);
+                let (seen, flags) = visible.split_at_mut(n);
+                for j in (group..n).step_by(n_groups) {
+                    (seen[j], flags[j]) = (0.0, 0.0);
+                }
+            }
+            Self::Entries(hidden) => {
+                let hidden = &hidden[t * n..(t + 1) * n];
+                show_where(values, observed, visible, |j| !hidden[j]);
+            }
+        }
+    }
+}
+
+/// Written so that it runs on whole registers, as it is no small part of a pass otherwise.
+#[inline(always)]
+fn show_where(values: &[f32], observed: &[bool], visible: &mut [f32], may: impl Fn(usize) -> bool) {
+    let n = values.len();
+    let (seen, flags) = visible.split_at_mut(n);
+    let (observed, seen, flags) = (&observed[..n], &mut seen[..n], &mut flags[..n]);
+    for j in 0..n {
+        let shown = observed[j] & may(j);
+        seen[j] = if shown { values[j] } else { 0.0 };
+        flags[j] = if shown { 1.0 } else { 0.0 };
+    }
+}
+
 /// A window of a sequence and what is hidden in it.
 pub(crate) struct Example<'a> {
     pub(crate) sequence: &'a Sequence,
     pub(crate) rows: Range<usize>,
+    /// Row-major; whether an entry counts for the loss, being hidden and observed.
+    pub(crate) targets: Vec<bool>,
     /// Row-major; empty hides every current value.
     hidden: Vec<bool>,
 }
 
-impl Example<'_> {
-    /// Whether feature `j` of the `t`-th row is hidden from the current sample.
-    pub(crate) fn masked(&self, t: usize, j: usize) -> bool {
-        self.hidden.is_empty() || self.hidden[t * self.sequence.n_features() + j]
+impl<'a> Example<'a> {
+    fn new(sequence: &'a Sequence, rows: Range<usize>, hidden: Vec<bool>) -> Self {
+        let mut targets = Vec::with_capacity(rows.len() * sequence.n_features());
+        for row in rows.clone() {
+            targets.extend_from_slice(sequence.observed(row));
+        }
+        for (target, hidden) in targets.iter_mut().zip(&hidden) {
+            *target &= hidden;
+        }
+        Self { sequence, rows, targets, hidden }
     }
 
-    /// How many entries count for the loss: hidden and observed.
+    /// What the network may not see.
+    pub(crate) fn hidden(&self) -> Hidden<'_> {
+        if self.hidden.is_empty() { Hidden::Everything } else { Hidden::Entries(&self.hidden) }
+    }
+
+    /// How many entries count for the loss.
     pub(crate) fn n_targets(&self) -> usize {
-        let in_row = |(t, row): (usize, usize)| {
-            let observed = self.sequence.observed(row).iter().enumerate();
-            observed.filter(|(j, observed)| **observed && self.masked(t, *j)).count()
-        };
-        self.rows.clone().enumerate().map(in_row).sum()
+        self.targets.iter().filter(|target| **target).count()
     }
 }
 
@@ -61,7 +116,7 @@ impl<'a> Sampler<'a> {
         let start = random.below(self.n_rows[at] - length + 1);
         let n_entries = if forecast { 0 } else { length * sequence.n_features() };
         let hidden = (0..n_entries).map(|_| random.unit() < HIDDEN_SHARE).collect();
-        Example { sequence, rows: start..start + length, hidden }
+        Example::new(sequence, start..start + length, hidden)
     }
 }
 

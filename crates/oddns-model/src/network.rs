@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::convolution::Convolution;
 use crate::kernels::gelu;
+use crate::masking::Hidden;
 use crate::plane::Plane;
 use crate::random::Random;
 use crate::{Config, ModelError, Sequence};
@@ -90,28 +91,22 @@ impl Network {
         if expected == found { Ok(()) } else { Err(ModelError::Width { expected, found }) }
     }
 
-    /// `rows` of `sequence` as the branches read them; `masked(t, j)` hides feature `j` of the
-    /// `t`-th of these rows from the current sample. Rows before the range count as zeros.
+    /// `rows` of `sequence` as the branches read them. Rows before the range count as zeros.
     pub(crate) fn inputs(
         &self,
         sequence: &Sequence,
         rows: Range<usize>,
-        masked: impl Fn(usize, usize) -> bool,
+        hidden: Hidden<'_>,
     ) -> Inputs {
         let n = self.config.n_features;
         let mut history = Plane::zeros(n, rows.len(), self.layers.history.reach(), 0);
-        let mut visible = Plane::zeros(2 * n, rows.len(), 0, 0);
-        for (t, row) in rows.enumerate() {
+        for (t, row) in rows.clone().enumerate() {
             history.row_mut(t).copy_from_slice(sequence.row(row));
-            let (values, flags) = visible.row_mut(t).split_at_mut(n);
-            for (j, observed) in sequence.observed(row).iter().enumerate() {
-                if *observed && !masked(t, j) {
-                    values[j] = sequence.row(row)[j];
-                    flags[j] = 1.0;
-                }
-            }
         }
-        Inputs { history, visible }
+        let visible = Plane::zeros(2 * n, rows.len(), 0, 0);
+        let mut inputs = Inputs { history, visible };
+        inputs.show(sequence, rows, hidden);
+        inputs
     }
 
     /// The history branch before it is added: `(rows, n_features)` → `(rows, channels)`.
@@ -136,6 +131,15 @@ impl Network {
             pass.activations.push(input);
         }
         pass
+    }
+}
+
+impl Inputs {
+    /// Shows what is not `hidden` of `rows` of `sequence`, and nothing that was shown before.
+    pub(crate) fn show(&mut self, sequence: &Sequence, rows: Range<usize>, hidden: Hidden<'_>) {
+        for (t, row) in rows.enumerate() {
+            hidden.show(t, sequence.row(row), sequence.observed(row), self.visible.row_mut(t));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::masking::Hidden;
 use crate::network::Network;
 use crate::{ModelError, Sequence};
 
@@ -55,6 +56,10 @@ impl Network {
         // More groups than features would be passes that predict nothing.
         let n_groups = n_groups.min(self.config().n_features);
         let mut predicted = vec![0.0; wanted.len() * self.config().n_features];
+        if wanted.len() == 1 && wanted.end == sequence.len() {
+            self.predict_last(sequence, n_groups, &mut predicted);
+            return Ok(predicted);
+        }
         let blocks = predicted.chunks_mut(BLOCK_ROWS * self.config().n_features);
         for (start, block) in wanted.step_by(BLOCK_ROWS).zip(blocks) {
             self.predict_block(sequence, start, n_groups, block);
@@ -75,14 +80,14 @@ impl Network {
         let n = self.config().n_features;
         let from = start.saturating_sub(self.receptive_field() - 1);
         let rows = from..start + predicted.len() / n;
-        let first = self.inputs(sequence, rows.clone(), |_, j| j % n_groups == 0);
-        let history = self.history(&first.history);
-        let mut visible = first.visible;
+        let hidden = |group| Hidden::Group { group, n_groups };
+        let mut inputs = self.inputs(sequence, rows.clone(), hidden(0));
+        let history = self.history(&inputs.history);
         for group in 0..n_groups {
             if group > 0 {
-                visible = self.inputs(sequence, rows.clone(), |_, j| j % n_groups == group).visible;
+                inputs.show(sequence, rows.clone(), hidden(group));
             }
-            let pass = self.pass(&history, &visible);
+            let pass = self.pass(&history, &inputs.visible);
             for (row, predicted) in predicted.chunks_mut(n).enumerate() {
                 let output = pass.output.row(start - from + row);
                 for j in (group..n).step_by(n_groups) {

@@ -2,58 +2,114 @@
 
 use serde_json::{Value, json};
 
-/// A figure with a bar: an upper limit that it must not exceed.
+/// A figure of ours, and what it has to reach.
 #[derive(Debug)]
 pub(super) struct Comparison {
     /// What was measured.
-    pub(super) case: &'static str,
+    pub(super) case: String,
     /// Our figure; the median where there are several runs.
     pub(super) ours: f64,
-    /// Of `ours` and `bar`.
+    /// Of `ours` and what it is held against.
     pub(super) unit: &'static str,
-    /// Slowest minus fastest run over the median; `None` for a single measurement.
+    /// Largest minus smallest over the median, of `ours` or of the ratio to a peer; `None` for a
+    /// single measurement.
     pub(super) spread: Option<f64>,
-    /// The most that `ours` may be.
-    pub(super) bar: f64,
+    pub(super) against: Against,
+    /// Operations a second that the figure stands for, as a share of what the fastest matrix
+    /// product reaches on the same cores.
+    pub(super) roof: Option<f64>,
+}
+
+/// What a figure is held against.
+#[derive(Debug)]
+pub(super) enum Against {
+    /// The most that it may be.
+    Bar(f64),
+    /// Another program's figure for the same work.
+    Peer {
+        name: &'static str,
+        theirs: f64,
+        /// How many times ours is faster.
+        ratio: f64,
+        /// The least that the ratio may be.
+        least: Option<f64>,
+    },
+}
+
+/// One run of ours, and one of a peer's right after it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Round {
+    pub(super) ours: f64,
+    pub(super) theirs: f64,
+    pub(super) roof: Option<f64>,
 }
 
 impl Comparison {
     /// A single measurement.
-    pub(super) fn once(case: &'static str, ours: f64, unit: &'static str, bar: f64) -> Self {
-        Self { case, ours, unit, spread: None, bar }
+    pub(super) fn once(case: &str, ours: f64, unit: &'static str, bar: f64) -> Self {
+        let against = Against::Bar(bar);
+        Self { case: case.to_owned(), ours, unit, spread: None, against, roof: None }
     }
 
     /// The median of at least one run.
-    pub(super) fn of_runs(
-        case: &'static str,
-        mut runs: Vec<f64>,
+    pub(super) fn of_runs(case: &str, runs: Vec<f64>, unit: &'static str, bar: f64) -> Self {
+        let (ours, spread) = median(runs);
+        Self { spread: Some(spread), ..Self::once(case, ours, unit, bar) }
+    }
+
+    /// The medians of at least one round. The ratio is taken within each round, so that what else
+    /// the machine does meets both sides.
+    pub(super) fn of_rounds(
+        case: &str,
+        peer: &'static str,
+        rounds: &[Round],
         unit: &'static str,
-        bar: f64,
+        least: Option<f64>,
     ) -> Self {
-        runs.sort_by(f64::total_cmp);
-        let median = (runs[(runs.len() - 1) / 2] + runs[runs.len() / 2]) / 2.0;
-        let spread = (runs[runs.len() - 1] - runs[0]) / median;
-        Self { case, ours: median, unit, spread: Some(spread), bar }
+        let of = |take: fn(&Round) -> f64| median(rounds.iter().map(take).collect());
+        let (ratio, spread) = of(|round| round.theirs / round.ours);
+        let (ours, theirs) = (of(|round| round.ours).0, of(|round| round.theirs).0);
+        let roof: Vec<f64> = rounds.iter().filter_map(|round| round.roof).collect();
+        let roof = (!roof.is_empty()).then(|| median(roof).0);
+        let against = Against::Peer { name: peer, theirs, ratio, least };
+        Self { case: case.to_owned(), ours, unit, spread: Some(spread), against, roof }
     }
 
     pub(super) fn holds(&self) -> bool {
-        self.ours <= self.bar
+        match self.against {
+            Against::Bar(most) => self.ours <= most,
+            Against::Peer { ratio, least, .. } => least.is_none_or(|least| ratio >= least),
+        }
     }
 
-    /// The line that scripts read; `peer`, `theirs` and `ratio` are null because a bar has none.
+    /// The line that scripts read; what a figure does not have is null.
     pub(super) fn to_json(&self, bench: &str) -> Value {
+        let (peer, theirs, ratio, bar) = match self.against {
+            Against::Bar(bar) => (None, None, None, Some(bar)),
+            Against::Peer { name, theirs, ratio, least } => {
+                (Some(name), Some(theirs), Some(ratio), least)
+            }
+        };
         json!({
             "bench": bench,
             "case": self.case,
             "ours": rounded(self.ours),
-            "peer": null,
-            "theirs": null,
+            "peer": peer,
+            "theirs": theirs.map(rounded),
             "unit": self.unit,
-            "ratio": null,
+            "ratio": ratio.map(rounded),
             "spread": self.spread.map(rounded),
-            "bar": self.bar,
+            "bar": bar,
+            "roof": self.roof.map(rounded),
         })
     }
+}
+
+/// Median and relative spread of at least one value.
+fn median(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let median = (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
+    (median, (values[values.len() - 1] - values[0]) / median)
 }
 
 /// Three decimals: more would be noise.
@@ -78,6 +134,18 @@ mod tests {
         assert!(Comparison::once("case", 60.0, "MiB", 60.0).holds());
         assert!(!Comparison::once("case", 60.1, "MiB", 60.0).holds());
         assert!(!Comparison::once("case", f64::NAN, "MiB", 60.0).holds());
+    }
+
+    #[test]
+    fn a_peer_is_beaten_by_the_ratio_of_each_round() {
+        let round = |ours, theirs| Round { ours, theirs, roof: Some(0.5) };
+        let rounds = [round(1.0, 2.0), round(4.0, 12.0), round(1.0, 4.0)];
+        let of = |least| Comparison::of_rounds("case", "peer", &rounds, "us", least);
+        let line = of(None).to_json("model");
+        assert_eq!((&line["ours"], &line["theirs"]), (&json!(1.0), &json!(4.0)));
+        assert_eq!((&line["ratio"], &line["spread"]), (&json!(3.0), &json!(0.667)));
+        assert_eq!((&line["peer"], &line["roof"]), (&json!("peer"), &json!(0.5)));
+        assert!(of(None).holds() && of(Some(3.0)).holds() && !of(Some(3.1)).holds());
     }
 
     #[test]

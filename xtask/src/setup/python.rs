@@ -16,16 +16,29 @@ pub(super) struct Venv {
     name: &'static str,
     /// Lines `package==version`, all packages it needs included.
     requirements: &'static str,
+    /// Further options of pip.
+    options: &'static [&'static str],
 }
 
 /// The real Keras, to read and predict with the models we write.
-pub(super) const KERAS: Venv =
-    Venv { name: "keras-3", requirements: include_str!("../../requirements-keras.txt") };
+pub(super) const KERAS: Venv = Venv {
+    name: "keras-3",
+    requirements: include_str!("../../requirements-keras.txt"),
+    options: &[],
+};
+
+/// Libraries to time beside our network. PyTorch asks for gigabytes of GPU libraries that are left
+/// out; everything else that is needed stands in the requirements.
+pub(super) const MODEL_PEERS: Venv = Venv {
+    name: "model-peers",
+    requirements: include_str!("../../requirements-model-peers.txt"),
+    options: &["--no-deps"],
+};
 
 /// typos and taplo: compiled programs that PyPI carries for every platform, so that nobody has to
 /// build them.
 pub(super) const LINT: Venv =
-    Venv { name: "lint", requirements: include_str!("../../requirements-lint.txt") };
+    Venv { name: "lint", requirements: include_str!("../../requirements-lint.txt"), options: &[] };
 
 /// A copy of the requirements inside the environment, written last: what it says is installed.
 const STAMP: &str = "requirements.txt";
@@ -58,6 +71,7 @@ pub(super) fn install(cache: &Cache, venv: &Venv) -> Result<()> {
         fs::write(pinned.path(), venv.requirements)?;
         let mut pip = Command::new(venv.program(cache, "python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip.args(venv.options);
         // A package without a wheel for this platform is a plain message, not a failed build.
         process::run(pip.args(["--only-binary=:all:", "--requirement"]).arg(pinned.path()))?;
         fs::write(folder.join(STAMP), venv.requirements).context("cannot finish the environment")
@@ -85,8 +99,8 @@ mod tests {
     #[test]
     fn an_environment_is_made_again_when_a_pin_changes() {
         let folder = tempfile::tempdir().unwrap();
-        let old = Venv { name: "x", requirements: "keras==3.0.0\n" };
-        let new = Venv { name: "x", requirements: "keras==3.1.0\n" };
+        let old = Venv { name: "x", requirements: "keras==3.0.0\n", options: &[] };
+        let new = Venv { name: "x", requirements: "keras==3.1.0\n", options: &[] };
         fake(folder.path(), old.requirements);
         assert_eq!(old.missing(folder.path()), None);
         assert!(new.missing(folder.path()).unwrap().contains("other versions"));
@@ -95,7 +109,7 @@ mod tests {
     #[test]
     fn an_unfinished_environment_is_made_again() {
         let folder = tempfile::tempdir().unwrap();
-        let venv = Venv { name: "x", requirements: "keras==3.0.0\n" };
+        let venv = Venv { name: "x", requirements: "keras==3.0.0\n", options: &[] };
         assert!(venv.missing(folder.path()).unwrap().contains("is not there"));
         fake(folder.path(), venv.requirements);
         fs::remove_file(folder.path().join(STAMP)).unwrap();
@@ -104,7 +118,8 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned_exactly() {
-        for line in KERAS.requirements.lines().chain(LINT.requirements.lines()) {
+        let all = [KERAS, MODEL_PEERS, LINT].map(|venv| venv.requirements);
+        for line in all.iter().flat_map(|requirements| requirements.lines()) {
             let (name, version) = line.split_once("==").unwrap_or_default();
             assert!(!name.is_empty() && !version.is_empty(), "`{line}` is no `package==version`");
         }

@@ -4,6 +4,7 @@
 
 mod damage;
 mod keras;
+mod live;
 mod scoring;
 mod training;
 
@@ -19,6 +20,13 @@ fn waves(n_features: usize, rows: usize, phase: f32) -> Sequence {
     let values = (0..rows * n_features).map(|i| value(at(i).0, at(i).1)).collect();
     let observed = (0..rows * n_features).map(|i| (i * 7 + i / 13) % 20 != 0).collect();
     Sequence::new(n_features, values, observed).unwrap()
+}
+
+/// Rows `from` to `to` of `sequence`.
+fn part(sequence: &Sequence, from: usize, to: usize) -> Sequence {
+    let values = (from..to).flat_map(|row| sequence.row(row).to_vec()).collect();
+    let observed = (from..to).flat_map(|row| sequence.observed(row).to_vec()).collect();
+    Sequence::new(sequence.n_features(), values, observed).unwrap()
 }
 
 /// A network that trains in a moment.

@@ -3,13 +3,7 @@
 use oddns_model::{Config, ModelError, Network, Sequence};
 use proptest::prelude::*;
 
-use crate::waves;
-
-fn part(sequence: &Sequence, from: usize, to: usize) -> Sequence {
-    let values = (from..to).flat_map(|row| sequence.row(row).to_vec()).collect();
-    let observed = (from..to).flat_map(|row| sequence.observed(row).to_vec()).collect();
-    Sequence::new(sequence.n_features(), values, observed).unwrap()
-}
+use crate::{part, waves};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..<_>::default() })]
