@@ -1,0 +1,201 @@
+//! The servers of one fleet side by side.
+//!
+//! Replicas get the same kind of queries at the same time, so what one of them does and the others
+//! do not is odd however busy the day is. A server is held against the median of the others, each
+//! smoothed over its last scrapes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use oddns_core::Timestamp;
+
+use crate::catalogue::{Comparison, Divergence, FEATURES, finite};
+use crate::trend::half_life;
+
+/// Half-life, in scrapes, of the mean of a server's values.
+const MEAN_HALF_LIFE: f64 = 6.0;
+/// A server without a row for this long has left: Prometheus's default lookback.
+const STALE_SECONDS: f64 = 300.0;
+/// Rows kept of each server. Three would do on a strict grid; scrapes jitter.
+const N_ROWS: usize = 4;
+/// A row of another server counts when it is at most this many scrape intervals away.
+const MAX_INTERVALS_APART: f64 = 2.0;
+/// Most servers that are remembered. In a larger fleet the median is that of the ones seen last.
+const MAX_SERVERS: usize = 256;
+
+/// What is remembered of the servers of a fleet: the last few rows of each that still answers.
+///
+/// A server is compared as of its own scrape *before* the current one, with the row of each other
+/// server that is nearest to it in time. By then the rows of all have come in, so it does not
+/// matter in which order servers of one instant are taken, and a change that meets all of them does
+/// not look like a difference for the one that tells of it first. The price is one scrape of delay.
+/// Only a scrape that takes longer than half an interval can still come too late to be counted.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    columns: Vec<Column>,
+    servers: BTreeMap<String, Server>,
+}
+
+/// A divergence, and the places of its column and of the one it compares.
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    at: usize,
+    of: usize,
+    comparison: Comparison,
+}
+
+/// The means of one server's values, one a [`Column`]; NaN before the first value.
+#[derive(Debug, Clone)]
+struct Server {
+    means: Vec<f64>,
+    rows: VecDeque<Row>,
+}
+
+/// The means after one row; NaN for what that row lacked.
+#[derive(Debug, Clone)]
+struct Row {
+    time: Timestamp,
+    means: Vec<f64>,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        let column = |(at, divergence): (usize, Divergence)| {
+            let of = FEATURES.iter().position(|feature| feature.name == divergence.of)?;
+            Some(Column { at, of, comparison: divergence.comparison })
+        };
+        let divergences = FEATURES.iter().map(|feature| feature.divergence()).enumerate();
+        let columns = divergences.filter_map(|(at, d)| column((at, d?))).collect();
+        Self { columns, servers: BTreeMap::new() }
+    }
+}
+
+impl Fleet {
+    /// How many servers are remembered.
+    pub fn len(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// True before the first row.
+    pub fn is_empty(&self) -> bool {
+        self.servers.is_empty()
+    }
+
+    /// Fills in the divergences of a row of `instance`, and remembers the row. `row` has one value
+    /// a feature of [`FEATURES`], as from [`crate::Extractor::push`]; another length is left alone.
+    ///
+    /// Divergences are NaN while there is no other server to compare with, and at the first row of
+    /// a server. Rows have to come in the order of time; one that is not later than the one before
+    /// of its server is neither compared nor remembered, unless the clock was set back.
+    pub fn compare(&mut self, instance: &str, time: Timestamp, row: &mut [f32]) {
+        if row.len() != FEATURES.len() {
+            return;
+        }
+        self.forget(time);
+        if let Some(before) = self.servers.get(instance).and_then(|server| server.rows.back()) {
+            if time <= before.time {
+                return;
+            }
+            let divergences: Vec<f64> = self.divergences(instance, before, time).collect();
+            for (column, divergence) in self.columns.iter().zip(divergences) {
+                row[column.at] = finite(divergence);
+            }
+        }
+        self.remember(instance, time, row);
+    }
+
+    /// How far the row `before` of `instance` is from the others, one value a column. `now` is when
+    /// the next row is.
+    fn divergences<'a>(
+        &'a self,
+        instance: &'a str,
+        before: &'a Row,
+        now: Timestamp,
+    ) -> impl Iterator<Item = f64> {
+        let reach = MAX_INTERVALS_APART * now.seconds_since(before.time);
+        let others = self.servers.iter().filter(move |(name, _)| *name != instance);
+        let rows: Vec<&Row> =
+            others.filter_map(|(_, server)| server.nearest(before.time, reach, now)).collect();
+        self.columns.iter().enumerate().map(move |(at, column)| {
+            let distance = before.means[at] - median(rows.iter().map(|row| row.means[at]));
+            match column.comparison {
+                Comparison::Difference => distance,
+                Comparison::Quotient { .. } => distance.exp(),
+            }
+        })
+    }
+
+    fn remember(&mut self, instance: &str, time: Timestamp, row: &[f32]) {
+        let n_columns = self.columns.len();
+        let server = self
+            .servers
+            .entry(instance.to_owned())
+            .or_insert_with(|| Server { means: vec![f64::NAN; n_columns], rows: VecDeque::new() });
+        server.push(time, self.columns.iter().map(|column| column.scaled(row)));
+        if self.servers.len() > MAX_SERVERS {
+            let oldest = self.servers.iter().min_by_key(|(_, server)| server.last());
+            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                self.servers.remove(&name);
+            }
+        }
+    }
+
+    /// Forgets who has left, and who is ahead of `now` by so much that the clock was set back.
+    fn forget(&mut self, now: Timestamp) {
+        self.servers.retain(|_, server| {
+            server.last().is_some_and(|last| now.seconds_since(last).abs() <= STALE_SECONDS)
+        });
+    }
+}
+
+impl Column {
+    /// The value that is compared, on the scale on which differences are taken.
+    fn scaled(&self, row: &[f32]) -> f64 {
+        let value = f64::from(row[self.of]);
+        match self.comparison {
+            Comparison::Difference => value,
+            Comparison::Quotient { offset } => (value + offset).ln(),
+        }
+    }
+}
+
+impl Server {
+    fn last(&self) -> Option<Timestamp> {
+        self.rows.back().map(|row| row.time)
+    }
+
+    fn push(&mut self, time: Timestamp, values: impl Iterator<Item = f64>) {
+        let weight = 1.0 - half_life(MEAN_HALF_LIFE);
+        let mut row = Row { time, means: Vec::with_capacity(self.means.len()) };
+        for (mean, value) in self.means.iter_mut().zip(values) {
+            if mean.is_nan() {
+                *mean = value;
+            } else if value.is_finite() {
+                *mean += weight * (value - *mean);
+            }
+            row.means.push(if value.is_finite() { *mean } else { f64::NAN });
+        }
+        self.rows.push_back(row);
+        if self.rows.len() > N_ROWS {
+            self.rows.pop_front();
+        }
+    }
+
+    /// The row before `now` that is nearest to `time`, at most `reach` seconds away.
+    fn nearest(&self, time: Timestamp, reach: f64, now: Timestamp) -> Option<&Row> {
+        let distance = |row: &Row| row.time.seconds_since(time).abs();
+        let rows = self.rows.iter().filter(|row| row.time < now && distance(row) <= reach);
+        rows.min_by(|a, b| distance(a).total_cmp(&distance(b)))
+    }
+}
+
+/// The mean of the two middle values of an even number; NaN without finite values.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    let (n, middle) = (values.len(), values.len() / 2);
+    match n {
+        0 => f64::NAN,
+        _ if n % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
