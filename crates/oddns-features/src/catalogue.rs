@@ -272,12 +272,6 @@ const fn coarse(name: &'static str, doc: &'static str, compute: fn(&Interval) ->
     Feature { name, unit, transform, resolution: 0.1, doc, source: Source::Interval(compute) }
 }
 
-/// A share that goes to one by itself while a cache fills after a start.
-const fn churning(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let (unit, transform) = (Unit::Ratio, Transform::Linear);
-    Feature { name, unit, transform, resolution: 0.15, doc, source: Source::Interval(compute) }
-}
-
 /// A mean time of few events, the next of which may well take twice as long.
 const fn rare_seconds(
     name: &'static str,
@@ -292,6 +286,16 @@ const fn rare_seconds(
 const fn silence(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
     let (unit, transform) = (Unit::Ratio, Transform::Log { offset: 1.0 });
     Feature { name, unit, transform, resolution: 0.7, doc, source: Source::Interval(compute) }
+}
+
+/// As [`drifting`], of what every reload empties: that it halved is hardly news.
+const fn refilling(
+    name: &'static str,
+    doc: &'static str,
+    compute: fn(&Interval) -> f64,
+) -> Feature {
+    let (unit, transform) = (Unit::Ratio, Transform::Log { offset: 0.1 });
+    Feature { name, unit, transform, resolution: 0.4, doc, source: Source::Interval(compute) }
 }
 
 /// A lingering level's steady growth, in which a step counts for little.
@@ -355,8 +359,8 @@ pub const FEATURES: &[Feature] = &[
     ratio("cache_eviction_ratio", "Entries evicted for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CacheEvictions), Totals::cache_lookups)),
     ratio("cache_stale_ratio", "Expired entries served for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CacheStale), Totals::cache_lookups)),
     ratio("cache_prefetch_ratio", "Entries prefetched for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CachePrefetches), Totals::cache_lookups)),
-    churning("cache_insertion_ratio", "Names new to the cache for each cache miss; the other misses are known names that expired, or answers that are not cached.", |i| i.ratio_of(|t| t.get(Quantity::CacheInsertions), Totals::cache_misses)),
-    drifting("cache_entries_drift_ratio", "Cache entries against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::CacheEntries)),
+    coarse("cache_insertion_ratio", "Names new to the cache for each cache miss; other misses are of known names that expired, or not cached. It stands still while a cache that was emptied fills again.", |i| i.ratio_of(|t| t.get(Quantity::CacheInsertions), Totals::cache_misses)),
+    refilling("cache_entries_drift_ratio", "Cache entries against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::CacheEntries)),
     growing("cache_entries_growth_ratio", "Steady growth of the cache's entries over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::CacheEntries)),
     // Latency as clients see it.
     seconds("request_latency_mean_seconds", "Mean time to answer a query.", |i| i.mean(Quantity::RequestSeconds, Quantity::RequestsTimed)),
@@ -394,7 +398,7 @@ pub const FEATURES: &[Feature] = &[
     events("api_error_rate", "Requests to the Kubernetes API each second without a 2xx answer.", |i| i.rate(Quantity::ApiErrors)),
     rare_seconds("api_latency_mean_seconds", "Mean time the Kubernetes API took to answer.", |i| i.mean(Quantity::ApiSeconds, Quantity::ApiTimed)),
     changes("dns_programming_rate", "Service and endpoint changes taken up each second.", |i| i.rate(Quantity::ProgrammingUpdates)),
-    rare_seconds("dns_programming_mean_seconds", "Mean time from a change in Kubernetes to its answer in DNS.", |i| i.mean(Quantity::ProgrammingSeconds, Quantity::ProgrammingUpdates)),
+    rare_seconds("dns_programming_mean_seconds", "Mean time from a change in Kubernetes to its answer in DNS.", programming_latency),
     silence("dns_programming_silence_ratio", "Time since the last service or endpoint change against the usual time between two.", |i| i.programming_silence),
     // The server itself.
     seconds("health_latency_mean_seconds", "Mean time the server took to answer its own health probe.", |i| i.mean(Quantity::HealthSeconds, Quantity::HealthProbes)),
@@ -498,6 +502,13 @@ fn upstream_time(i: &Interval) -> f64 {
 
 fn goroutines_per_in_flight(i: &Interval) -> f64 {
     i.level(Gauge::Goroutines) / (IDLE_GOROUTINES + i.rate(Quantity::RequestSeconds))
+}
+
+/// Undefined just after a start or a reload, when CoreDNS counts changes of long ago as if they had
+/// been late.
+fn programming_latency(i: &Interval) -> f64 {
+    let loaded = lately(i, Event::Restart) + lately(i, Event::Reconfiguration);
+    only_if(loaded < 0.5, i.mean(Quantity::ProgrammingSeconds, Quantity::ProgrammingUpdates))
 }
 
 fn drift(i: &Interval, gauge: Gauge) -> f64 {

@@ -19,6 +19,11 @@ const PAST_HALF_LIFE: f64 = 4.0;
 /// for longer than one scrape, or a person looking a minute later finds nothing.
 const EVENT_HALF_LIFE: f64 = 8.0;
 
+/// A cache this far below its recent mean, in e-folds, was emptied and fills again.
+const EMPTIED: f64 = -0.2;
+/// Half-life, in scrapes, of the share of cache misses that bring new names, for that time.
+const INSERTION_HALF_LIFE: f64 = 16.0;
+
 /// What one scrape gave.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Features {
@@ -53,6 +58,7 @@ struct Memory {
     recent: [f64; Event::COUNT],
     past: Past,
     cache_entries: Option<f64>,
+    insertion_ratio: Option<f64>,
 }
 
 /// What is remembered of one series.
@@ -260,10 +266,10 @@ impl Memory {
     /// Completes an interval, whose samples are all in, by what only a memory can tell.
     fn complete(&mut self, interval: &mut Interval, time: Timestamp, restarted: bool, first: bool) {
         self.remember(interval, restarted, first);
-        self.insertions(interval);
         for (at, trend) in self.trends.iter_mut().enumerate() {
             interval.movements[at] = trend.push(interval.level(Gauge::ALL[at]));
         }
+        self.insertions(interval);
         let latency = interval.mean(Quantity::RequestSeconds, Quantity::RequestsTimed);
         interval.latency_movement = self.latency.push(latency);
         let changed = interval.total(Quantity::ProgrammingUpdates);
@@ -292,15 +298,24 @@ impl Memory {
         interval.recent = self.recent;
     }
 
-    /// What came into the cache: by how much it grew, and what had to go for it.
+    /// What came into the cache: by how much it grew, and what had to go for it. While an emptied
+    /// cache fills, every miss brings a name and none is news: then the share is that of before.
     fn insertions(&mut self, interval: &mut Interval) {
         let entries = interval.level(Gauge::CacheEntries);
         let before = self.cache_entries.replace(entries).unwrap_or(f64::NAN);
-        let evicted = interval.totals.get(Quantity::CacheEvictions);
-        let inserted = (entries - before + evicted).max(0.0);
-        if inserted.is_finite() {
-            interval.totals.add(Quantity::CacheInsertions, inserted);
+        let misses = interval.totals.cache_misses();
+        let grown = entries - before + interval.totals.get(Quantity::CacheEvictions);
+        let refills = interval.movements[Gauge::CacheEntries as usize].drift < EMPTIED;
+        let inserted = match self.insertion_ratio {
+            Some(ratio) if refills => ratio * misses,
+            _ => grown.max(0.0),
+        };
+        if !(grown.is_finite() && inserted.is_finite() && misses > 0.0) {
+            return;
         }
+        interval.totals.add(Quantity::CacheInsertions, inserted);
+        let ratio = self.insertion_ratio.get_or_insert(inserted / misses);
+        *ratio += (inserted / misses - *ratio) * (1.0 - half_life(INSERTION_HALF_LIFE));
     }
 }
 

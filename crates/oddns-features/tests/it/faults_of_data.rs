@@ -55,6 +55,10 @@ fn series(short: &str) -> &str {
         "corp_noerror" => "coredns_dns_responses_total{rcode=\"NOERROR\",zone=\"corp.\"}",
         "corp_servfail" => "coredns_dns_responses_total{rcode=\"SERVFAIL\",zone=\"corp.\"}",
         "changes" => "coredns_kubernetes_dns_programming_duration_seconds_count",
+        "late" => "coredns_kubernetes_dns_programming_duration_seconds_sum",
+        "entries" => "coredns_cache_entries{type=\"success\"}",
+        "config" => "coredns_reload_version_info{hash=\"sha512\",value=\"1\"}",
+        "config2" => "coredns_reload_version_info{hash=\"sha512\",value=\"2\"}",
         "cpu" => "process_cpu_seconds_total",
         "memory" => "process_resident_memory_bytes",
         "start" => "process_start_time_seconds",
@@ -268,6 +272,23 @@ fn a_series_is_born_with_its_first_event() {
     0: first
     15: servfail_ratio 0.000, recent_panics 0.000
     30: servfail_ratio 0.200, recent_panics 2.000
+    ");
+}
+
+/// A reload empties the cache and lists all services again: neither is news of its own.
+#[test]
+fn an_emptied_cache_that_fills_and_changes_of_long_ago_are_no_news() {
+    let features = ["cache_insertion_ratio", "dns_programming_mean_seconds"];
+    assert_snapshot!(told(&features, "
+        0 lookups=0 hits=0 entries=1000 changes=0 late=0 config=1
+        15 lookups=100 hits=0 entries=1040 changes=2 late=1 config=1
+        30 lookups=200 hits=0 entries=100 changes=92 late=9000 config=1 config2=1
+        45 lookups=300 hits=0 entries=200 changes=93 late=9100 config=1 config2=1
+    "), @r"
+    0: first
+    15: cache_insertion_ratio 0.400, dns_programming_mean_seconds 0.500
+    30: cache_insertion_ratio 0.400, dns_programming_mean_seconds NaN
+    45: cache_insertion_ratio 0.400, dns_programming_mean_seconds NaN
     ");
 }
 
