@@ -288,30 +288,26 @@ const fn silence(name: &'static str, doc: &'static str, compute: fn(&Interval) -
     Feature { name, unit, transform, resolution: 0.7, doc, source: Source::Interval(compute) }
 }
 
-/// As [`drifting`], of what every reload empties: that it halved is hardly news.
-const fn refilling(
-    name: &'static str,
-    doc: &'static str,
-    compute: fn(&Interval) -> f64,
-) -> Feature {
+/// As [`drifting`], of what doubles or halves with every burst or reload, and is then no news.
+const fn bursty(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
     let (unit, transform) = (Unit::Ratio, Transform::Log { offset: 0.1 });
-    Feature { name, unit, transform, resolution: 0.4, doc, source: Source::Interval(compute) }
+    Feature { name, unit, transform, resolution: 0.7, doc, source: Source::Interval(compute) }
 }
 
-/// A lingering level's steady growth, in which a step counts for little.
+/// A lingering level's steady growth, in which a step counts for little: a tenth is news.
 const fn growing(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
     let (unit, transform) = (Unit::Ratio, Transform::Log { offset: 0.01 });
-    Feature { name, unit, transform, resolution: 0.04, doc, source: Source::Interval(compute) }
+    Feature { name, unit, transform, resolution: 0.1, doc, source: Source::Interval(compute) }
 }
 
-/// A share held against that of the other servers: the difference.
+/// A share held against that of the fleet: the difference.
 const fn apart(name: &'static str, of: &'static str, doc: &'static str) -> Feature {
     let source = Source::Fleet(Divergence { of, comparison: Comparison::Difference });
     let transform = Transform::Linear;
     Feature { name, unit: Unit::Ratio, transform, resolution: 0.02, doc, source }
 }
 
-/// Anything else held against that of the other servers: the quotient.
+/// Anything else held against that of the fleet: the quotient.
 const fn against(
     name: &'static str,
     of: &'static str,
@@ -360,7 +356,7 @@ pub const FEATURES: &[Feature] = &[
     ratio("cache_stale_ratio", "Expired entries served for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CacheStale), Totals::cache_lookups)),
     ratio("cache_prefetch_ratio", "Entries prefetched for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CachePrefetches), Totals::cache_lookups)),
     coarse("cache_insertion_ratio", "Names new to the cache for each cache miss; other misses are of known names that expired, or not cached. It stands still while a cache that was emptied fills again.", |i| i.ratio_of(|t| t.get(Quantity::CacheInsertions), Totals::cache_misses)),
-    refilling("cache_entries_drift_ratio", "Cache entries against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::CacheEntries)),
+    bursty("cache_entries_drift_ratio", "Cache entries against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::CacheEntries)),
     growing("cache_entries_growth_ratio", "Steady growth of the cache's entries over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::CacheEntries)),
     // Latency as clients see it.
     seconds("request_latency_mean_seconds", "Mean time to answer a query.", |i| i.mean(Quantity::RequestSeconds, Quantity::RequestsTimed)),
@@ -422,7 +418,7 @@ pub const FEATURES: &[Feature] = &[
     quotient("goroutines_per_request_ratio", Unit::Ratio, 0.05, "Goroutines for each query each second.", |i| share(i.level(Gauge::Goroutines), i.rate(Quantity::Requests))),
     quotient("goroutines_per_in_flight_ratio", Unit::Ratio, 0.05, "Goroutines for each query under way and each that an idle server has.", goroutines_per_in_flight),
     growing("goroutines_growth_ratio", "Steady growth of the goroutines over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::Goroutines)),
-    drifting("open_files_drift_ratio", "Open file descriptors against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::OpenFiles)),
+    bursty("open_files_drift_ratio", "Open file descriptors against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::OpenFiles)),
     growing("open_files_growth_ratio", "Steady growth of the open file descriptors over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::OpenFiles)),
     coarse("open_files_limit_ratio", "Open file descriptors against the limit.", |i| share(i.level(Gauge::OpenFiles), i.level(Gauge::MaxFiles))),
     quotient("plugins", Unit::Count, 1.0, "Plugins enabled, summed over zones.", |i| i.level(Gauge::Plugins)),
@@ -432,18 +428,18 @@ pub const FEATURES: &[Feature] = &[
     seconds("scrape_duration_seconds", "Time the scrape took.", |i| i.scrape_seconds),
     ratio("series_vanished_ratio", "Share of the series of the last scrape that are gone.", vanished),
     ratio("series_born_ratio", "Share of the series of this scrape that are new: CoreDNS creates most with their first event.", born),
-    // Against the other servers of the fleet, as of the scrape before.
-    against("divergence_request_rate", "request_rate", 1.0, 0.1, "Queries each second against the median of the other servers; 1 is alike."),
-    apart("divergence_servfail_ratio", "servfail_ratio", "Share of SERVFAIL less the median of the other servers; 0 is alike."),
-    apart("divergence_nxdomain_ratio", "nxdomain_ratio", "Share of NXDOMAIN less the median of the other servers; 0 is alike."),
-    apart("divergence_cache_hit_ratio", "cache_hit_ratio", "Share of cache hits less the median of the other servers; 0 is alike."),
-    against("divergence_request_latency", "request_latency_mean_seconds", 0.000_1, 0.2, "Mean time to answer against the median of the other servers; 1 is alike."),
-    against("divergence_upstream_latency", "upstream_latency_mean_seconds", 0.000_1, 0.2, "Mean time upstream servers took against the median of the other servers; 1 is alike."),
-    against("divergence_dns_programming", "dns_programming_rate", 0.05, 0.2, "Service and endpoint changes taken up against the median of the other servers; 1 is alike."),
-    against("divergence_cpu_per_request", "cpu_per_request_seconds", 0.000_02, 0.1, "CPU time for each query against the median of the other servers; 1 is alike."),
-    against("divergence_health_latency", "health_latency_mean_seconds", 0.000_1, 0.2, "Time to answer the own health probe against the median of the other servers; 1 is alike."),
-    against("divergence_goroutines", "goroutines", 5.0, 0.1, "Goroutines against the median of the other servers; 1 is alike."),
-    against("divergence_resident_memory", "resident_memory_bytes", 1.0, 0.5, "Resident memory against the median of the other servers; 1 is alike."),
+    // Against the fleet, as of the scrape before.
+    against("divergence_request_rate", "request_rate", 1.0, 0.1, "Queries each second against the median of the fleet; 1 is alike."),
+    apart("divergence_servfail_ratio", "servfail_ratio", "Share of SERVFAIL less the median of the fleet; 0 is alike."),
+    apart("divergence_nxdomain_ratio", "nxdomain_ratio", "Share of NXDOMAIN less the median of the fleet; 0 is alike."),
+    apart("divergence_cache_hit_ratio", "cache_hit_ratio", "Share of cache hits less the median of the fleet; 0 is alike."),
+    against("divergence_request_latency", "request_latency_mean_seconds", 0.000_1, 0.2, "Mean time to answer against the median of the fleet; 1 is alike."),
+    against("divergence_upstream_latency", "upstream_latency_mean_seconds", 0.000_1, 0.2, "Mean time upstream servers took against the median of the fleet; 1 is alike."),
+    against("divergence_dns_programming", "dns_programming_rate", 0.05, 0.2, "Service and endpoint changes taken up against the median of the fleet; 1 is alike."),
+    against("divergence_cpu_per_request", "cpu_per_request_seconds", 0.000_02, 0.1, "CPU time for each query against the median of the fleet; 1 is alike."),
+    against("divergence_health_latency", "health_latency_mean_seconds", 0.000_1, 0.2, "Time to answer the own health probe against the median of the fleet; 1 is alike."),
+    against("divergence_goroutines", "goroutines", 5.0, 0.1, "Goroutines against the median of the fleet; 1 is alike."),
+    against("divergence_resident_memory", "resident_memory_bytes", 1.0, 0.5, "Resident memory against the median of the fleet; 1 is alike."),
 ];
 
 fn other_types(i: &Interval) -> f64 {

@@ -14,7 +14,7 @@ use crate::trend::{Trend, half_life};
 const STALE_SECONDS: f64 = 300.0;
 /// Half-life, in scrapes, of the intervals that a share of few events leans on: short, or trouble
 /// would be told for long after it is over.
-const PAST_HALF_LIFE: f64 = 4.0;
+const PAST_HALF_LIFE: f64 = 2.0;
 /// Half-life, in scrapes, of the memory of a rare event: one increment of a counter must be seen
 /// for longer than one scrape, or a person looking a minute later finds nothing.
 const EVENT_HALF_LIFE: f64 = 8.0;

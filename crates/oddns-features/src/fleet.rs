@@ -1,8 +1,9 @@
 //! The servers of one fleet side by side.
 //!
 //! Replicas get the same kind of queries at the same time, so what one of them does and the others
-//! do not is odd however busy the day is. A server is held against the median of the others, each
-//! smoothed over its last scrapes.
+//! do not is odd however busy the day is. A server is held against the median of all, each smoothed
+//! over its last scrapes. It is a part of that median: then one odd server of three leaves the other
+//! two alone, and of two, where nobody can say which is the odd one, each has half of the distance.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -116,7 +117,8 @@ impl Fleet {
         let rows: Vec<&Row> =
             others.filter_map(|(_, server)| server.nearest(before.time, reach, now)).collect();
         self.columns.iter().enumerate().map(move |(at, column)| {
-            let distance = before.means[at] - median(rows.iter().map(|row| row.means[at]));
+            let others = rows.iter().map(|row| row.means[at]).filter(|mean| mean.is_finite());
+            let distance = before.means[at] - median(before.means[at], others);
             match column.comparison {
                 Comparison::Difference => distance,
                 Comparison::Quotient { .. } => distance.exp(),
@@ -188,14 +190,18 @@ impl Server {
     }
 }
 
-/// The mean of the two middle values of an even number; NaN without finite values.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+/// The median of `one` and `others`, of an even number the mean of the two in the middle; NaN when
+/// `one` is, or there are no others.
+fn median(one: f64, others: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = others.collect();
+    if one.is_nan() || values.is_empty() {
+        return f64::NAN;
+    }
+    values.push(one);
     values.sort_by(f64::total_cmp);
     let (n, middle) = (values.len(), values.len() / 2);
-    match n {
-        0 => f64::NAN,
-        _ if n % 2 == 1 => values[middle],
+    match n % 2 {
+        1 => values[middle],
         _ => f64::midpoint(values[middle - 1], values[middle]),
     }
 }

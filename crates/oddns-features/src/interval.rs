@@ -7,7 +7,7 @@ use crate::trend::Movement;
 
 /// A share of fewer events than this says little: one SERVFAIL among three answers is not 33 % of
 /// anything. What is lacking is taken from the last intervals.
-const ENOUGH_EVENTS: f64 = 20.0;
+const ENOUGH_EVENTS: f64 = 10.0;
 
 /// Growth of counters, distributions and levels over one interval.
 ///
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn one_bad_answer_of_three_leans_on_the_answers_before() {
-        assert_eq!(leaning(1.0, 3.0, 0.0, 400.0), 1.0 / 20.0);
+        assert_eq!(leaning(1.0, 3.0, 0.0, 400.0), 1.0 / 10.0);
         assert_eq!(leaning(100.0, 300.0, 0.0, 400.0), 1.0 / 3.0);
         assert_eq!(leaning(1.0, 3.0, 0.0, 0.0), 1.0 / 3.0);
         assert!(leaning(0.0, 0.0, 1.0, 4.0).is_nan());

@@ -8,7 +8,7 @@ use crate::interval::share;
 const MAX_PARTS: usize = 64;
 /// Answers that a part needs before its own share is believed; fewer are filled up with the share
 /// of the whole.
-const ENOUGH_ANSWERS: f64 = 20.0;
+const ENOUGH_ANSWERS: f64 = 10.0;
 
 /// Growth of the tallies of one part.
 type Tallies = [f64; Tally::COUNT];
@@ -101,10 +101,10 @@ mod tests {
 
     #[test]
     fn a_part_that_fails_shows_however_small_it_is_once_it_has_answered_enough() {
-        let failing = parts(&[(980.0, 0.0), (20.0, 20.0)]);
+        let failing = parts(&[(990.0, 0.0), (10.0, 10.0)]);
         assert_eq!(failing.worst_servfail_ratio(), 1.0);
         let one_bad_luck = parts(&[(999.0, 0.0), (1.0, 1.0)]);
-        assert!(one_bad_luck.worst_servfail_ratio() < 0.06);
+        assert!(one_bad_luck.worst_servfail_ratio() < 0.11);
         assert!(parts(&[]).worst_servfail_ratio().is_nan());
     }
 

@@ -304,7 +304,7 @@ fn one_failure_among_three_answers_is_no_third_of_all() {
     "), @r"
     0: first
     15: servfail_ratio 0.000, noerror_ratio 1.000
-    30: servfail_ratio 0.050, noerror_ratio 0.950
+    30: servfail_ratio 0.100, noerror_ratio 0.900
     45: servfail_ratio NaN, noerror_ratio NaN
     60: servfail_ratio 0.333, noerror_ratio 0.667
     ");
@@ -319,7 +319,7 @@ fn a_small_zone_that_fails_is_not_lost_among_the_others() {
     "), @r"
     0: first
     15: servfail_ratio 0.000, zone_worst_servfail_ratio 0.000
-    30: servfail_ratio 0.020, zone_worst_servfail_ratio 0.543
+    30: servfail_ratio 0.020, zone_worst_servfail_ratio 0.586
     ");
 }
 
