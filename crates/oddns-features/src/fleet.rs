@@ -1,8 +1,8 @@
 //! The servers of one fleet side by side.
 //!
 //! Replicas get the same kind of queries at the same time, so what one of them does and the others
-//! do not is odd however busy the day is. A server is held against the median of all, each smoothed
-//! over its last scrapes. It is a part of that median: then one odd server of three leaves the other
+//! do not is odd however busy the day is. A server is held against the median of all, and the
+//! distance is smoothed over its last scrapes. It is a part of that median: then one odd server of three leaves the other
 //! two alone, and of two, where nobody can say which is the odd one, each has half of the distance.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,8 +12,11 @@ use oddns_core::Timestamp;
 use crate::catalogue::{Comparison, Divergence, FEATURES, finite};
 use crate::trend::half_life;
 
-/// Half-life, in scrapes, of the mean of a server's values.
+/// Half-life, in scrapes, of the mean of a server's distances.
 const MEAN_HALF_LIFE: f64 = 6.0;
+/// Most distance that counts, in e-folds: a quotient beyond 7.4 says no more, and would be told for
+/// long after it is over.
+const MAX_DISTANCE: f64 = 2.0;
 /// A server without a row for this long has left: Prometheus's default lookback.
 const STALE_SECONDS: f64 = 300.0;
 /// Rows kept of each server. Three would do on a strict grid; scrapes jitter.
@@ -44,18 +47,19 @@ struct Column {
     comparison: Comparison,
 }
 
-/// The means of one server's values, one a [`Column`]; NaN before the first value.
+/// What is remembered of one server.
 #[derive(Debug, Clone)]
 struct Server {
-    means: Vec<f64>,
+    /// Mean distance, one a [`Column`]; NaN before the first.
+    distances: Vec<f64>,
     rows: VecDeque<Row>,
 }
 
-/// The means after one row; NaN for what that row lacked.
+/// The values of one row that are compared, one a [`Column`]; NaN for what it lacks.
 #[derive(Debug, Clone)]
 struct Row {
     time: Timestamp,
-    means: Vec<f64>,
+    values: Vec<f64>,
 }
 
 impl Default for Fleet {
@@ -92,47 +96,48 @@ impl Fleet {
             return;
         }
         self.forget(time);
-        if let Some(before) = self.servers.get(instance).and_then(|server| server.rows.back()) {
-            if time <= before.time {
-                return;
-            }
-            let divergences: Vec<f64> = self.divergences(instance, before, time).collect();
-            for (column, divergence) in self.columns.iter().zip(divergences) {
-                row[column.at] = finite(divergence);
-            }
+        let last = self.servers.get(instance).and_then(Server::last);
+        if last.is_some_and(|last| time <= last) {
+            return;
         }
-        self.remember(instance, time, row);
+        let distances = self.distances(instance, time);
+        let values = self.columns.iter().map(|column| column.scaled(row)).collect();
+        let server = self.server(instance);
+        server.push(Row { time, values });
+        let means = server.take(&distances);
+        for (column, mean) in self.columns.iter().zip(means) {
+            row[column.at] = finite(column.told(mean));
+        }
+        self.limit();
     }
 
-    /// How far the row `before` of `instance` is from the others, one value a column. `now` is when
-    /// the next row is.
-    fn divergences<'a>(
-        &'a self,
-        instance: &'a str,
-        before: &'a Row,
-        now: Timestamp,
-    ) -> impl Iterator<Item = f64> {
+    /// How far the last row of `instance` is from the median, one value a column; `now` is when the
+    /// next row is. NaN where there is nothing to compare.
+    fn distances(&self, instance: &str, now: Timestamp) -> Vec<f64> {
+        let Some(before) = self.servers.get(instance).and_then(|server| server.rows.back()) else {
+            return vec![f64::NAN; self.columns.len()];
+        };
         let reach = MAX_INTERVALS_APART * now.seconds_since(before.time);
-        let others = self.servers.iter().filter(move |(name, _)| *name != instance);
+        let others = self.servers.iter().filter(|(name, _)| *name != instance);
         let rows: Vec<&Row> =
             others.filter_map(|(_, server)| server.nearest(before.time, reach, now)).collect();
-        self.columns.iter().enumerate().map(move |(at, column)| {
-            let others = rows.iter().map(|row| row.means[at]).filter(|mean| mean.is_finite());
-            let distance = before.means[at] - median(before.means[at], others);
-            match column.comparison {
-                Comparison::Difference => distance,
-                Comparison::Quotient { .. } => distance.exp(),
-            }
+        let distance = |(at, value): (usize, &f64)| {
+            let others = rows.iter().map(|row| row.values[at]).filter(|value| value.is_finite());
+            value - median(*value, others)
+        };
+        before.values.iter().enumerate().map(distance).collect()
+    }
+
+    fn server(&mut self, instance: &str) -> &mut Server {
+        let n_columns = self.columns.len();
+        self.servers.entry(instance.to_owned()).or_insert_with(|| Server {
+            distances: vec![f64::NAN; n_columns],
+            rows: VecDeque::new(),
         })
     }
 
-    fn remember(&mut self, instance: &str, time: Timestamp, row: &[f32]) {
-        let n_columns = self.columns.len();
-        let server = self
-            .servers
-            .entry(instance.to_owned())
-            .or_insert_with(|| Server { means: vec![f64::NAN; n_columns], rows: VecDeque::new() });
-        server.push(time, self.columns.iter().map(|column| column.scaled(row)));
+    /// Makes room for the next server.
+    fn limit(&mut self) {
         if self.servers.len() > MAX_SERVERS {
             let oldest = self.servers.iter().min_by_key(|(_, server)| server.last());
             if let Some(name) = oldest.map(|(name, _)| name.clone()) {
@@ -158,6 +163,14 @@ impl Column {
             Comparison::Quotient { offset } => (value + offset).ln(),
         }
     }
+
+    /// A distance on that scale, as it is told.
+    fn told(&self, distance: f64) -> f64 {
+        match self.comparison {
+            Comparison::Difference => distance,
+            Comparison::Quotient { .. } => distance.exp(),
+        }
+    }
 }
 
 impl Server {
@@ -165,21 +178,25 @@ impl Server {
         self.rows.back().map(|row| row.time)
     }
 
-    fn push(&mut self, time: Timestamp, values: impl Iterator<Item = f64>) {
-        let weight = 1.0 - half_life(MEAN_HALF_LIFE);
-        let mut row = Row { time, means: Vec::with_capacity(self.means.len()) };
-        for (mean, value) in self.means.iter_mut().zip(values) {
-            if mean.is_nan() {
-                *mean = value;
-            } else if value.is_finite() {
-                *mean += weight * (value - *mean);
-            }
-            row.means.push(if value.is_finite() { *mean } else { f64::NAN });
-        }
+    fn push(&mut self, row: Row) {
         self.rows.push_back(row);
         if self.rows.len() > N_ROWS {
             self.rows.pop_front();
         }
+    }
+
+    /// Takes distances in, and gives their means; NaN for what was not compared.
+    fn take(&mut self, distances: &[f64]) -> Vec<f64> {
+        let weight = 1.0 - half_life(MEAN_HALF_LIFE);
+        let take = |(mean, distance): (&mut f64, &f64)| {
+            if !distance.is_finite() {
+                return f64::NAN;
+            }
+            let distance = distance.clamp(-MAX_DISTANCE, MAX_DISTANCE);
+            *mean = if mean.is_nan() { distance } else { *mean + weight * (distance - *mean) };
+            *mean
+        };
+        self.distances.iter_mut().zip(distances).map(take).collect()
     }
 
     /// The row before `now` that is nearest to `time`, at most `reach` seconds away.
