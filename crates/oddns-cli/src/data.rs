@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use oddns::{Detector, extract};
+use oddns::{Detector, extract_fleet};
 use oddns_collect::{ReplayOptions, replay_file};
 use oddns_core::{Frame, Recording, Timestamp};
 use oddns_store::{DataKind, HistoryFilter, read_frame, read_history, sniff};
@@ -23,16 +23,15 @@ pub(crate) fn read(path: &Path, selection: &Selection) -> anyhow::Result<Vec<Ins
     let instances = match sniff(path)? {
         DataKind::FrameCsv | DataKind::FrameParquet => vec![table(path, selection)?],
         DataKind::HistoryFolder | DataKind::HistoryParquet => {
-            let filter = HistoryFilter {
-                since: selection.since,
-                until: selection.until,
-                instance: selection.instance.clone(),
-            };
-            features(path, read_history(path, &filter)?.recordings)?
+            // Of all instances: each is compared with the others, whichever was asked for.
+            let filter =
+                HistoryFilter { since: selection.since, until: selection.until, instance: None };
+            features(path, read_history(path, &filter)?.recordings, selection.instance.as_deref())?
         }
         DataKind::Exposition | DataKind::PrometheusJson => {
             let recordings = replay_file(path, &ReplayOptions::default())?;
-            features(path, only_coredns(cut(recordings, selection)))?
+            let instance = selection.instance.as_deref();
+            features(path, only_coredns(cut(recordings, selection), instance), instance)?
         }
     };
     if instances.iter().all(|instance| instance.frame.is_empty()) {
@@ -52,35 +51,46 @@ fn table(path: &Path, selection: &Selection) -> anyhow::Result<Instance> {
     Ok(Instance { name: String::new(), frame: frame.between(selection.since, selection.until) })
 }
 
-/// The features of recordings of CoreDNS servers.
-pub(crate) fn features(path: &Path, recordings: Vec<Recording>) -> anyhow::Result<Vec<Instance>> {
-    let mut instances = Vec::with_capacity(recordings.len());
-    for recording in recordings {
-        if !recording.series.has_coredns() {
-            let reason = format!(
-                "`{}`: instance `{}` has no metric that begins with `coredns_`: record a CoreDNS \
-                 server's /metrics, or give a table of features instead",
-                path.display(),
-                recording.instance,
-            );
-            return Err(BadInput(reason).into());
-        }
-        let frame = extract(&recording);
-        instances.push(Instance { name: recording.instance, frame });
+/// The features of recordings of CoreDNS servers, or of the `wanted` one beside the others.
+pub(crate) fn features(
+    path: &Path,
+    mut recordings: Vec<Recording>,
+    wanted: Option<&str>,
+) -> anyhow::Result<Vec<Instance>> {
+    let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
+    let silent = |recording: &&Recording| !recording.series.has_coredns();
+    if let Some(other) = recordings.iter().filter(silent).find(|r| is_wanted(&r.instance)) {
+        let reason = format!(
+            "`{}`: instance `{}` has no metric that begins with `coredns_`: record a CoreDNS \
+             server's /metrics, or give a table of features instead",
+            path.display(),
+            other.instance,
+        );
+        return Err(BadInput(reason).into());
     }
+    recordings.retain(|recording| recording.series.has_coredns());
+    let mut instances = of_one_fleet(recordings);
+    instances.retain(|instance| is_wanted(&instance.name));
     Ok(instances)
+}
+
+/// The features of servers that are taken for replicas of each other.
+pub(crate) fn of_one_fleet(recordings: Vec<Recording>) -> Vec<Instance> {
+    let frames = extract_fleet(&recordings);
+    let names = recordings.into_iter().map(|recording| recording.instance);
+    names.zip(frames).map(|(name, frame)| Instance { name, frame }).collect()
 }
 
 /// A dump of a Prometheus has everything that it watches: what is no CoreDNS is left out, and told,
 /// where there is a CoreDNS.
-fn only_coredns(mut recordings: Vec<Recording>) -> Vec<Recording> {
+fn only_coredns(mut recordings: Vec<Recording>, wanted: Option<&str>) -> Vec<Recording> {
     if recordings.iter().any(|recording| recording.series.has_coredns()) {
         recordings.retain(|recording| {
             let speaks = recording.series.has_coredns();
-            if !speaks {
+            if !speaks && wanted.is_none() {
                 leave_out(&recording.instance);
             }
-            speaks
+            speaks || wanted == Some(recording.instance.as_str())
         });
     }
     recordings
@@ -100,7 +110,6 @@ fn cut(recordings: Vec<Recording>, selection: &Selection) -> Vec<Recording> {
     };
     recordings
         .into_iter()
-        .filter(|recording| selection.instance.as_ref().is_none_or(|i| *i == recording.instance))
         .map(|mut recording| {
             recording.scrapes.retain(|scrape| within(scrape.time));
             recording

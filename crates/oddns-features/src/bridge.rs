@@ -18,6 +18,7 @@ pub(crate) enum Quantity {
     ProtoTcp,
     ProtoEncrypted,
     FamilyIpv6,
+    Unserved,
     DnssecOk,
     Responses,
     Noerror,
@@ -38,6 +39,7 @@ pub(crate) enum Quantity {
     CacheEvictions,
     CacheStale,
     CachePrefetches,
+    CacheInsertions,
     UpstreamAnswers,
     UpstreamSeconds,
     UpstreamRcodes,
@@ -57,9 +59,15 @@ pub(crate) enum Quantity {
     Panics,
     ApiRequests,
     ApiErrors,
+    ApiSeconds,
+    ApiTimed,
     ProgrammingUpdates,
     ProgrammingSeconds,
     PolicyDrops,
+    PluginFailures,
+    EncryptedAnswers,
+    EncryptedErrors,
+    SetupErrors,
     CpuSeconds,
 }
 
@@ -103,15 +111,39 @@ pub(crate) enum Histogram {
     Upstream,
 }
 
+/// A kind of parts that a server's work is told for one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Division {
+    /// Upstream servers, by the label `to`.
+    Upstream,
+    /// Zones, by the label `zone`.
+    Zone,
+}
+
+/// What is counted for each part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tally {
+    /// Answers.
+    Answers,
+    /// Seconds that they took.
+    Seconds,
+    /// Answers by response code: the whole of which SERVFAIL are a part.
+    Coded,
+    /// Answers that are SERVFAIL.
+    Servfail,
+}
+
+impl Tally {
+    pub(crate) const COUNT: usize = Self::Servfail as usize + 1;
+}
+
 /// What a series is to us.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Role {
     /// A counter whose growth is added to each of these.
     Counter(Vec<Quantity>),
-    /// Answers of one upstream.
-    Upstream { to: String, quantities: Vec<Quantity> },
-    /// Seconds that the answers of one upstream took.
-    UpstreamSeconds { to: String },
+    /// A counter of one part of the server's work, whose growth is also added to each quantity.
+    Part { division: Division, name: String, tallies: Vec<Tally>, quantities: Vec<Quantity> },
     /// A histogram bucket.
     Bucket(Histogram, f64),
     /// A level.
@@ -141,6 +173,11 @@ pub(crate) fn role(key: &SeriesKey) -> Role {
             Role::Counter(vec![Quantity::ResponsesSmall])
         }
         "coredns_reload_version_info" => Role::Configuration,
+        "coredns_dns_responses_total" | "coredns_dns_response_rcode_count_total" => {
+            let name = label(key, "zone").to_owned();
+            let (tallies, quantities) = (coded(key), responses(key));
+            Role::Part { division: Division::Zone, name, tallies, quantities }
+        }
         _ => match quantities(key) {
             found if found.is_empty() => Role::Unused,
             found => Role::Counter(found),
@@ -170,10 +207,10 @@ fn quantities(key: &SeriesKey) -> Vec<Quantity> {
         "coredns_dns_request_count_total" => return requests(key, false),
         "coredns_dns_requests_total" => return requests(key, true),
         "coredns_dns_request_type_count_total" => return typed(key),
-        "coredns_dns_responses_total" | "coredns_dns_response_rcode_count_total" => {
-            return responses(key);
-        }
         "coredns_kubernetes_rest_client_requests_total" => return api_requests(key),
+        "coredns_dns_https_responses_total"
+        | "coredns_dns_https3_responses_total"
+        | "coredns_dns_quic_responses_total" => return encrypted_answers(key),
         "coredns_cache_hits_total" => cache_hits(key),
         "coredns_dns_do_requests_total" | "coredns_dns_request_do_count_total" => Q::DnssecOk,
         "coredns_dns_request_duration_seconds_sum" => Q::RequestSeconds,
@@ -192,6 +229,8 @@ fn quantities(key: &SeriesKey) -> Vec<Quantity> {
         "coredns_health_request_failures_total" => Q::HealthFailures,
         "coredns_reload_failed_total" | "coredns_reload_failed_count_total" => Q::ReloadFailures,
         "coredns_panics_total" | "coredns_panic_count_total" => Q::Panics,
+        "coredns_kubernetes_rest_client_request_duration_seconds_sum" => Q::ApiSeconds,
+        "coredns_kubernetes_rest_client_request_duration_seconds_count" => Q::ApiTimed,
         "coredns_kubernetes_dns_programming_duration_seconds_count" => Q::ProgrammingUpdates,
         "coredns_kubernetes_dns_programming_duration_seconds_sum" => Q::ProgrammingSeconds,
         "coredns_acl_blocked_requests_total"
@@ -200,6 +239,10 @@ fn quantities(key: &SeriesKey) -> Vec<Quantity> {
         | "coredns_dns_request_block_count_total"
         | "coredns_shed_dropped_total"
         | "coredns_cache_drops_total" => Q::PolicyDrops,
+        "coredns_template_template_failures_total"
+        | "coredns_template_rr_failures_total"
+        | "coredns_nomad_failed_requests_total" => Q::PluginFailures,
+        "coredns_nodecache_setup_errors_total" => Q::SetupErrors,
         "process_cpu_seconds_total" => Q::CpuSeconds,
         _ => return Vec::new(),
     };
@@ -215,6 +258,10 @@ fn requests(key: &SeriesKey, typed_too: bool) -> Vec<Quantity> {
     }
     if label(key, "family") == "2" {
         found.push(Quantity::FamilyIpv6);
+    }
+    // What CoreDNS calls the zone of a query that none of its server blocks is for.
+    if label(key, "zone") == "dropped" {
+        found.push(Quantity::Unserved);
     }
     if typed_too {
         found.extend(typed(key));
@@ -246,6 +293,24 @@ fn responses(key: &SeriesKey) -> Vec<Quantity> {
     found
 }
 
+/// The share of SERVFAIL that one part of the server has.
+fn coded(key: &SeriesKey) -> Vec<Tally> {
+    match label(key, "rcode") {
+        "SERVFAIL" => vec![Tally::Coded, Tally::Servfail],
+        _ => vec![Tally::Coded],
+    }
+}
+
+/// HTTP says 2xx when all is well, QUIC says 0.
+fn encrypted_answers(key: &SeriesKey) -> Vec<Quantity> {
+    let status = label(key, "status");
+    let fine = status == "0" || status.starts_with('2');
+    match fine {
+        true => vec![Quantity::EncryptedAnswers],
+        false => vec![Quantity::EncryptedAnswers, Quantity::EncryptedErrors],
+    }
+}
+
 fn api_requests(key: &SeriesKey) -> Vec<Quantity> {
     let mut found = vec![Quantity::ApiRequests];
     // client-go writes `<error>` as the code of a request that got no answer.
@@ -268,18 +333,19 @@ fn upstream_role(key: &SeriesKey, rest: &str) -> Role {
     let one = match rest {
         "request_duration_seconds_bucket" => return bucket(key, Histogram::Upstream),
         "request_duration_seconds_count" => {
-            let mut quantities = vec![Q::UpstreamAnswers];
+            let (mut tallies, mut quantities) = (vec![Tally::Answers], vec![Q::UpstreamAnswers]);
             // Older generations also count answers by rcode in a family of their own.
             if key.name.starts_with("coredns_proxy_") {
+                tallies.extend(coded(key));
                 quantities.extend(upstream_rcodes(key));
             }
-            return Role::Upstream { to: label(key, "to").to_owned(), quantities };
+            return upstream(key, tallies, quantities);
         }
         "request_duration_seconds_sum" => {
-            return Role::UpstreamSeconds { to: label(key, "to").to_owned() };
+            return upstream(key, vec![Tally::Seconds], vec![Q::UpstreamSeconds]);
         }
         "responses_total" | "response_rcode_count_total" => {
-            return Role::Counter(upstream_rcodes(key));
+            return upstream(key, coded(key), upstream_rcodes(key));
         }
         "conn_cache_hits_total" => return connection(key, Q::ConnectionsReused),
         "conn_cache_misses_total" => return connection(key, Q::ConnectionsOpened),
@@ -291,6 +357,15 @@ fn upstream_role(key: &SeriesKey, rest: &str) -> Role {
         _ => return Role::Unused,
     };
     Role::Counter(vec![one])
+}
+
+fn upstream(key: &SeriesKey, tallies: Vec<Tally>, quantities: Vec<Quantity>) -> Role {
+    Role::Part {
+        division: Division::Upstream,
+        name: label(key, "to").to_owned(),
+        tallies,
+        quantities,
+    }
 }
 
 fn upstream_rcodes(key: &SeriesKey) -> Vec<Quantity> {

@@ -20,13 +20,20 @@ impl Distribution {
         self.buckets.last().map_or(0.0, |(_, count)| *count)
     }
 
-    /// Share of observations above `bound`, which must be a bucket's bound; NaN without
-    /// observations or without that bucket.
-    pub(crate) fn share_above(&self, bound: f64) -> f64 {
+    /// Observations above `bound`, which must be a bucket's bound; NaN without that bucket.
+    pub(crate) fn count_above(&self, bound: f64) -> f64 {
         let total = self.count();
         match self.buckets.iter().find(|(le, _)| (le - bound).abs() <= 1e-9 * bound.abs()) {
-            Some((_, below)) if total > 0.0 => ((total - below) / total).clamp(0.0, 1.0),
-            _ => f64::NAN,
+            Some((_, below)) => (total - below).clamp(0.0, total.max(0.0)),
+            None => f64::NAN,
+        }
+    }
+
+    /// Keeps `keep` (0 to 1) of itself and adds `now`.
+    pub(crate) fn fade(&mut self, keep: f64, now: &Self) {
+        self.buckets.iter_mut().for_each(|(_, count)| *count *= keep);
+        for (le, count) in &now.buckets {
+            self.add(*le, *count);
         }
     }
 
@@ -79,8 +86,8 @@ mod tests {
     }
 
     #[test]
-    fn share_above_a_bound() {
-        assert_eq!(example().share_above(2.0), 0.25);
-        assert!(example().share_above(3.0).is_nan());
+    fn observations_above_a_bound() {
+        assert_eq!(example().count_above(2.0), 10.0);
+        assert!(example().count_above(3.0).is_nan());
     }
 }

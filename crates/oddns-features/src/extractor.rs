@@ -1,25 +1,34 @@
 //! From scrapes to feature rows, one server at a time.
 
-use oddns_core::{Frame, Recording, Scrape, SeriesId, SeriesTable, Timestamp};
+use oddns_core::{Scrape, SeriesId, SeriesTable, Timestamp};
 
 use crate::bridge::{Gauge, Quantity, Role, role};
-use crate::catalogue::{FEATURES, schema};
+use crate::catalogue::FEATURES;
 use crate::counter::increase;
-use crate::interval::{Event, Interval};
+use crate::interval::{Event, Interval, Past};
+use crate::part::Parts;
+use crate::rhythm::Rhythm;
+use crate::trend::{Trend, half_life};
 
 /// After this long without a successful scrape a server is met anew: Prometheus's default lookback.
 const STALE_SECONDS: f64 = 300.0;
-/// Half-life, in scrapes, of the trailing mean that levels are held against.
-const TREND_HALF_LIFE: f64 = 64.0;
-
+/// Half-life, in scrapes, of the intervals that a share of few events leans on: short, or trouble
+/// would be told for long after it is over.
+const PAST_HALF_LIFE: f64 = 2.0;
 /// Half-life, in scrapes, of the memory of a rare event: one increment of a counter must be seen
 /// for longer than one scrape, or a person looking a minute later finds nothing.
 const EVENT_HALF_LIFE: f64 = 8.0;
+
+/// A cache this far below its recent mean, in e-folds, was emptied and fills again.
+const EMPTIED: f64 = -0.2;
+/// Half-life, in scrapes, of the share of cache misses that bring new names, for that time.
+const INSERTION_HALF_LIFE: f64 = 16.0;
 
 /// What one scrape gave.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Features {
     /// One value a feature of [`FEATURES`], in order, in the feature's unit; NaN where undefined.
+    /// The divergences are NaN until a [`crate::Fleet`] fills them in.
     Row(Vec<f32>),
     /// No answer yet, or the first one, or the first after a long gap: rates need two.
     First,
@@ -35,32 +44,35 @@ pub struct Extractor {
     last_success: Option<Timestamp>,
     generation: u64,
     start_time: Option<f64>,
+    memory: Memory,
+    upstreams: Parts,
+    zones: Parts,
+}
+
+/// What is remembered of the intervals before the last one. A server that is met anew has none.
+#[derive(Debug, Clone, Default)]
+struct Memory {
     trends: [Trend; Gauge::COUNT],
+    latency: Trend,
+    programming: Rhythm,
     recent: [f64; Event::COUNT],
+    past: Past,
+    cache_entries: Option<f64>,
+    insertion_ratio: Option<f64>,
 }
 
 /// What is remembered of one series.
 #[derive(Debug, Clone)]
 struct Series {
     role: Role,
+    /// Which part of the server's work it tells of, when that is told apart.
+    part: Option<usize>,
     coredns: bool,
     value: f64,
     /// Number of the successful scrape that last had it; zero for never.
     seen: u64,
     /// When that scrape was.
     time: Timestamp,
-}
-
-/// Trailing mean of the logarithm of a level.
-#[derive(Debug, Clone, Copy)]
-struct Trend {
-    mean: f64,
-}
-
-impl Default for Trend {
-    fn default() -> Self {
-        Self { mean: f64::NAN }
-    }
 }
 
 impl Extractor {
@@ -81,7 +93,9 @@ impl Extractor {
             self.forget();
         }
         let interval = self.successful(table, scrape, first);
-        if first { Features::First } else { row(&interval) }
+        let features = if first { Features::First } else { row(&interval) };
+        self.put_back(interval);
+        features
     }
 
     /// A server that stopped answering gives rows for as long as it is gone: an outage must not
@@ -107,18 +121,16 @@ impl Extractor {
 
     fn forget(&mut self) {
         self.last_success = None;
-        self.recent = Default::default();
-        self.trends = Default::default();
+        self.memory = Memory::default();
+        self.upstreams.begin(0.0);
+        self.zones.begin(0.0);
         for series in &mut self.series {
             series.seen = 0;
         }
     }
 
     fn successful(&mut self, table: &SeriesTable, scrape: &Scrape, first: bool) -> Interval {
-        let mut interval = Interval::empty();
-        interval.up = true;
-        interval.scrape_seconds = scrape.duration_seconds;
-        interval.seconds = self.last_success.map_or(f64::NAN, |t| scrape.time.seconds_since(t));
+        let mut interval = self.begin(scrape);
         self.generation += 1;
         let before = self.generation - 1;
         for sample in &scrape.samples {
@@ -126,13 +138,41 @@ impl Extractor {
             if !sample.value.is_finite() {
                 continue;
             }
-            let Some(at) = self.slot(table, sample.series) else { continue };
+            let Some(at) = self.slot(table, sample.series, &mut interval) else { continue };
             self.take(at, sample.value, scrape.time, first, &mut interval);
         }
         self.vanished(before, first, &mut interval);
-        self.process(scrape.time, first, &mut interval);
+        let restarted = self.restarted(first, &interval);
+        if restarted {
+            self.forget_vanished();
+        }
+        self.memory.complete(&mut interval, scrape.time, restarted, first);
         self.last_success = Some(scrape.time);
         interval
+    }
+
+    /// An interval with what is left of the ones before it; [`Extractor::put_back`] takes it back.
+    fn begin(&mut self, scrape: &Scrape) -> Interval {
+        let keep = half_life(PAST_HALF_LIFE);
+        let mut interval = Interval::empty();
+        interval.up = true;
+        interval.scrape_seconds = scrape.duration_seconds;
+        interval.seconds = self.last_success.map_or(f64::NAN, |t| scrape.time.seconds_since(t));
+        interval.upstreams = std::mem::take(&mut self.upstreams);
+        interval.zones = std::mem::take(&mut self.zones);
+        interval.past = std::mem::take(&mut self.memory.past);
+        interval.upstreams.begin(keep);
+        interval.zones.begin(keep);
+        interval
+    }
+
+    /// Remembers an interval.
+    fn put_back(&mut self, mut interval: Interval) {
+        let mut past = std::mem::take(&mut interval.past);
+        past.fade(half_life(PAST_HALF_LIFE), &interval);
+        self.memory.past = past;
+        self.upstreams = interval.upstreams;
+        self.zones = interval.zones;
     }
 
     /// Adds one sample to the interval.
@@ -153,15 +193,14 @@ impl Extractor {
         (series.value, series.seen, series.time) = (value, self.generation, time);
         match &series.role {
             Role::Counter(quantities) => {
-                quantities.iter().for_each(|quantity| interval.add(*quantity, growth));
+                quantities.iter().for_each(|quantity| interval.totals.add(*quantity, growth));
             }
-            Role::Upstream { to, quantities } => {
-                quantities.iter().for_each(|quantity| interval.add(*quantity, growth));
-                interval.add_upstream(to, Quantity::UpstreamAnswers, growth);
-            }
-            Role::UpstreamSeconds { to } => {
-                interval.add(Quantity::UpstreamSeconds, growth);
-                interval.add_upstream(to, Quantity::UpstreamSeconds, growth);
+            Role::Part { division, tallies, quantities, .. } => {
+                quantities.iter().for_each(|quantity| interval.totals.add(*quantity, growth));
+                if let Some(part) = series.part {
+                    let parts = interval.parts(*division);
+                    tallies.iter().for_each(|tally| parts.add(part, *tally, growth));
+                }
             }
             Role::Bucket(histogram, le) => interval.add_bucket(*histogram, *le, growth),
             Role::Gauge(gauge) => interval.set_level(*gauge, value),
@@ -176,27 +215,15 @@ impl Extractor {
         }
     }
 
-    /// What the process says about itself.
-    fn process(&mut self, time: Timestamp, first: bool, interval: &mut Interval) {
-        let mut restarted = false;
+    /// Whether another process answers than at the last scrape.
+    fn restarted(&mut self, first: bool, interval: &Interval) -> bool {
         let start = interval.level(Gauge::StartTime);
-        if start.is_finite() {
-            // The start time is a constant of a process; a second of slack for its rounding.
-            let before = self.start_time.replace(start);
-            restarted = !first && before.is_some_and(|before| (start - before).abs() > 1.0);
-            interval.uptime_seconds = (time.unix_seconds() - start).max(0.0);
+        if !start.is_finite() {
+            return false;
         }
-        if restarted {
-            self.forget_vanished();
-        }
-        self.remember(restarted, first, interval);
-        let decay = half_life(TREND_HALF_LIFE);
-        for (at, trend) in self.trends.iter_mut().enumerate() {
-            let level = interval.level(Gauge::ALL[at]);
-            if level.is_finite() && level > 0.0 {
-                interval.drifts[at] = trend.push(level.ln(), decay);
-            }
-        }
+        // The start time is a constant of a process; a second of slack for its rounding.
+        let before = self.start_time.replace(start);
+        !first && before.is_some_and(|before| (start - before).abs() > 1.0)
     }
 
     /// A new process counts from zero: a series that it has not shown yet will be a new one, even
@@ -207,14 +234,59 @@ impl Extractor {
         }
     }
 
+    /// Where `id` is kept; classifies series that are new.
+    fn slot(
+        &mut self,
+        table: &SeriesTable,
+        id: SeriesId,
+        interval: &mut Interval,
+    ) -> Option<usize> {
+        let at = id.0 as usize;
+        while self.series.len() <= at {
+            let key = table.get(SeriesId(self.series.len() as u32))?;
+            let role = role(key);
+            let part = match &role {
+                Role::Part { division, name, .. } => interval.parts(*division).place(name),
+                _ => None,
+            };
+            self.series.push(Series {
+                role,
+                part,
+                coredns: key.is_coredns(),
+                value: 0.0,
+                seen: 0,
+                time: Timestamp::default(),
+            });
+        }
+        Some(at)
+    }
+}
+
+impl Memory {
+    /// Completes an interval, whose samples are all in, by what only a memory can tell.
+    fn complete(&mut self, interval: &mut Interval, time: Timestamp, restarted: bool, first: bool) {
+        self.remember(interval, restarted, first);
+        for (at, trend) in self.trends.iter_mut().enumerate() {
+            interval.movements[at] = trend.push(interval.level(Gauge::ALL[at]));
+        }
+        self.insertions(interval);
+        let latency = interval.mean(Quantity::RequestSeconds, Quantity::RequestsTimed);
+        interval.latency_movement = self.latency.push(latency);
+        let changed = interval.total(Quantity::ProgrammingUpdates);
+        if changed.is_finite() {
+            interval.programming_silence = self.programming.push(time, changed > 0.0);
+        }
+    }
+
     /// Adds this interval's rare events to those of the last ones.
-    fn remember(&mut self, restarted: bool, first: bool, interval: &mut Interval) {
+    fn remember(&mut self, interval: &mut Interval, restarted: bool, first: bool) {
         let now = [
             (Event::Restart, f64::from(restarted)),
             (Event::ReloadFailure, interval.total(Quantity::ReloadFailures)),
             (Event::Panic, interval.total(Quantity::Panics)),
             // A restart loads its configuration anew; that is not a second event.
             (Event::Reconfiguration, f64::from(interval.reconfigured && !restarted)),
+            (Event::SetupError, interval.totals.get(Quantity::SetupErrors)),
         ];
         for (event, count) in now {
             let recent = &mut self.recent[event as usize];
@@ -226,20 +298,24 @@ impl Extractor {
         interval.recent = self.recent;
     }
 
-    /// Where `id` is kept; classifies series that are new.
-    fn slot(&mut self, table: &SeriesTable, id: SeriesId) -> Option<usize> {
-        let at = id.0 as usize;
-        while self.series.len() <= at {
-            let key = table.get(SeriesId(self.series.len() as u32))?;
-            self.series.push(Series {
-                role: role(key),
-                coredns: key.is_coredns(),
-                value: 0.0,
-                seen: 0,
-                time: Timestamp::default(),
-            });
+    /// What came into the cache: by how much it grew, and what had to go for it. While an emptied
+    /// cache fills, every miss brings a name and none is news: then the share is that of before.
+    fn insertions(&mut self, interval: &mut Interval) {
+        let entries = interval.level(Gauge::CacheEntries);
+        let before = self.cache_entries.replace(entries).unwrap_or(f64::NAN);
+        let misses = interval.totals.cache_misses();
+        let grown = entries - before + interval.totals.get(Quantity::CacheEvictions);
+        let refills = interval.movements[Gauge::CacheEntries as usize].drift < EMPTIED;
+        let inserted = match self.insertion_ratio {
+            Some(ratio) if refills => ratio * misses,
+            _ => grown.max(0.0),
+        };
+        if !(grown.is_finite() && inserted.is_finite() && misses > 0.0) {
+            return;
         }
-        Some(at)
+        interval.totals.add(Quantity::CacheInsertions, inserted);
+        let ratio = self.insertion_ratio.get_or_insert(inserted / misses);
+        *ratio += (inserted / misses - *ratio) * (1.0 - half_life(INSERTION_HALF_LIFE));
     }
 }
 
@@ -257,38 +333,6 @@ impl Series {
     }
 }
 
-impl Trend {
-    /// Distance of `level` from the mean before it.
-    fn push(&mut self, level: f64, decay: f64) -> f64 {
-        if self.mean.is_nan() {
-            self.mean = level;
-        }
-        let drift = level - self.mean;
-        self.mean += drift * (1.0 - decay);
-        drift
-    }
-}
-
 fn row(interval: &Interval) -> Features {
     Features::Row(FEATURES.iter().map(|feature| feature.value(interval)).collect())
-}
-
-/// The factor that halves a memory within this many scrapes.
-fn half_life(scrapes: f64) -> f64 {
-    0.5_f64.powf(1.0 / scrapes)
-}
-
-/// The features of a whole recording, as a frame with the columns of [`schema`]. Scrapes that give
-/// no row (the first, repeated ones) are left out.
-pub fn extract(recording: &Recording) -> Frame {
-    let mut extractor = Extractor::default();
-    let mut frame = Frame::new(schema().columns().to_vec());
-    for scrape in &recording.scrapes {
-        if let Features::Row(row) = extractor.push(&recording.series, scrape) {
-            // After a step of the clock a row may lie before the last one; a frame has no place
-            // for it.
-            let _ = frame.push(scrape.time, &row);
-        }
-    }
-    frame
 }

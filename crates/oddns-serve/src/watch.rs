@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use oddns_collect::{ScrapeConfig, ScrapeError, Scraper, next_scrape, target_offset};
@@ -17,7 +17,7 @@ use crate::error::ServeError;
 use crate::event::Event;
 use crate::shared::Shared;
 use crate::view::ModelInfo;
-use oddns::{Detector, DetectorError, Pipeline, State, Step};
+use oddns::{Detector, DetectorError, Fleet, Pipeline, State, Step};
 
 /// A server that shows ever new series would fill the memory; above this many the table, and with
 /// it the warm-up, starts anew. CoreDNS has some hundred series, a large one some thousand.
@@ -31,16 +31,28 @@ pub trait Judge: Send {
     fn push(&mut self, series: &SeriesTable, scrape: &Scrape) -> Result<Step, DetectorError>;
 }
 
-impl Judge for Pipeline {
+/// A server beside the others of its job.
+struct Replica {
+    pipeline: Pipeline,
+    fleet: SharedFleet,
+}
+
+impl Judge for Replica {
     fn push(&mut self, series: &SeriesTable, scrape: &Scrape) -> Result<Step, DetectorError> {
-        Self::push(self, series, scrape)
+        // What a task that panicked left behind are rows like any other.
+        let mut fleet = self.fleet.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pipeline.push_in(&mut fleet, series, scrape)
     }
 }
+
+/// The servers of one job, which their tasks compare with each other.
+type SharedFleet = Arc<Mutex<Fleet>>;
 
 /// Makes the judge of a server, given its name.
 pub type NewJudge = Arc<dyn Fn(&str) -> Result<Box<dyn Judge>, DetectorError> + Send + Sync>;
 
-/// Watches `targets` with a [`Pipeline`] each; `model_id` is what tells the model from others. See
+/// Watches `targets` with a [`Pipeline`] each; those of one job are taken for replicas, and compared
+/// with each other. `model_id` is what tells the model from others. See
 /// [`watch_with`]. Fails also when the model was not trained on the features of this version.
 pub async fn watch(
     targets: Vec<WatchTarget>,
@@ -51,9 +63,11 @@ pub async fn watch(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     shared.set_model(ModelInfo::of(&detector, model_id));
+    let fleets = fleets(&targets);
     let new_judge: NewJudge = Arc::new(move |instance| {
         let pipeline = Pipeline::new(Arc::clone(&detector), instance.to_owned())?;
-        Ok(Box::new(pipeline))
+        let fleet = fleets.get(instance).cloned().unwrap_or_default();
+        Ok(Box::new(Replica { pipeline, fleet }))
     });
     watch_with(targets, new_judge, shared, events, shutdown).await
 }
@@ -98,6 +112,17 @@ pub async fn watch_with(
     }
     tasks.shutdown().await;
     Ok(())
+}
+
+/// The fleet of each target, by its name.
+fn fleets(targets: &[WatchTarget]) -> HashMap<String, SharedFleet> {
+    let mut of_job: HashMap<&str, SharedFleet> = HashMap::new();
+    let mut of_target = HashMap::new();
+    for target in targets {
+        let fleet = of_job.entry(&target.job).or_default();
+        of_target.insert(target.target.instance(), Arc::clone(fleet));
+    }
+    of_target
 }
 
 fn distinct_names(targets: &[WatchTarget]) -> Result<Vec<String>, ServeError> {
@@ -293,16 +318,27 @@ mod tests {
         assert_eq!(next(15_001, 75_000), 30_000);
     }
 
-    #[test]
-    fn names_must_be_distinct() {
-        let target = |text: &str| WatchTarget {
-            job: "j".into(),
-            target: text.parse().unwrap(),
+    fn target(job: &str, url: &str) -> WatchTarget {
+        WatchTarget {
+            job: job.into(),
+            target: url.parse().unwrap(),
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
-        };
+        }
+    }
+
+    #[test]
+    fn a_fleet_is_a_job() {
+        let targets = [target("dns", "a:1"), target("nodelocal", "b:1"), target("dns", "c:1")];
+        let fleets = fleets(&targets);
+        assert!(Arc::ptr_eq(&fleets["a:1"], &fleets["c:1"]));
+        assert!(!Arc::ptr_eq(&fleets["a:1"], &fleets["b:1"]));
+    }
+
+    #[test]
+    fn names_must_be_distinct() {
         assert!(matches!(distinct_names(&[]), Err(ServeError::NoTargets)));
-        let twice = [target("a:1"), target("http://a:1/other")];
+        let twice = [target("j", "a:1"), target("j", "http://a:1/other")];
         assert!(matches!(distinct_names(&twice), Err(ServeError::TwiceTheSame { .. })));
     }
 }

@@ -13,7 +13,7 @@ pub use column::Column;
 pub use detector::{Detector, DetectorError, TrainingRecord};
 pub use oddns_core as core;
 pub use oddns_detect::{IncidentEvent, PersistenceConfig};
-pub use oddns_features::{FEATURES, Feature, extract};
+pub use oddns_features::{FEATURES, Feature, Fleet, extract, extract_fleet};
 pub use oddns_model::Progress;
 pub use pipeline::{Pipeline, Scored, State, Step, score_frame};
 pub use training::TrainOptions;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use oddns_core::{Frame, Incident, Schema, Score, Scrape, SeriesTable, Timestamp};
 use oddns_detect::{IncidentEvent, IncidentTracker, Observation, PersistenceConfig};
-use oddns_features::{Extractor, Features, schema};
+use oddns_features::{Extractor, Features, Fleet, schema};
 
 use crate::detector::{Detector, DetectorError};
 use crate::members::{Predictions, StandardRow};
@@ -78,6 +78,7 @@ pub struct Step {
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     detector: Arc<Detector>,
+    instance: String,
     extractor: Extractor,
     stream: Stream,
     tracker: IncidentTracker,
@@ -92,9 +93,11 @@ impl Pipeline {
     pub fn new(detector: Arc<Detector>, instance: String) -> Result<Self, DetectorError> {
         detector.check_schema(&schema())?;
         let stream = Stream::new(Arc::clone(&detector), PersistenceConfig::default());
-        let tracker = IncidentTracker::new(instance, detector.schema().columns().to_vec());
+        let columns = detector.schema().columns().to_vec();
+        let tracker = IncidentTracker::new(instance.clone(), columns);
         Ok(Self {
             detector,
+            instance,
             extractor: Extractor::default(),
             stream,
             tracker,
@@ -110,8 +113,28 @@ impl Pipeline {
         self.tracker.current()
     }
 
-    /// Takes the next scrape; `table` is the one its samples refer to, the same at every call.
+    /// Takes the next scrape of a server that is alone; `table` is the one its samples refer to, the
+    /// same at every call.
     pub fn push(&mut self, table: &SeriesTable, scrape: &Scrape) -> Result<Step, DetectorError> {
+        self.follow(None, table, scrape)
+    }
+
+    /// Takes the next scrape of a server of `fleet`; see [`Pipeline::push`].
+    pub fn push_in(
+        &mut self,
+        fleet: &mut Fleet,
+        table: &SeriesTable,
+        scrape: &Scrape,
+    ) -> Result<Step, DetectorError> {
+        self.follow(Some(fleet), table, scrape)
+    }
+
+    fn follow(
+        &mut self,
+        fleet: Option<&mut Fleet>,
+        table: &SeriesTable,
+        scrape: &Scrape,
+    ) -> Result<Step, DetectorError> {
         self.answered |= scrape.up;
         self.spoke_coredns = self.spoke_coredns || scrape.has_coredns(table);
         let nothing = Step {
@@ -122,9 +145,12 @@ impl Pipeline {
             score: None,
             incident: None,
         };
-        let Features::Row(row) = self.extractor.push(table, scrape) else {
+        let Features::Row(mut row) = self.extractor.push(table, scrape) else {
             return Ok(nothing);
         };
+        if let Some(fleet) = fleet {
+            fleet.compare(&self.instance, scrape.time, &mut row);
+        }
         if !self.spoke_coredns {
             return Ok(Step { row, ..nothing });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use oddns_core::{Frame, Score, Timestamp};
 use oddns_detect::{Deviations, Persistence, PersistenceConfig, contributions};
-use oddns_features::Scaler;
+use oddns_features::{FEATURES, Scaler};
 
 use crate::detector::Detector;
 use crate::members::{Memory, Predictions, Smoothing, StandardRow};
@@ -28,6 +28,9 @@ pub(crate) struct Stream {
     /// Which features this server has ever shown: another version of CoreDNS lacks some, and what
     /// was never there is not missing.
     shown: Vec<bool>,
+    /// Which features can be missing for a reason that lies with the server: a comparison with the
+    /// others is not when these have left.
+    absence_counts: Vec<bool>,
     memory: Memory,
     smoothing: Smoothing,
     persistence: Persistence,
@@ -43,11 +46,16 @@ pub(crate) struct Judged {
     pub(crate) expected: Vec<f32>,
 }
 
+fn absence_counts(column: &str) -> bool {
+    !FEATURES.iter().any(|feature| feature.name == column && feature.is_divergence())
+}
+
 impl Stream {
     pub(crate) fn new(detector: Arc<Detector>, persistence: PersistenceConfig) -> Self {
         Self {
             scaler: detector.scaler.clone(),
             shown: vec![false; detector.columns.len()],
+            absence_counts: detector.columns.iter().map(|c| absence_counts(&c.name)).collect(),
             detector,
             memory: Memory::default(),
             smoothing: Smoothing::default(),
@@ -60,6 +68,10 @@ impl Stream {
         let mut standard =
             StandardRow::new(&self.scaler, &modelled_row(row, &self.detector.columns));
         for (at, shown) in self.shown.iter().enumerate() {
+            // A detector that learned from a lone server cannot tell how alike others are.
+            if !self.absence_counts[at] && self.detector.scaler.missing_ratio[at] >= 1.0 {
+                standard.values[at] = f32::NAN;
+            }
             if !shown && standard.values[at].is_nan() {
                 standard.deviation[at] = 0.0;
             }
@@ -70,8 +82,8 @@ impl Stream {
     /// Lets a row that is not far out move the scales. Depends on the row alone, not on the
     /// network, so that a whole history can be standardised before it is predicted.
     pub(crate) fn adapt(&mut self, row: &[f32], standard: &StandardRow) {
-        for (shown, value) in self.shown.iter_mut().zip(row) {
-            *shown |= !value.is_nan();
+        for ((shown, counts), value) in self.shown.iter_mut().zip(&self.absence_counts).zip(row) {
+            *shown |= *counts && !value.is_nan();
         }
         if standard.distance() <= self.detector.calibration.adapt_below {
             let weight = 1.0 - 0.5_f32.powf(1.0 / ADAPT_HALF_LIFE);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use oddns::core::{Frame, Timestamp};
-use oddns::{Detector, IncidentEvent, Scored, State, Step, TrainOptions, extract, score_frame};
+use oddns::{Detector, IncidentEvent, Scored, State, Step, TrainOptions, score_frame};
 use oddns_core::Incident;
 use oddns_eval::{EventOutcome, Report};
 use oddns_serve::{ModelInfo, Shared, Truth, View};
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::args::{Demo, Output};
 use crate::commands::eval;
-use crate::data::Instance;
+use crate::data::{Instance, of_one_fleet};
 use crate::{model_file, output, progress};
 
 /// A recording embedded in the program.
@@ -130,8 +130,7 @@ fn read(bundled: &Bundled, only_normal: bool) -> anyhow::Result<Vec<Instance>> {
         instance: None,
     };
     let history = read_history_bytes(bundled.name, bundled.parquet, &filter)?;
-    let recordings = history.recordings.into_iter();
-    Ok(recordings.map(|r| Instance { frame: extract(&r), name: r.instance }).collect())
+    Ok(of_one_fleet(history.recordings))
 }
 
 impl Found {

@@ -228,7 +228,7 @@ fn a_model_of_another_schema() {
              has {found}: train a new model on data like this"
         )
     };
-    let data_of_coredns = format!("{} (73 columns)", "346b9383b4d45d30");
+    let data_of_coredns = format!("{} (107 columns)", "5f0e33356a1489e1");
     let other = trained("`@other.csv`", "ab443d820d43639f (2 columns)");
     folder.says(BAD_INPUT, "score --model @dns.keras --data @other.csv --out @s.csv", &other);
     folder.says(BAD_INPUT, "train --data @other.csv --from @dns.keras --out @new.keras", &other);

@@ -21,6 +21,7 @@ fn every_feature_has_a_sentence_and_a_scale() {
         let doc = feature.doc;
         assert!(doc.ends_with('.') && !doc.contains('\n'), "{}: {doc}", feature.name);
         assert!(doc.starts_with(|c: char| c.is_uppercase() || c == '1'), "{}: {doc}", feature.name);
+        assert_eq!(feature.is_divergence(), feature.name.starts_with("divergence_"));
         assert!(feature.resolution > 0.0, "{}", feature.name);
         if let Transform::Log { offset } = feature.transform {
             assert!(offset > 0.0, "{}", feature.name);
@@ -32,6 +33,8 @@ fn every_feature_has_a_sentence_and_a_scale() {
 fn units_are_those_of_the_names() {
     for feature in FEATURES {
         let unit = match feature.name {
+            // Quotients and differences, whatever it is that they compare.
+            name if name.starts_with("divergence_") => "",
             name if name.ends_with("_ratio") => "",
             name if name.ends_with("_rate") => "/s",
             name if name.ends_with("_seconds") => "s",

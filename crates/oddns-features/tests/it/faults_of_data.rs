@@ -51,6 +51,14 @@ fn series(short: &str) -> &str {
         "upstream" => "coredns_proxy_request_duration_seconds_count{rcode=\"NOERROR\",to=\"a\"}",
         "hits" => "coredns_cache_hits_total{type=\"success\"}",
         "lookups" => "coredns_cache_requests_total",
+        "exchanges" => "coredns_proxy_conn_cache_hits_total{proto=\"udp\",to=\"a\"}",
+        "corp_noerror" => "coredns_dns_responses_total{rcode=\"NOERROR\",zone=\"corp.\"}",
+        "corp_servfail" => "coredns_dns_responses_total{rcode=\"SERVFAIL\",zone=\"corp.\"}",
+        "changes" => "coredns_kubernetes_dns_programming_duration_seconds_count",
+        "late" => "coredns_kubernetes_dns_programming_duration_seconds_sum",
+        "entries" => "coredns_cache_entries{type=\"success\"}",
+        "config" => "coredns_reload_version_info{hash=\"sha512\",value=\"1\"}",
+        "config2" => "coredns_reload_version_info{hash=\"sha512\",value=\"2\"}",
         "cpu" => "process_cpu_seconds_total",
         "memory" => "process_resident_memory_bytes",
         "start" => "process_start_time_seconds",
@@ -267,6 +275,87 @@ fn a_series_is_born_with_its_first_event() {
     ");
 }
 
+/// A reload empties the cache and lists all services again: neither is news of its own.
+#[test]
+fn an_emptied_cache_that_fills_and_changes_of_long_ago_are_no_news() {
+    let features = ["cache_insertion_ratio", "dns_programming_mean_seconds"];
+    assert_snapshot!(told(&features, "
+        0 lookups=0 hits=0 entries=1000 changes=0 late=0 config=1
+        15 lookups=100 hits=0 entries=1040 changes=2 late=1 config=1
+        30 lookups=200 hits=0 entries=100 changes=92 late=9000 config=1 config2=1
+        45 lookups=300 hits=0 entries=200 changes=93 late=9100 config=1 config2=1
+    "), @r"
+    0: first
+    15: cache_insertion_ratio 0.400, dns_programming_mean_seconds 0.500
+    30: cache_insertion_ratio 0.400, dns_programming_mean_seconds NaN
+    45: cache_insertion_ratio 0.400, dns_programming_mean_seconds NaN
+    ");
+}
+
+/// Of few events a share says little by itself; it leans on the scrapes before.
+#[test]
+fn one_failure_among_three_answers_is_no_third_of_all() {
+    assert_snapshot!(told(&["servfail_ratio", "noerror_ratio"], "
+        0 noerror=1000 servfail=0
+        15 noerror=1300 servfail=0
+        30 noerror=1302 servfail=1
+        45 noerror=1302 servfail=1
+        60 noerror=1502 servfail=101
+    "), @r"
+    0: first
+    15: servfail_ratio 0.000, noerror_ratio 1.000
+    30: servfail_ratio 0.100, noerror_ratio 0.900
+    45: servfail_ratio NaN, noerror_ratio NaN
+    60: servfail_ratio 0.333, noerror_ratio 0.667
+    ");
+}
+
+#[test]
+fn a_small_zone_that_fails_is_not_lost_among_the_others() {
+    assert_snapshot!(told(&["servfail_ratio", "zone_worst_servfail_ratio"], "
+        0 noerror=0 corp_noerror=0 corp_servfail=0
+        15 noerror=980 corp_noerror=20 corp_servfail=0
+        30 noerror=1960 corp_noerror=20 corp_servfail=20
+    "), @r"
+    0: first
+    15: servfail_ratio 0.000, zone_worst_servfail_ratio 0.000
+    30: servfail_ratio 0.020, zone_worst_servfail_ratio 0.586
+    ");
+}
+
+/// Packets that are lost show in no latency of upstream, as only answers have one.
+#[test]
+fn lost_upstream_answers_are_exchanges_without_an_answer() {
+    let features = ["upstream_unanswered_ratio", "servfail_own_ratio"];
+    assert_snapshot!(told(&features, "
+        0 noerror=0 servfail=0 exchanges=0 upstream=0
+        15 noerror=300 servfail=0 exchanges=100 upstream=100
+        30 noerror=590 servfail=10 exchanges=200 upstream=180
+    "), @r"
+    0: first
+    15: upstream_unanswered_ratio 0.000, servfail_own_ratio 0.000
+    30: upstream_unanswered_ratio 0.200, servfail_own_ratio 0.033
+    ");
+}
+
+/// An API server that froze is told by what no longer comes.
+#[test]
+fn silence_is_measured_in_usual_gaps_between_changes() {
+    assert_snapshot!(told(&["dns_programming_silence_ratio"], "
+        0 queries=0 changes=0
+        15 queries=1 changes=2
+        30 queries=1 changes=2
+        45 queries=1 changes=3
+        195 queries=1 changes=3
+    "), @r"
+    0: first
+    15: dns_programming_silence_ratio NaN
+    30: dns_programming_silence_ratio NaN
+    45: dns_programming_silence_ratio 0.000
+    195: dns_programming_silence_ratio 5.000
+    ");
+}
+
 #[test]
 fn vanished_series_are_a_share_of_those_of_the_last_scrape() {
     assert_snapshot!(told(&["series_vanished_ratio"], "
@@ -341,13 +430,13 @@ fn an_upstream_that_is_not_there_answers_nothing() {
     ];
     assert_snapshot!(told(&features, "
         0 queries=0 hits=0 lookups=0
-        15 queries=30 hits=15 lookups=30
-        30 queries=60 hits=30 lookups=60 upstream=15
-        45 queries=90 hits=45 lookups=90 upstream=15
+        15 queries=300 hits=150 lookups=300
+        30 queries=600 hits=300 lookups=600 upstream=150
+        45 queries=900 hits=450 lookups=900 upstream=150
     "), @r"
     0: first
     15: upstream_rate 0.000, upstream_per_miss_ratio 0.000, upstream_busiest_ratio NaN, upstream_latency_p50_seconds NaN
-    30: upstream_rate 1.000, upstream_per_miss_ratio 1.000, upstream_busiest_ratio 1.000, upstream_latency_p50_seconds NaN
+    30: upstream_rate 10.000, upstream_per_miss_ratio 1.000, upstream_busiest_ratio 1.000, upstream_latency_p50_seconds NaN
     45: upstream_rate 0.000, upstream_per_miss_ratio 0.000, upstream_busiest_ratio NaN, upstream_latency_p50_seconds NaN
     ");
 }

@@ -6,6 +6,8 @@ mod catalogue;
 #[cfg(test)]
 mod faults_of_data;
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod generations;
 #[cfg(test)]
 mod properties;

@@ -27,7 +27,7 @@ const UPSTREAM_TIMES: [f64; 17] =
     [8.0, 8.0, 16.0, 8.0, 4.0, 4.0, 0.0, 0.0, 0.0, 4.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0];
 /// Protocol, family, type and queries of one step.
 const REQUESTS: [(&str, &str, &str, f64); 7] = [
-    ("udp", "1", "A", 500.0),
+    ("udp", "1", "A", 480.0),
     ("udp", "1", "AAAA", 300.0),
     ("udp", "2", "A", 60.0),
     ("udp", "1", "PTR", 20.0),
@@ -35,6 +35,8 @@ const REQUESTS: [(&str, &str, &str, f64); 7] = [
     ("tcp", "1", "TXT", 60.0),
     ("tls", "1", "A", 20.0),
 ];
+/// Queries for A records over UDP and IPv4 of one step that no server block is for.
+const UNSERVED: f64 = 20.0;
 /// Answers of one step.
 const RESPONSES: [(&str, f64); 5] = [
     ("NOERROR", 500.0),
@@ -118,6 +120,7 @@ impl Page {
                 self.old_requests(&way, &kind, n);
             }
         }
+        self.unserved(UNSERVED * step);
         let name = "coredns_dns_do_requests_total";
         let name = self.new_or_old(name, "coredns_dns_request_do_count_total");
         self.parts(name, "zone", &[], 80.0 * step);
@@ -130,6 +133,23 @@ impl Page {
             }
             self.parts(name, "zone", &labels, n * step);
         }
+        if self.since((1, 9, 1)) {
+            for (status, n) in [("200", 27.0), ("400", 3.0)] {
+                let labels = [("server", "https://:443"), ("status", status)];
+                self.line("coredns_dns_https_responses_total", &labels, n * step);
+            }
+        }
+    }
+
+    fn unserved(&mut self, n: f64) {
+        let zone = [("server", "dns://:53"), ("zone", "dropped")];
+        let (way, kind) = ([("proto", "udp"), ("family", "1")], [("type", "A")]);
+        if self.since((1, 7, 0)) {
+            let labels = [&zone[..], &way, &kind].concat();
+            return self.line("coredns_dns_requests_total", &labels, n);
+        }
+        self.line("coredns_dns_request_count_total", &[&zone[..], &way].concat(), n);
+        self.line("coredns_dns_request_type_count_total", &[&zone[..], &kind].concat(), n);
     }
 
     /// Marks entries by a label of their own, so that no series is there twice.
@@ -269,7 +289,7 @@ impl Page {
 
     fn connections(&mut self, to: &str, step: f64) {
         let prefix = if self.since((1, 11, 0)) { "proxy" } else { "forward" };
-        for (proto, hits, misses) in [("udp", 400.0, 8.0), ("tcp", 16.0, 4.0)] {
+        for (proto, hits, misses) in [("udp", 448.0, 8.0), ("tcp", 20.0, 4.0)] {
             let mut labels = self.proxy_labels(to);
             labels.push(("proto", proto));
             self.line(&format!("coredns_{prefix}_conn_cache_hits_total"), &labels, hits * step);
@@ -300,6 +320,9 @@ impl Page {
         let blocked = "coredns_acl_blocked_requests_total";
         let blocked = self.new_or_old(blocked, "coredns_dns_request_block_count_total");
         self.parts(blocked, "zone", &[], 12.0 * step);
+        let failing = [("type", "A"), ("section", "answer")];
+        self.line("coredns_template_rr_failures_total", &failing, 3.0 * step);
+        self.line("coredns_nodecache_setup_errors_total", &[("errortype", "iptables")], step);
         for name in ["cache", "errors", "forward", "kubernetes"] {
             // A plugin is there once, however many zones there are.
             let labels = [("server", "dns://:53"), ("zone", "."), ("name", name)];
@@ -315,6 +338,9 @@ impl Page {
         self.line(&format!("{name}_count"), &labels, 6.0 * step);
         if self.since((1, 11, 0)) {
             let name = "coredns_kubernetes_rest_client_requests_total";
+            let times = "coredns_kubernetes_rest_client_request_duration_seconds";
+            self.line(&format!("{times}_sum"), &[("verb", "GET")], 2.4 * step);
+            self.line(&format!("{times}_count"), &[("verb", "GET")], 24.0 * step);
             for (code, n) in [("200", 20.0), ("500", 3.0), ("<error>", 1.0)] {
                 self.line(name, &[("code", code), ("method", "GET"), ("host", "api")], n * step);
             }

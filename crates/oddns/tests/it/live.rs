@@ -1,11 +1,15 @@
 //! Following a server scrape by scrape.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use oddns::core::{Incident, Recording, Score};
-use oddns::{IncidentEvent, Pipeline, Scored, State, Step, extract, score_frame};
+use oddns::core::{Frame, Incident, Recording, Score, Timestamp};
+use oddns::{
+    Detector, Fleet, IncidentEvent, Pipeline, Scored, State, Step, extract, extract_fleet,
+    score_frame,
+};
 
-use crate::recording::{Happening, detector, normal, recording, scrape, time};
+use crate::recording::{Happening, detector, normal, quick, recording, scrape, time};
 
 /// All that is told of a score, so that NaN is equal to NaN and -0 is not 0.
 fn bits(score: &Score) -> (i64, u32, bool, Vec<[u32; 5]>) {
@@ -53,6 +57,59 @@ fn live_scores_are_batch_scores_to_the_bit() {
             assert_eq!(*live, bits(batch));
         }
     }
+}
+
+/// Two servers, the second scraped `offset` seconds after the first.
+fn two_servers(n: usize, offset: i64) -> [Recording; 2] {
+    let (first, mut second) = (normal(n, 4), normal(n, 5));
+    second.instance = "dns-1".into();
+    for scrape in &mut second.scrapes {
+        scrape.time = Timestamp::from_millis(scrape.time.millis() + 1000 * offset);
+    }
+    [first, second]
+}
+
+#[test]
+fn servers_of_a_fleet_are_compared_live_as_in_batch() {
+    for offset in [0, 6] {
+        let recordings = two_servers(120, offset);
+        let frames = extract_fleet(&recordings);
+        let learned: Vec<&Frame> = frames.iter().collect();
+        let detector = Arc::new(
+            Detector::fit(&learned, &quick(), &mut |_| ControlFlow::Continue(())).unwrap(),
+        );
+        let mut fleet = Fleet::default();
+        let mut pipelines = recordings.each_ref().map(|recording| {
+            Pipeline::new(Arc::clone(&detector), recording.instance.clone()).unwrap()
+        });
+        let mut live: [Vec<_>; 2] = Default::default();
+        for step in 0..120 {
+            for at in 0..2 {
+                let Recording { series, scrapes, .. } = &recordings[at];
+                let step = pipelines[at].push_in(&mut fleet, series, &scrapes[step]).unwrap();
+                live[at].extend(step.score.as_ref().map(bits));
+            }
+        }
+        for (at, frame) in frames.iter().enumerate() {
+            let scored = score_frame(&detector, &recordings[at].instance, frame).unwrap();
+            let batch: Vec<_> = scored.scores[detector.warm_up_rows()..].iter().map(bits).collect();
+            assert_eq!(live[at], batch);
+        }
+    }
+}
+
+/// Other servers that come and go are no news of this one, least of all for a detector that never
+/// saw it beside others.
+#[test]
+fn a_server_that_was_learned_alone_scores_the_same_in_a_fleet() {
+    let [first, second] = two_servers(120, 6);
+    let alone: Vec<_> = follow(&first).iter().filter_map(|s| s.score.as_ref().map(bits)).collect();
+    let frames = extract_fleet(&[first.clone(), second]);
+    let beside = score_frame(&detector(), &first.instance, &frames[0]).unwrap();
+    let beside = beside.scores[detector().warm_up_rows()..].iter();
+    let scores = |bits: &(i64, u32, bool, Vec<[u32; 5]>)| (bits.0, bits.1, bits.2);
+    let alone: Vec<_> = alone.iter().map(scores).collect();
+    assert_eq!(alone, beside.map(|score| scores(&bits(score))).collect::<Vec<_>>());
 }
 
 #[test]
