@@ -215,7 +215,7 @@ pub(crate) struct Score {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  oddns explain --model dns.keras --data recording --at 2026-11-22T12:00:00Z"
+    after_help = "Example:\n  oddns explain --model dns.keras --data recording --at 2026-11-22T12:00:00Z --plot why.png"
 )]
 pub(crate) struct Explain {
     /// The model; see `oddns train`.
@@ -227,6 +227,10 @@ pub(crate) struct Explain {
     /// The instant; the last row not after it is explained.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Timestamp,
+    /// Draw the time around it to this .svg or .png file: the score, and what moved. Of several
+    /// servers the oddest one; see --instance.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]

@@ -4,8 +4,10 @@ mod args;
 mod commands;
 mod data;
 mod exit;
+mod heat_map;
 mod model_file;
 mod output;
+mod picture;
 mod progress;
 
 use std::process::ExitCode;

@@ -3,10 +3,14 @@
 use std::io::{self, Write};
 
 use oddns::{Column, Detector};
-use oddns_core::{Incident, Movement, Score, Timestamp};
+use oddns_core::{Cause, Incident, Movement, Score, Timestamp};
+use oddns_features::Transform;
+use serde_json::Value;
 
 use crate::exit;
 
+/// Probability from which another cause is worth a word in a summary.
+const WORTH_TELLING: f32 = 0.05;
 /// Movements shown of an incident.
 const SHOWN_MOVEMENTS: usize = 4;
 
@@ -21,8 +25,34 @@ pub(crate) fn line(text: impl AsRef<str>) {
 }
 
 /// Prints one JSON document in one line.
-pub(crate) fn json(value: &serde_json::Value) {
+pub(crate) fn json(value: &Value) {
     line(value.to_string());
+}
+
+/// The shortest decimal that means this float, as a JSON number: widening 0.1 to 64 bits would print
+/// 0.10000000149011612. NaN and infinities are null.
+pub(crate) fn number(value: f32) -> Value {
+    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+/// A value of a column as people write it; a share of something in percent.
+pub(crate) fn of_column(number: f32, column: &Column) -> String {
+    // Only what the catalogue describes is known to be a share.
+    let described = !column.doc.is_empty() && column.transform == Transform::Linear;
+    if described && column.name.ends_with("_ratio") && !number.is_nan() {
+        // What the model expects of a share that is always zero may be a hair less.
+        return value(number.max(0.0) * 100.0, " %");
+    }
+    value(number, &column.unit)
+}
+
+/// `text`, or as much of its beginning as fits into `n` characters.
+pub(crate) fn shortened(text: &str, n: i32) -> String {
+    let n = usize::try_from(n).unwrap_or(0);
+    match text.char_indices().nth(n) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(n.saturating_sub(1)).chain(['~']).collect(),
+    }
 }
 
 /// A value with its unit, to three digits, as people write it.
@@ -112,6 +142,16 @@ impl<'a> Group<'a> {
 
     /// Prints when, where, why, what moved and what to do.
     pub(crate) fn print(&self, detector: &Detector) {
+        self.print_when();
+        print_cause(self.strongest);
+        self.print_moved(detector);
+        if let Some(step) = self.strongest.cause.next_steps.first() {
+            line(format!("  next:   {step}"));
+        }
+    }
+
+    /// Prints when, where and how grave.
+    pub(crate) fn print_when(&self) {
         let incident = self.strongest;
         let until = self.end.map_or("now".to_owned(), Timestamp::clock);
         let lasted = self
@@ -125,37 +165,46 @@ impl<'a> Group<'a> {
             incident.severity.as_str(),
             incident.peak_score
         ));
-        print_cause(incident);
-        let moved: Vec<String> = incident
+    }
+
+    /// Prints what moved from what to what.
+    pub(crate) fn print_moved(&self, detector: &Detector) {
+        let moved: Vec<String> = self
+            .strongest
             .movements
             .iter()
             .take(SHOWN_MOVEMENTS)
             .map(|movement| moved(movement, detector.columns()))
             .collect();
         line(format!("  moved:  {}", moved.join("; ")));
-        if let Some(step) = incident.cause.next_steps.first() {
-            line(format!("  next:   {step}"));
-        }
     }
 }
 
 fn print_cause(incident: &Incident) {
     let cause = &incident.cause;
-    let name = cause.name.replace('_', " ");
-    let sure = if cause.name == "unknown" {
-        String::new()
-    } else {
-        format!(" ({:.0} % fit)", cause.confidence * 100.0)
-    };
-    line(format!("  likely: {name}{sure} – {}", cause.summary));
+    line(format!("  likely: {} – {}", likely(cause), cause.summary));
+    let others = incident.alternatives.iter().filter(|other| other.confidence >= WORTH_TELLING);
+    let others: Vec<String> = others.map(likely).collect();
+    if !others.is_empty() {
+        line(format!("  or:     {}", others.join(", ")));
+    }
 }
 
-/// `servfail_ratio 0 → 0.18`.
+/// `upstream slow (98 %)`: a cause with its probability.
+pub(crate) fn likely(cause: &Cause) -> String {
+    let percent = match (100.0 * cause.confidence).round() {
+        0.0 => "<1".to_owned(),
+        // Nothing is certain that is only inferred.
+        percent => percent.min(99.0).to_string(),
+    };
+    format!("{} ({percent} %)", cause.name.replace('_', " "))
+}
+
+/// `servfail_ratio 0 % → 18 %`.
 pub(crate) fn moved(movement: &Movement, columns: &[Column]) -> String {
     let column = columns.iter().find(|column| column.name == movement.feature);
-    let unit = column.map_or("", |column| column.unit.as_str());
-    let (from, to) = (value(movement.expected, unit), value(movement.observed, unit));
-    format!("{} {from} → {to}", movement.feature)
+    let shown = |number| column.map_or(value(number, ""), |column| of_column(number, column));
+    format!("{} {} → {}", movement.feature, shown(movement.expected), shown(movement.observed))
 }
 
 /// Names of the features that contribute most.
@@ -182,6 +231,11 @@ mod tests {
         ] {
             assert_eq!(value(number, unit), expected);
         }
+        assert_eq!(value(41.26, " %"), "41.3 %");
+        assert_eq!(number(0.3).to_string(), "0.3");
+        assert_eq!(number(f32::NAN), Value::Null);
+        assert_eq!(shortened("servfail_ratio", 14), "servfail_ratio");
+        assert_eq!(shortened("servfail_ratio", 9), "servfail~");
         assert_eq!(span(250.0), "4 min 10 s");
         assert_eq!(span(76.4), "76 s");
     }

@@ -23,6 +23,8 @@ pub struct Incident {
     pub movements: Vec<Movement>,
     /// The likeliest cause.
     pub cause: Cause,
+    /// What else it may be, likeliest first; never `unknown`.
+    pub alternatives: Vec<Cause>,
 }
 
 /// How urgent an incident is.
@@ -67,7 +69,7 @@ pub struct Cause {
     pub name: &'static str,
     /// One sentence for an operator.
     pub summary: &'static str,
-    /// How well the movements fit the cause, 0 to 1.
+    /// Probability of the cause by the movements so far, 0 to 1.
     pub confidence: f32,
     /// What to look at or run next, in order.
     pub next_steps: &'static [&'static str],

@@ -1,21 +1,22 @@
 //! Prints `docs/causes.md`, the page about the causes. `cargo xtask docs` writes it.
 #![expect(clippy::print_stdout, reason = "printing is its job")]
 
-use oddns_detect::{CAUSES, CauseEntry};
+use oddns_detect::{CAUSES, CauseEntry, Moves};
 
 const INTRODUCTION: &str = "\
-An incident names the cause out of this list whose signature its movements fit best, and how well
-they fit: 100 % means that every feature of the signature moved far, the way it should. Below 40 %
-oddns says `unknown` and lists what moved.
+An incident names the likeliest cause out of this list, with its probability, and what else it may
+be. Each cause is held against all that moved since the incident began: what the cause predicts
+speaks for it, what it predicts and is not there speaks against it, and so does what contradicts it
+or what it cannot explain. When nothing fits, oddns says `unknown` and lists what moved.
 
 A cause is a hint for an operator. It never decides whether there is an alarm: the score does, and it
 knows nothing of this list. So a fault that is not here is found all the same, as `unknown`, or told
-as its nearest relative. In the recording of `oddns demo` a client that asks for ever new names makes
-the upstream servers slow, and is told as `upstream_slow`.
+as its nearest relative. Early in an incident little has moved, and the cause may change as it grows.
 
-↑ means that the feature rises, ↓ that it falls; the most telling come first. The features are
-explained in [features.md](features.md). Commands are for CoreDNS in Kubernetes; elsewhere, read the
-log and the configuration where they are.";
+↑ means that the feature rises, ↓ that it falls; the most telling come first. *Moves* is what the
+cause does, *also* what often comes along, *not* what speaks against it. The features are explained in
+[features.md](features.md). Commands are for CoreDNS in Kubernetes; elsewhere, read the log and the
+configuration where they are.";
 
 const INVISIBLE: &str = "\
 ## Not visible in CoreDNS's metrics
@@ -32,7 +33,7 @@ No detector that reads `/metrics` can see these. oddns does not either:
   any more. New services are answered with NXDOMAIN. In a busy cluster `dns_programming_rate` falls
   silent, which may be noticed; in a calm one nothing moves.
 - **Truncation by an upstream** moves little but the size of answers until clients repeat over TCP,
-  which shows in `tcp_ratio` and `upstream_tcp_ratio`.
+  which shows in `tcp_ratio` and `upstream_tcp_ratio` and is told as `upstream_moved_to_tcp`.
 - **A frozen process** (SIGSTOP, a stopped node) leaves no trace in CoreDNS's own histograms. oddns
   sees the failed scrapes, and calls it `not_scrapable`.
 
@@ -52,16 +53,22 @@ fn main() {
 fn section(entry: &CauseEntry) -> String {
     let steps = entry.next_steps.iter().map(|step| format!("- {}\n", escaped(step)));
     let steps: String = steps.collect();
-    let (name, summary) = (entry.name, entry.summary);
-    format!("## `{name}`\n\n{summary}\n\nMoves: {}.\n\nNext:\n\n{steps}", signature(entry))
+    let CauseEntry { name, summary, mechanism, .. } = entry;
+    let moves: String =
+        [("Moves", entry.signature), ("Also", entry.supports), ("Not", entry.contradicts)]
+            .iter()
+            .filter(|(_, moves)| !moves.is_empty())
+            .map(|(what, moves)| format!("- {what}: {}\n", features(moves)))
+            .collect();
+    format!("## `{name}`\n\n{summary}\n\n{mechanism}\n\n{moves}\nNext:\n\n{steps}")
 }
 
-fn signature(entry: &CauseEntry) -> String {
-    let mut features = entry.signature.to_vec();
-    features.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+fn features(moves: Moves) -> String {
+    let mut moves = moves.to_vec();
+    moves.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
     let arrow = |weight: f32| if weight < 0.0 { "↓" } else { "↑" };
-    let moves = features.iter().map(|(name, weight)| format!("`{name}` {}", arrow(*weight)));
-    moves.collect::<Vec<_>>().join(", ")
+    let each = moves.iter().map(|(name, weight)| format!("`{name}` {}", arrow(*weight)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Markdown would take `<pod>` for HTML and drop it.

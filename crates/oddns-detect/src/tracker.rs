@@ -1,8 +1,9 @@
 //! From alarms to incidents: one for each stretch of trouble on a server.
 
-use oddns_core::{Contribution, Incident, Movement, Severity, Timestamp, stable_hash};
+use oddns_core::{Cause, Contribution, Incident, Movement, Severity, Timestamp, stable_hash};
 
-use crate::cause::likely_cause;
+use crate::cause::{Diagnosis, Diagnostics, SCRAPES_FLAP};
+use crate::evidence::Evidence;
 
 /// Quiet steps after which an incident is over. Shorter pauses belong to it: a fault that flaps is
 /// one page, not five.
@@ -11,6 +12,16 @@ const QUIET_STEPS: u32 = 15;
 const BASELINE_WEIGHT: f32 = 1.0 / 32.0;
 /// Movements told to an operator.
 const MAX_MOVEMENTS: usize = 8;
+/// Another cause is news when it is likelier than all others together.
+const SURE_ENOUGH: f32 = 0.5;
+/// A score below this part of the highest before has fallen, …
+const FELL_BELOW: f32 = 0.7;
+/// … and one above the lowest after that by this factor rises again.
+const ROSE_ABOVE: f32 = 1.4;
+/// A second rise is looked at for so many instants before it counts as part of the first, …
+const FLARE_STEPS: u32 = 20;
+/// … and for so many before it may be something else.
+const FLARE_KNOWN_STEPS: u32 = 3;
 /// A peak this far above the alarm line needs a person now.
 const CRITICAL_SCORE: f32 = 2.0;
 
@@ -56,6 +67,10 @@ impl IncidentEvent {
 pub struct IncidentTracker {
     instance: String,
     features: Vec<String>,
+    /// Of the features, and of [`SCRAPES_FLAP`] behind them.
+    diagnostics: Diagnostics,
+    /// Which feature says that a scrape failed.
+    scrape_failed: Option<usize>,
     baseline: Vec<Level>,
     /// First instant of the run of scores above the alarm line that goes on, without an incident.
     above_since: Option<Timestamp>,
@@ -73,8 +88,17 @@ struct Level {
 #[derive(Debug, Clone)]
 struct Open {
     incident: Incident,
+    /// The cause that was last told.
+    told: &'static str,
     last_alarm: Timestamp,
     quiet: u32,
+    /// Not told yet: it took the place of another.
+    untold: bool,
+    /// Highest score since the last flare began, and the lowest after that.
+    crest: f32,
+    trough: f32,
+    /// A second rise, which may turn out to be something else.
+    flare: Option<Box<Flare>>,
     /// Sum of the weights of all instants: their scores, so that the height of an incident tells
     /// more about it than its tail.
     weight: f32,
@@ -82,6 +106,17 @@ struct Open {
     deviation: Vec<f32>,
     share: Vec<f32>,
     seen: Vec<Seen>,
+    evidence: Evidence,
+}
+
+/// The scores of an incident had fallen, and rise again.
+#[derive(Debug, Clone)]
+struct Flare {
+    /// The incident as it was before.
+    before: Incident,
+    /// What it would be as an incident of its own.
+    own: Open,
+    n: u32,
 }
 
 /// Values of one feature during an incident, weighted by how far out they were.
@@ -113,7 +148,19 @@ impl IncidentTracker {
     pub fn new(instance: String, features: Vec<String>) -> Self {
         let unknown = Level { value: f32::NAN, deviation: 0.0 };
         let baseline = vec![unknown; features.len()];
-        Self { instance, features, baseline, above_since: None, open: None }
+        let scrape_failed = features.iter().position(|feature| feature == "scrape_failed");
+        let diagnosed: Vec<&str> =
+            features.iter().map(String::as_str).chain([SCRAPES_FLAP]).collect();
+        let diagnostics = Diagnostics::new(&diagnosed);
+        Self {
+            instance,
+            features,
+            diagnostics,
+            scrape_failed,
+            baseline,
+            above_since: None,
+            open: None,
+        }
     }
 
     /// The incident that goes on, if any.
@@ -133,20 +180,60 @@ impl IncidentTracker {
             (None, true) => {
                 let mut open = self.open(seen);
                 self.gather(&mut open, seen);
+                open.told = open.incident.cause.name;
                 let event = IncidentEvent::Opened(open.incident.clone());
                 self.open = Some(open);
                 Some(event)
             }
-            (Some(mut open), true) => {
-                let before = open.incident.clone();
-                self.gather(&mut open, seen);
-                let changed = tells_more(&before, &open.incident);
-                let event = changed.then(|| IncidentEvent::Updated(open.incident.clone()));
-                self.open = Some(open);
-                event
-            }
+            (Some(open), true) => self.go_on(open, seen),
             (Some(open), false) => self.quiet(open, seen),
         }
+    }
+
+    fn go_on(&mut self, mut open: Open, seen: Observation<'_>) -> Option<IncidentEvent> {
+        let (severity, untold) = (open.incident.severity, open.untold);
+        self.flare(&mut open, seen);
+        self.gather(&mut open, seen);
+        if let Some(flare) = open.flare.take_if(|flare| flare.is_another()) {
+            let Flare { before, own, .. } = *flare;
+            self.open = Some(Open { untold: true, ..own });
+            return Some(IncidentEvent::Closed(before));
+        }
+        open.untold = false;
+        let changed = open.tells_more(severity);
+        let told = open.incident.clone();
+        self.open = Some(open);
+        match (untold, changed) {
+            (true, _) => Some(IncidentEvent::Opened(told)),
+            (false, true) => Some(IncidentEvent::Updated(told)),
+            (false, false) => None,
+        }
+    }
+
+    /// Follows the scores of an incident: a second rise is gathered by itself for a while, to see
+    /// whether it is the same. A fault may begin before the scores have forgotten the last one.
+    fn flare(&self, open: &mut Open, seen: Observation<'_>) {
+        if let Some(flare) = &mut open.flare {
+            flare.n += 1;
+            self.gather(&mut flare.own, seen);
+            if flare.n >= FLARE_STEPS {
+                open.flare = None;
+                (open.crest, open.trough) = (seen.score, seen.score);
+            }
+            return;
+        }
+        let fell = open.trough < FELL_BELOW * open.crest;
+        // Below a half of the alarm line, scores rise and fall by themselves.
+        if fell && seen.score > ROSE_ABOVE * open.trough.max(0.5) {
+            let before = closed(open.clone());
+            let own = self.open_at(seen.time, seen);
+            let mut flare = Flare { before, own, n: 1 };
+            self.gather(&mut flare.own, seen);
+            open.flare = Some(Box::new(flare));
+        } else if seen.score >= open.crest {
+            (open.crest, open.trough) = (seen.score, seen.score);
+        }
+        open.trough = open.trough.min(seen.score);
     }
 
     /// Ends the incident that goes on, when nothing more will come.
@@ -156,6 +243,7 @@ impl IncidentTracker {
 
     fn quiet(&mut self, mut open: Open, seen: Observation<'_>) -> Option<IncidentEvent> {
         open.quiet += 1;
+        open.trough = open.trough.min(seen.score);
         if open.quiet >= QUIET_STEPS {
             self.learn(seen);
             return Some(IncidentEvent::Closed(closed(open)));
@@ -183,8 +271,13 @@ impl IncidentTracker {
     }
 
     fn open(&self, seen: Observation<'_>) -> Open {
+        self.open_at(self.above_since.unwrap_or(seen.time), seen)
+    }
+
+    fn open_at(&self, start: Timestamp, seen: Observation<'_>) -> Open {
         let width = self.features.len();
-        let start = self.above_since.unwrap_or(seen.time);
+        let Diagnosis { cause, alternatives } =
+            self.diagnostics.diagnose(&vec![0.0; self.features.len() + 1]);
         let incident = Incident {
             id: incident_id(&self.instance, start),
             instance: self.instance.clone(),
@@ -194,16 +287,23 @@ impl IncidentTracker {
             peak_score: seen.score,
             peak: seen.time,
             movements: Vec::new(),
-            cause: likely_cause(&[]),
+            cause,
+            alternatives,
         };
         Open {
+            told: incident.cause.name,
             incident,
             last_alarm: seen.time,
             quiet: 0,
+            untold: false,
+            crest: seen.score,
+            trough: seen.score,
+            flare: None,
             weight: 0.0,
             deviation: vec![0.0; width],
             share: vec![0.0; width],
             seen: vec![Seen::default(); width],
+            evidence: Evidence::new(width),
         }
     }
 
@@ -213,9 +313,14 @@ impl IncidentTracker {
         open.last_alarm = seen.time;
         let weight = seen.score.max(f32::MIN_POSITIVE);
         open.weight += weight;
+        let failed = self.scrape_failed.is_some_and(|at| seen.row[at] > 0.0);
+        open.evidence.begin(weight, !failed);
         for (at, level) in self.baseline.iter().enumerate() {
             let deviation = seen.deviation[at] - level.deviation;
             open.deviation[at] += weight * deviation;
+            if !seen.row[at].is_nan() {
+                open.evidence.add(at, deviation, weight);
+            }
             open.seen[at].add(seen.row[at], weight * (deviation.abs() + f32::EPSILON));
         }
         for contribution in seen.contributions {
@@ -230,9 +335,10 @@ impl IncidentTracker {
 
     fn tell(&self, open: &mut Open) {
         let n = open.weight;
-        let means: Vec<(&str, f32)> =
-            self.features.iter().zip(&open.deviation).map(|(f, d)| (f.as_str(), d / n)).collect();
-        open.incident.cause = likely_cause(&means);
+        let flap = open.evidence.flapping();
+        let means: Vec<f32> = open.evidence.means().chain([flap]).collect();
+        let Diagnosis { cause, alternatives } = self.diagnostics.diagnose(&means);
+        (open.incident.cause, open.incident.alternatives) = (cause, alternatives);
         let peak = open.incident.peak_score;
         if peak >= CRITICAL_SCORE {
             open.incident.severity = Severity::Critical;
@@ -258,9 +364,28 @@ fn closed(open: Open) -> Incident {
     Incident { end: Some(open.last_alarm), ..open.incident }
 }
 
-/// A repeated page is worth it only when it says something new.
-fn tells_more(before: &Incident, after: &Incident) -> bool {
-    before.cause.name != after.cause.name || before.severity != after.severity
+impl Open {
+    /// A repeated page is worth it only when it says something new, and says it for sure enough:
+    /// between two causes others may be the likeliest for an instant.
+    fn tells_more(&mut self, severity: Severity) -> bool {
+        let Cause { name, confidence, .. } = self.incident.cause;
+        let another = name != self.told && confidence >= SURE_ENOUGH;
+        if another {
+            self.told = name;
+        }
+        another || severity != self.incident.severity
+    }
+}
+
+impl Flare {
+    /// Whether it is surely something else than what was before.
+    fn is_another(&self) -> bool {
+        let (old, new) = (&self.before.cause, &self.own.incident.cause);
+        self.n >= FLARE_KNOWN_STEPS
+            && old.name != new.name
+            && new.confidence >= SURE_ENOUGH
+            && new.name != "unknown"
+    }
 }
 
 /// The same for the same instance and start, over restarts and machines.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::zone_file;
@@ -39,6 +40,8 @@ pub struct CoreDns {
     ports: Ports,
     folder: TempDir,
     verbose: bool,
+    // Before the process, so that no signal goes to a process id that is free again.
+    throttle: Option<Throttle>,
     child: Option<Process>,
     version: String,
     log: Log,
@@ -71,6 +74,7 @@ impl CoreDns {
             ports,
             folder,
             verbose: false,
+            throttle: None,
             child: None,
             version: String::new(),
             log: Log::default(),
@@ -91,6 +95,7 @@ impl CoreDns {
 
     /// Kills it as the kernel does when memory runs out. No effect when it does not run.
     pub fn kill(&mut self) {
+        self.throttle = None;
         self.child = None;
     }
 
@@ -99,8 +104,17 @@ impl CoreDns {
         self.running()?.signal(Signal::SIGSTOP)
     }
 
-    /// Lets a frozen process go on. No effect on a running one.
-    pub fn resume(&self) -> Result<(), LabError> {
+    /// Lets the process run for a tenth of each tenth of a second, as a CPU quota does, until
+    /// [`CoreDns::resume`]. Must be called within a tokio runtime.
+    pub fn throttle(&mut self) -> Result<(), LabError> {
+        let pid = self.running()?.pid();
+        self.throttle = Some(Throttle::start(pid));
+        Ok(())
+    }
+
+    /// Lets a frozen or throttled process go on. No effect on a running one.
+    pub fn resume(&mut self) -> Result<(), LabError> {
+        self.throttle = None;
         self.running()?.signal(Signal::SIGCONT)
     }
 
@@ -217,6 +231,35 @@ fn build_version(text: &str) -> Option<&str> {
     after.split('"').next()
 }
 
+/// The period of a CPU quota in Linux, and the part of it that a throttled process runs.
+const QUOTA_PERIOD: Duration = Duration::from_millis(100);
+const QUOTA: Duration = Duration::from_millis(10);
+
+/// Stops and continues a process in turn until dropped.
+#[derive(Debug)]
+struct Throttle(JoinHandle<()>);
+
+impl Throttle {
+    fn start(pid: Pid) -> Self {
+        Self(tokio::spawn(async move {
+            // A process that has ended needs no throttling.
+            while kill(pid, Signal::SIGSTOP).is_ok() {
+                sleep(QUOTA_PERIOD - QUOTA).await;
+                if kill(pid, Signal::SIGCONT).is_err() {
+                    return;
+                }
+                sleep(QUOTA).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// A child that is killed and waited for when dropped, so that none outlives the lab.
 #[derive(Debug)]
 struct Process(Child);
@@ -240,10 +283,14 @@ impl Process {
         Ok(Self(child))
     }
 
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id().cast_signed())
+    }
+
     fn signal(&self, signal: Signal) -> Result<(), LabError> {
         let pid = self.0.id();
         // Not waited for yet, so the id cannot belong to another process.
-        kill(Pid::from_raw(pid.cast_signed()), signal)
+        kill(self.pid(), signal)
             .map_err(|errno| LabError::Signal { pid, source: io::Error::from(errno) })
     }
 

@@ -35,6 +35,8 @@ impl fmt::Display for Family {
 pub enum Effect {
     /// Every upstream behaves differently.
     Upstream(fn(&mut Behaviour)),
+    /// The first of several upstreams behaves differently.
+    FirstUpstream(fn(&mut Behaviour)),
     /// Every upstream closes its sockets.
     UpstreamClosed,
     /// The clients ask differently.
@@ -50,6 +52,8 @@ pub enum ServerAction {
     Restart,
     /// Stopped by a signal until the fault is taken back.
     Freeze,
+    /// Stopped for most of each tenth of a second, as by a CPU quota, until taken back.
+    Throttle,
     /// Its Corefile is edited without changing what it means.
     Reload,
 }
@@ -141,6 +145,54 @@ pub const FAULTS: &[Fault] = &[
         effect: Effect::Upstream(|behaviour| behaviour.truncate_ratio = 0.5),
     },
     Fault {
+        name: "upstream_some_servfail",
+        doc: "Every upstream answers 3 % of what it gets with SERVFAIL.",
+        family: Family::Upstream,
+        visible: true,
+        anomalous: true,
+        effect: Effect::Upstream(|behaviour| behaviour.servfail_ratio = 0.03),
+    },
+    Fault {
+        name: "upstream_slight_latency",
+        doc: "Every upstream answers 30 ms later.",
+        family: Family::Upstream,
+        visible: true,
+        anomalous: true,
+        effect: Effect::Upstream(|behaviour| behaviour.delay += Duration::from_millis(30)),
+    },
+    Fault {
+        name: "upstream_slight_loss",
+        doc: "Every upstream loses 5 % of the UDP queries.",
+        family: Family::Upstream,
+        visible: true,
+        anomalous: true,
+        effect: Effect::Upstream(|behaviour| behaviour.loss_ratio = 0.05),
+    },
+    Fault {
+        name: "upstream_rate_limit",
+        doc: "Every upstream answers 4 queries a second and drops the rest.",
+        family: Family::Upstream,
+        visible: true,
+        anomalous: true,
+        effect: Effect::Upstream(|behaviour| behaviour.most_per_second = Some(4)),
+    },
+    Fault {
+        name: "one_upstream_latency",
+        doc: "One of the upstreams answers 200 ms later.",
+        family: Family::Upstream,
+        visible: true,
+        anomalous: true,
+        effect: Effect::FirstUpstream(|behaviour| behaviour.delay = Duration::from_millis(200)),
+    },
+    Fault {
+        name: "one_upstream_outage",
+        doc: "One of the upstreams takes queries and answers none.",
+        family: Family::Upstream,
+        visible: true,
+        anomalous: true,
+        effect: Effect::FirstUpstream(|behaviour| behaviour.blackhole = true),
+    },
+    Fault {
         name: "nxdomain_flood",
         doc: "Random names that do not exist are asked for, ten a normal lookup and at least 200/s.",
         family: Family::Traffic,
@@ -167,6 +219,24 @@ pub const FAULTS: &[Fault] = &[
         effect: Effect::Traffic(|settings| settings.lookups_per_second *= 0.1),
     },
     Fault {
+        name: "cache_busting",
+        doc: "A client asks for ever new names that exist, one a normal lookup and at least 40/s.",
+        family: Family::Traffic,
+        visible: true,
+        anomalous: true,
+        effect: Effect::Traffic(|settings| {
+            settings.unique_per_second = settings.lookups_per_second.max(40.0);
+        }),
+    },
+    Fault {
+        name: "clients_over_tcp",
+        doc: "Half of the lookups go over TCP.",
+        family: Family::Traffic,
+        visible: true,
+        anomalous: true,
+        effect: Effect::Traffic(|settings| settings.tcp_ratio = 0.5),
+    },
+    Fault {
         name: "qtype_shift",
         doc: "Most lookups ask for TXT, PTR and SRV instead of addresses.",
         family: Family::Traffic,
@@ -191,6 +261,14 @@ pub const FAULTS: &[Fault] = &[
         visible: true,
         anomalous: true,
         effect: Effect::Server(ServerAction::Freeze),
+    },
+    Fault {
+        name: "cpu_throttle",
+        doc: "One server runs for a tenth of the time.",
+        family: Family::Process,
+        visible: true,
+        anomalous: true,
+        effect: Effect::Server(ServerAction::Throttle),
     },
     Fault {
         name: "reload",
@@ -239,7 +317,7 @@ mod tests {
         for entry in FAULTS {
             let (mut behaviour, mut settings) = <(Behaviour, TrafficSettings)>::default();
             match entry.effect {
-                Effect::Upstream(change) => change(&mut behaviour),
+                Effect::Upstream(change) | Effect::FirstUpstream(change) => change(&mut behaviour),
                 Effect::Traffic(change) => change(&mut settings),
                 Effect::UpstreamClosed | Effect::Server(_) => continue,
             }

@@ -61,8 +61,17 @@ impl Lookups {
     /// The next lookup of a flood: one question for a name nobody ever asked for.
     pub(crate) fn next_random(&mut self) -> Result<Lookup, MessageError> {
         let label: u64 = self.rng.random();
-        let name = format!("{ABSENT_LABEL}{label:016x}.victim.com.");
-        let candidates = vec![Name::parse(&name)?];
+        self.single(&format!("{ABSENT_LABEL}{label:016x}.victim.com."))
+    }
+
+    /// One question for a name that exists and that nobody ever asked for.
+    pub(crate) fn next_unique(&mut self) -> Result<Lookup, MessageError> {
+        let label: u64 = self.rng.random();
+        self.single(&format!("u{label:016x}.cdn.com."))
+    }
+
+    fn single(&mut self, name: &str) -> Result<Lookup, MessageError> {
+        let candidates = vec![Name::parse(name)?];
         let client_share = self.rng.random();
         Ok(Lookup { candidates, types: &PAIR[..1], tcp: false, client_share })
     }

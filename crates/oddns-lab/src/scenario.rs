@@ -122,6 +122,7 @@ impl Lab {
         self.in_force = Some(InForce { fault, start: now() });
         match fault.effect {
             Effect::Upstream(change) => self.change_upstreams(change),
+            Effect::FirstUpstream(change) => self.upstreams[0].set(self.changed(change)),
             Effect::UpstreamClosed => self.close_upstreams().await,
             Effect::Traffic(change) => self.change_traffic(change),
             Effect::Server(action) => self.act_on_first(action).await?,
@@ -206,9 +207,14 @@ impl Lab {
         }
     }
 
-    fn change_upstreams(&self, change: fn(&mut Behaviour)) {
+    fn changed(&self, change: fn(&mut Behaviour)) -> Behaviour {
         let mut behaviour = self.config.behaviour;
         change(&mut behaviour);
+        behaviour
+    }
+
+    fn change_upstreams(&self, change: fn(&mut Behaviour)) {
+        let behaviour = self.changed(change);
         self.upstreams.iter().for_each(|upstream| upstream.set(behaviour));
     }
 
@@ -229,20 +235,23 @@ impl Lab {
         match action {
             ServerAction::Restart => server.restart().await,
             ServerAction::Freeze => server.pause(),
+            ServerAction::Throttle => server.throttle(),
             ServerAction::Reload => server.edit_corefile(),
         }
     }
 
     async fn undo(&mut self, fault: &Fault) -> Result<(), LabError> {
         match fault.effect {
-            Effect::Upstream(_) => self.change_upstreams(|_| ()),
+            Effect::Upstream(_) | Effect::FirstUpstream(_) => self.change_upstreams(|_| ()),
             Effect::Traffic(_) => self.change_traffic(|_| ()),
             Effect::UpstreamClosed => {
                 for upstream in &mut self.upstreams {
                     upstream.start().await?;
                 }
             }
-            Effect::Server(ServerAction::Freeze) => self.servers[0].resume()?,
+            Effect::Server(ServerAction::Freeze | ServerAction::Throttle) => {
+                self.servers[0].resume()?;
+            }
             Effect::Server(ServerAction::Restart | ServerAction::Reload) => {}
         }
         Ok(())

@@ -74,6 +74,7 @@ pub(crate) struct Sender {
     lookups: Lookups,
     arrivals: Arrivals,
     flood_arrivals: Arrivals,
+    unique_arrivals: Arrivals,
     arrival_rng: ChaCha8Rng,
     active: Vec<Option<Active>>,
     free: Vec<usize>,
@@ -104,6 +105,7 @@ impl Sender {
             arrival_rng: ChaCha8Rng::seed_from_u64(config.seed ^ u64::MAX),
             arrivals: Arrivals::default(),
             flood_arrivals: Arrivals::default(),
+            unique_arrivals: Arrivals::default(),
             active: Vec::new(),
             free: Vec::new(),
             tcp_slots: Arc::new(Semaphore::new(MAX_TCP_OPEN)),
@@ -162,6 +164,12 @@ impl Sender {
         }
         for _ in 0..self.flood_arrivals.due(elapsed, settings.flood_rate(), &mut self.arrival_rng) {
             if let Ok(lookup) = self.lookups.next_random() {
+                self.begin(lookup, now);
+            }
+        }
+        let unique = settings.unique_rate();
+        for _ in 0..self.unique_arrivals.due(elapsed, unique, &mut self.arrival_rng) {
+            if let Ok(lookup) = self.lookups.next_unique() {
                 self.begin(lookup, now);
             }
         }

@@ -90,6 +90,8 @@ pub struct TrafficSettings {
     pub lookups_per_second: f64,
     /// Questions each second for random names that do not exist.
     pub flood_per_second: f64,
+    /// Questions each second for names that exist and that nobody asked for before.
+    pub unique_per_second: f64,
     /// What the ordinary lookups are about.
     pub mix: Mix,
     /// Share of ordinary lookups over TCP.
@@ -103,6 +105,7 @@ impl Default for TrafficSettings {
         Self {
             lookups_per_second: 50.0,
             flood_per_second: 0.0,
+            unique_per_second: 0.0,
             mix: Mix::default(),
             tcp_ratio: 0.01,
             rhythm: None,
@@ -119,6 +122,10 @@ impl TrafficSettings {
 
     pub(crate) fn flood_rate(&self) -> f64 {
         bounded(self.flood_per_second)
+    }
+
+    pub(crate) fn unique_rate(&self) -> f64 {
+        bounded(self.unique_per_second)
     }
 }
 

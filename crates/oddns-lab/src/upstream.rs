@@ -10,7 +10,7 @@ mod serving;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -57,8 +57,13 @@ pub struct Behaviour {
     pub loss_ratio: f64,
     /// The code every reply carries, whatever was asked.
     pub rcode: Option<Rcode>,
+    /// Share of replies that are SERVFAIL instead.
+    pub servfail_ratio: f64,
     /// Takes every query and answers none.
     pub blackhole: bool,
+    /// Queries answered in a second, as behind the packet limit of a cloud's resolver; what comes
+    /// beyond is lost. `None` is no limit.
+    pub most_per_second: Option<u32>,
     /// Share of UDP replies that are cut and say so, which sends the client to TCP.
     pub truncate_ratio: f64,
 }
@@ -161,6 +166,15 @@ struct Delayed {
     packet: Vec<u8>,
 }
 
+/// How a query is answered.
+#[derive(Debug)]
+struct Fate {
+    /// Instead of what is true about the name.
+    rcode: Option<Rcode>,
+    truncated: bool,
+    delay: Duration,
+}
+
 /// Decides the fate of one query; shared by the UDP and TCP sides.
 #[derive(Debug)]
 struct Responder {
@@ -175,11 +189,22 @@ struct Responder {
 struct Dice {
     behaviour: Behaviour,
     rng: ChaCha8Rng,
+    /// Begin of the second that a limit counts in, and queries in it so far.
+    counting: Option<(Instant, u32)>,
 }
 
 impl Dice {
     fn happens(&mut self, ratio: f64) -> bool {
         ratio > 0.0 && self.rng.random::<f64>() < ratio
+    }
+
+    /// Counts a query at `now`, and says whether it is beyond the limit.
+    fn exceeds_limit(&mut self, now: Instant) -> bool {
+        let Some(most) = self.behaviour.most_per_second else { return false };
+        let second = |begin: &Instant| now.duration_since(*begin) < Duration::from_secs(1);
+        let (begin, n) = self.counting.filter(|(begin, _)| second(begin)).unwrap_or((now, 0));
+        self.counting = Some((begin, n.saturating_add(1)));
+        n >= most
     }
 
     fn delay(&mut self) -> Duration {
@@ -194,7 +219,7 @@ impl Responder {
         let rng = ChaCha8Rng::seed_from_u64(config.seed);
         Self {
             config,
-            dice: Mutex::new(Dice { behaviour: Behaviour::default(), rng }),
+            dice: Mutex::new(Dice { behaviour: Behaviour::default(), rng, counting: None }),
             queries: AtomicU64::new(0),
             replies: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
@@ -220,8 +245,8 @@ impl Responder {
             return None;
         };
         self.queries.fetch_add(1, Ordering::Relaxed);
-        let (behaviour, truncated, delay) = self.fate(transport)?;
-        let mut reply = match behaviour.rcode {
+        let Fate { rcode, truncated, delay } = self.fate(transport, Instant::now())?;
+        let mut reply = match rcode {
             Some(rcode) => {
                 Reply { rcode: rcode.number(), truncated: false, ttl_seconds: 0, record: None }
             }
@@ -234,16 +259,18 @@ impl Responder {
         Some(Delayed { delay, packet: out })
     }
 
-    /// Behaviour, truncation and delay for one query; `None` when it gets no reply.
-    fn fate(&self, transport: Transport) -> Option<(Behaviour, bool, Duration)> {
+    /// What becomes of one query at `now`; `None` when it gets no reply.
+    fn fate(&self, transport: Transport, now: Instant) -> Option<Fate> {
         let mut dice = self.dice();
         let behaviour = dice.behaviour;
         let udp = transport == Transport::Udp;
-        if behaviour.blackhole || (udp && dice.happens(behaviour.loss_ratio)) {
+        let lost = behaviour.blackhole || (udp && dice.happens(behaviour.loss_ratio));
+        if lost || dice.exceeds_limit(now) {
             return None;
         }
+        let failed = dice.happens(behaviour.servfail_ratio).then_some(Rcode::ServFail);
         let truncated = udp && dice.happens(behaviour.truncate_ratio);
-        Some((behaviour, truncated, dice.delay()))
+        Some(Fate { rcode: behaviour.rcode.or(failed), truncated, delay: dice.delay() })
     }
 }
 
@@ -289,6 +316,25 @@ mod tests {
         let failing = Behaviour { rcode: Some(Rcode::ServFail), ..Behaviour::default() };
         let reply = responder(failing).respond(&query("a.example.com"), Transport::Udp).unwrap();
         assert_eq!(read_reply(&reply.packet).unwrap().rcode, 2);
+    }
+
+    #[test]
+    fn some_replies_fail_and_what_is_beyond_the_limit_is_lost() {
+        let failing = responder(Behaviour { servfail_ratio: 0.3, ..Behaviour::default() });
+        let rcode = |_| {
+            let reply = failing.respond(&query("a.example.com"), Transport::Udp).unwrap();
+            read_reply(&reply.packet).unwrap().rcode
+        };
+        let n_failed = (0..1000).map(rcode).filter(|rcode| *rcode == 2).count();
+        assert!((250..350).contains(&n_failed), "{n_failed}");
+        let limit = Behaviour { most_per_second: Some(7), ..Behaviour::default() };
+        let limited = responder(limit);
+        let (udp, start) = (Transport::Udp, Instant::now());
+        let answered = |after: u64| {
+            let now = start + Duration::from_millis(after);
+            (0..20).filter(|_| limited.fate(udp, now).is_some()).count()
+        };
+        assert_eq!([answered(0), answered(900), answered(1000)], [7, 0, 7]);
     }
 
     #[test]

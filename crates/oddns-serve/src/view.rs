@@ -284,6 +284,7 @@ mod tests {
             peak: at(id as i64),
             movements: vec![],
             cause: Cause { name: "unknown", summary: "", confidence: 0.0, next_steps: &[] },
+            alternatives: Vec::new(),
         }
     }
 

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use oddns_core::{Incident, Movement};
+use oddns_core::{Cause, Incident, Movement};
 use serde_json::{Value, json};
 
 use crate::{StoreError, write_atomically};
 
 /// One incident as a JSON object: `id`, `instance`, `start`, `end` (null while it goes on),
 /// `severity`, `peak_score`, `peak`, `movements` (each `feature`, `expected`, `observed`,
-/// `deviation`, `share`) and `cause` (`name`, `summary`, `confidence`, `next_steps`). Times are
-/// RFC 3339 in UTC; a number that is NaN or infinite is null.
+/// `deviation`, `share`), `cause` (`name`, `summary`, `confidence`, `next_steps`) and `alternatives`,
+/// what else it may be, likeliest first (each `name`, `summary`, `confidence`). A confidence is a
+/// probability. Times are RFC 3339 in UTC; a number that is NaN or infinite is null.
 pub fn incident_json(incident: &Incident) -> Value {
     let cause = &incident.cause;
     json!({
@@ -28,6 +29,7 @@ pub fn incident_json(incident: &Incident) -> Value {
             "confidence": number(cause.confidence),
             "next_steps": cause.next_steps,
         },
+        "alternatives": incident.alternatives.iter().map(alternative_json).collect::<Vec<_>>(),
     })
 }
 
@@ -35,6 +37,14 @@ pub fn incident_json(incident: &Incident) -> Value {
 pub fn write_incidents(path: &Path, incidents: &[Incident]) -> Result<(), StoreError> {
     let lines = incidents.iter().map(|incident| format!("{}\n", incident_json(incident)));
     write_atomically(path, lines.collect::<String>().as_bytes())
+}
+
+fn alternative_json(cause: &Cause) -> Value {
+    json!({
+        "name": cause.name,
+        "summary": cause.summary,
+        "confidence": number(cause.confidence),
+    })
 }
 
 fn movement_json(movement: &Movement) -> Value {
@@ -81,6 +91,12 @@ mod tests {
                 confidence: 0.5,
                 next_steps: &["look at the log"],
             },
+            alternatives: vec![Cause {
+                name: "reload",
+                summary: "Another configuration.",
+                confidence: 0.1,
+                next_steps: &[],
+            }],
         }
     }
 
@@ -92,6 +108,7 @@ mod tests {
         assert_eq!(value["peak_score"].to_string(), "7.1");
         assert_eq!(value["movements"][0]["deviation"].to_string(), "-3e-9");
         assert_eq!(value["cause"]["next_steps"][0], "look at the log");
+        assert_eq!(value["alternatives"][0]["confidence"].to_string(), "0.1");
     }
 
     #[test]

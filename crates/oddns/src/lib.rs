@@ -12,7 +12,7 @@ mod training;
 pub use column::Column;
 pub use detector::{Detector, DetectorError, TrainingRecord};
 pub use oddns_core as core;
-pub use oddns_detect::{IncidentEvent, PersistenceConfig};
+pub use oddns_detect::{Diagnosis, IncidentEvent, PersistenceConfig, diagnose};
 pub use oddns_features::{FEATURES, Feature, Fleet, extract, extract_fleet};
 pub use oddns_model::Progress;
 pub use pipeline::{Pipeline, Scored, State, Step, score_frame};

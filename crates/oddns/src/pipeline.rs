@@ -229,6 +229,9 @@ pub struct Scored {
     pub scores: Vec<Score>,
     /// What the model expected of each feature in each row, in its unit; row-major.
     pub expected: Vec<f32>,
+    /// Signed deviation of each feature in each row, in standard deviations of normal operation;
+    /// for a missing value how surprising that is; row-major.
+    pub deviation: Vec<f32>,
     /// What happened, oldest first. The last one may have been going on at the end; its end is
     /// then its last alarmed row.
     pub incidents: Vec<Incident>,
@@ -283,6 +286,7 @@ fn score_stretch(
         }
         scored.scores.push(judged.score);
         scored.expected.extend(judged.expected);
+        scored.deviation.extend(judged.deviation);
     }
     Ok(())
 }

@@ -224,10 +224,12 @@ fn print_against_truth(found: &Found) {
 fn as_json(found: &Found) -> serde_json::Value {
     let (n_quiet, n_alarmed) = found.quiet();
     let told = |outcome: &EventOutcome| {
-        let cause = found.told(outcome).filter(|_| outcome.caught()).map(|i| i.cause.name);
+        let told = found.told(outcome).filter(|_| outcome.caught());
+        let others = told.iter().flat_map(|incident| &incident.alternatives);
         json!({
             "kind": outcome.interval.kind,
-            "told_as": cause,
+            "told_as": told.map(|incident| incident.cause.name),
+            "or": others.map(|cause| cause.name).collect::<Vec<_>>(),
             "already_alarmed": found.already_alarmed(outcome),
         })
     };

@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod causes;
+#[cfg(test)]
 mod child;
 #[cfg(test)]
 mod commands;

@@ -139,3 +139,35 @@ fn the_name_of_the_server_decides_nothing_else() {
     let story = "40 0.3\n10 1.5 tcp_ratio=0.5@9\n40 0.3\n";
     assert_eq!(verdicts(story), verdicts_of("another", story));
 }
+
+/// The second fault begins while the alarm of the first one holds. It is another incident because
+/// the scores had fallen, and what rises then has another cause.
+#[test]
+fn another_fault_in_the_tail_of_the_first_is_an_incident_of_its_own() {
+    assert_snapshot!(verdicts("
+        40 0.3
+        10 3.0 tcp_ratio=0.5@9
+        4 1.1 tcp_ratio=0.1@2
+        20 3.0 servfail_ratio=0.5@9 upstream_per_miss_ratio=0.1@-9 upstream_all_broken_rate=3@9
+        40 0.2
+    "), @r"
+    00:10:15 opened 00:10:00–… critical 3 moved_to_tcp: tcp_ratio 0.0→0.5
+    00:14:00 closed 00:10:00–00:13:15 critical 3 moved_to_tcp: tcp_ratio 0.0→0.5
+    00:14:15 opened 00:13:30–… critical 3 upstream_failure: servfail_ratio 0.0→0.5 upstream_per_miss_ratio 1.0→0.1 upstream_all_broken_rate 0.0→3.0
+    00:23:00 closed 00:13:30–00:19:15 critical 3 upstream_failure: servfail_ratio 0.0→0.5 upstream_per_miss_ratio 1.0→0.1 upstream_all_broken_rate 0.0→3.0
+    ");
+}
+
+#[test]
+fn the_same_fault_again_in_its_own_tail_is_the_same_incident() {
+    assert_snapshot!(verdicts("
+        40 0.3
+        10 3.0 tcp_ratio=0.5@9
+        4 1.1 tcp_ratio=0.1@2
+        40 3.0 tcp_ratio=0.5@9
+        40 0.2
+    "), @r"
+    00:10:15 opened 00:10:00–… critical 3 moved_to_tcp: tcp_ratio 0.0→0.5
+    00:28:00 closed 00:10:00–00:24:15 critical 3 moved_to_tcp: tcp_ratio 0.0→0.5
+    ");
+}

@@ -136,6 +136,37 @@ async fn upstream_faults_of_the_way_are_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_of_one_upstream_leave_the_other_alone() {
+    let Some(mut lab) = start("1.15.0").await else { return };
+    let first = lab.upstreams()[0].address().to_string();
+    let second = lab.upstreams()[1].address().to_string();
+    let mean = |seen: &Seen, to: &str| {
+        seen.grew("coredns_proxy_request_duration_seconds_sum", to)
+            / seen.grew("coredns_proxy_request_duration_seconds_count", to)
+    };
+    let seen = see(&mut lab, "one_upstream_latency", 1500).await;
+    let means = (mean(&seen, &first), mean(&seen, &second));
+    assert!(means.0 > 0.19 && means.1 < 0.1, "{means:?}");
+
+    let seen = see(&mut lab, "upstream_some_servfail", 2500).await;
+    let failed = seen.grew("coredns_proxy_request_duration_seconds_count", "SERVFAIL");
+    assert!((1.0..40.0).contains(&failed), "{failed}");
+
+    let seen = see(&mut lab, "upstream_rate_limit", 1500).await;
+    assert!(seen.grew("coredns_proxy_request_duration_seconds_count", "") < 40.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_throttled_process_is_slow_until_it_goes_on() {
+    let Some(mut lab) = start("1.15.0").await else { return };
+    let seen = see(&mut lab, "cpu_throttle", 2000).await;
+    assert!(seen.felt.latency_max_seconds > 0.05, "{:?}", seen.felt);
+    sleep(Duration::from_millis(500)).await;
+    let seen = look(&lab, 1500).await;
+    assert!(seen.felt.answered > 50 && seen.felt.timeouts < 20, "{:?}", seen.felt);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn traffic_faults_are_seen() {
     let Some(mut lab) = start("1.15.0").await else { return };
     let requests = "coredns_dns_requests_total";
@@ -149,6 +180,13 @@ async fn traffic_faults_are_seen() {
     let seen = see(&mut lab, "nxdomain_flood", 1500).await;
     let nxdomain = seen.grew("coredns_dns_responses_total", "rcode=\"NXDOMAIN\"");
     assert!(nxdomain > 0.6 * seen.grew("coredns_dns_responses_total", ""), "{nxdomain}");
+
+    let misses = "coredns_cache_misses_total";
+    let quiet = look(&lab, 1500).await.grew(misses, "");
+    let busting = see(&mut lab, "cache_busting", 1500).await.grew(misses, "");
+    assert!(busting > quiet + 60.0, "{quiet} {busting}");
+    let tcp = see(&mut lab, "clients_over_tcp", 1500).await.grew(requests, "proto=\"tcp\"");
+    assert!(tcp > 50.0, "{tcp}");
 
     let seen = see(&mut lab, "qtype_shift", 1500).await;
     assert!(seen.grew(requests, "type=\"TXT\"") > 0.15 * seen.grew(requests, ""));

@@ -215,6 +215,7 @@ fn incident(instance: &str, n: usize, end: Option<Timestamp>) -> Incident {
         peak: time(FAULTS[n].0 + 9),
         movements: moved.iter().enumerate().map(movement).collect(),
         cause: cause(n),
+        alternatives: Vec::new(),
     }
 }
 

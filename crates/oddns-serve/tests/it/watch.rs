@@ -57,6 +57,7 @@ fn incident(instance: &str, scrape: &Scrape) -> Incident {
         peak: scrape.time,
         movements: vec![],
         cause: Cause { name: "unknown", summary: "?", confidence: 0.0, next_steps: &[] },
+        alternatives: Vec::new(),
     }
 }
 
