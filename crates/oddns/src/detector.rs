@@ -51,6 +51,9 @@ pub enum DetectorError {
     /// The network cannot be trained or used as asked.
     #[error("the network cannot be trained or used")]
     Model(#[source] ModelError),
+    /// A member of the score cannot be learned.
+    #[error("a member of the score cannot be learned")]
+    Member(#[source] oddns_detect::DetectError),
     /// The bytes of a model cannot be read.
     #[error("the model cannot be loaded: copy it again, or train a new one")]
     Load(#[source] ModelError),
@@ -76,6 +79,8 @@ pub struct TrainingRecord {
     pub n_rows: usize,
     /// Median seconds between rows.
     pub interval_seconds: f32,
+    /// False alarms that a server may have in a week.
+    pub alarms_per_week: f64,
     /// Optimiser steps.
     pub n_steps: usize,
     /// Seed of weights and batches.

@@ -11,7 +11,6 @@ use std::ops::{ControlFlow, Range};
 use oddns_model::{Config, Network, Progress, Sequence, TrainOptions, TrainRecord, retrain, train};
 
 use crate::detector::DetectorError;
-use crate::members::Dense;
 use crate::training::predict;
 
 /// Folds, and networks trained for calibration.
@@ -39,6 +38,11 @@ impl<'a> Course<'a> {
         Self { parent, config, options, n_over: 0 }
     }
 
+    /// Rows that decide a prediction.
+    pub(crate) fn receptive_field(&self) -> usize {
+        self.config.receptive_field()
+    }
+
     /// Trains one network on `sequences`; `progress` sees the whole course.
     pub(crate) fn train(
         &mut self,
@@ -59,25 +63,23 @@ impl<'a> Course<'a> {
     }
 }
 
-/// Predicts every row of `sequences` by a network that was not trained on it. Together they have
-/// at least one block a fold.
+/// Forecasts every row of `sequences` by a network that was not trained on it, row-major.
 pub(crate) fn predict_held_out(
     sequences: &[Sequence],
+    blocks: &Blocks,
     course: &mut Course<'_>,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<Vec<Dense>, DetectorError> {
-    let blocks = blocks(sequences, course.config.receptive_field());
-    let mut held_out: Vec<Dense> = Vec::new();
+) -> Result<Vec<Vec<f32>>, DetectorError> {
+    let mut held_out: Vec<Vec<f32>> =
+        sequences.iter().map(|s| vec![0.0; s.len() * s.n_features()]).collect();
     for fold in 0..N_FOLDS {
-        let (network, _) = course.train(&kept(sequences, &blocks, fold)?, progress)?;
+        let (network, _) = course.train(&kept(sequences, blocks, fold)?, progress)?;
         for (at, sequence) in sequences.iter().enumerate() {
-            let predicted = predict(&network, sequence)?;
-            if fold == 0 {
-                held_out.push(predicted);
-                continue;
-            }
-            for block in blocks.iter().filter(|block| block.sequence == at && block.fold == fold) {
-                held_out[at].take_rows(block.rows.clone(), &predicted);
+            let forecast = predict(&network, sequence)?;
+            for block in blocks.0.iter().filter(|b| b.sequence == at && b.fold == fold) {
+                let width = sequence.n_features();
+                let values = block.rows.start * width..block.rows.end * width;
+                held_out[at][values.clone()].copy_from_slice(&forecast[values]);
             }
         }
     }
@@ -92,26 +94,40 @@ struct Block {
     rows: Range<usize>,
 }
 
-/// Cuts sequences into blocks, in turns in one fold and the other.
-fn blocks(sequences: &[Sequence], receptive_field: usize) -> Vec<Block> {
-    let mut found = Vec::new();
-    for (sequence, rows) in sequences.iter().map(Sequence::len).enumerate() {
-        let n = (rows / shortest_block(receptive_field)).clamp(1, MAX_BLOCKS);
-        for block in 0..n {
-            let rows = block * rows / n..(block + 1) * rows / n;
-            found.push(Block { sequence, fold: found.len() % N_FOLDS, rows });
+/// The blocks that sequences are cut into, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Blocks(Vec<Block>);
+
+impl Blocks {
+    /// Cuts sequences into blocks, in turns in one fold and the other. There is at least one block
+    /// a fold when the sequences together have as many rows.
+    pub(crate) fn new(sequences: &[Sequence], receptive_field: usize) -> Self {
+        let mut found = Vec::new();
+        for (sequence, rows) in sequences.iter().map(Sequence::len).enumerate() {
+            let n = (rows / shortest_block(receptive_field)).clamp(1, MAX_BLOCKS);
+            for block in 0..n {
+                let rows = block * rows / n..(block + 1) * rows / n;
+                found.push(Block { sequence, fold: found.len() % N_FOLDS, rows });
+            }
         }
+        Self(found)
     }
-    found
+
+    /// The fold in which `row` of `sequence` is held out.
+    pub(crate) fn fold(&self, sequence: usize, row: usize) -> usize {
+        let end_of = |block: &Block| (block.sequence, block.rows.end);
+        let at = self.0.partition_point(|block| end_of(block) <= (sequence, row));
+        self.0.get(at).map_or(0, |block| block.fold)
+    }
 }
 
 /// The blocks that are not of `fold`, as sequences of their own.
 fn kept(
     sequences: &[Sequence],
-    blocks: &[Block],
+    blocks: &Blocks,
     fold: usize,
 ) -> Result<Vec<Sequence>, DetectorError> {
-    let others = blocks.iter().filter(|block| block.fold != fold);
+    let others = blocks.0.iter().filter(|block| block.fold != fold);
     others.map(|block| part(&sequences[block.sequence], block.rows.clone())).collect()
 }
 
@@ -130,9 +146,13 @@ mod tests {
         let rows = |n: usize| Sequence::new(1, vec![0.0; n], vec![true; n]).unwrap();
         for lengths in [vec![96], vec![48, 48], vec![50, 1000, 3617]] {
             let sequences: Vec<Sequence> = lengths.iter().map(|n| rows(*n)).collect();
-            let blocks = blocks(&sequences, 32);
-            let covered: usize = blocks.iter().map(|block| block.rows.len()).sum();
+            let blocks = Blocks::new(&sequences, 32);
+            let covered: usize = blocks.0.iter().map(|block| block.rows.len()).sum();
             assert_eq!(covered, lengths.iter().sum::<usize>());
+            for block in &blocks.0 {
+                let fold = |row| blocks.fold(block.sequence, row);
+                assert!(block.rows.clone().all(|row| fold(row) == block.fold));
+            }
             for fold in 0..N_FOLDS {
                 let kept = kept(&sequences, &blocks, fold).unwrap();
                 assert!(

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod calibration;
 mod column;
 mod detector;
 mod held_out;
@@ -7,6 +8,7 @@ mod manifest;
 mod members;
 mod pipeline;
 mod stream;
+mod trailing;
 mod training;
 
 pub use column::Column;

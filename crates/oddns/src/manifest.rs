@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use oddns_core::{Schema, Timestamp};
+use oddns_detect::baseline::Score;
 use oddns_features::{Scaler, Transform};
 use oddns_model::Network;
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Pace;
 use crate::column::Column;
 use crate::detector::{Detector, DetectorError, TrainingRecord};
 use crate::members::{Calibration, N_MEMBERS};
 
 /// Raised when an older program could not read what a newer one writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,17 +40,23 @@ struct ColumnEntry {
     scale: f32,
     floor: f32,
     missing_ratio: f32,
-    residual: f32,
     sustained: f32,
-    sustained_misfit: f32,
+    surprise: f32,
+    level: f32,
+    level_gain: f32,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CalibrationEntry {
-    member: [f32; N_MEMBERS],
-    threshold: f32,
-    adapt_below: f32,
+    unit: [f32; N_MEMBERS],
+    level_weight: f32,
+    scale_weight: f32,
+    surprise_weight: f32,
+    /// States of what is learned beside the network, in the order each of them writes.
+    change: Vec<f32>,
+    structure: Vec<f32>,
+    line: Vec<f32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,6 +66,7 @@ struct TrainingEntry {
     until_millis: Option<i64>,
     n_rows: usize,
     interval_seconds: Option<f32>,
+    alarms_per_week: f64,
     n_steps: usize,
     seed: u64,
     loss: f32,
@@ -80,9 +89,10 @@ pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
         scale: scaler.scale[at],
         floor: scaler.floor[at],
         missing_ratio: scaler.missing_ratio[at],
-        residual: calibration.residual[at],
         sustained: calibration.sustained[at],
-        sustained_misfit: calibration.sustained_misfit[at],
+        surprise: calibration.surprise[at],
+        level: calibration.level[at],
+        level_gain: calibration.level_gain[at],
     };
     let manifest = Manifest {
         format: FORMAT,
@@ -90,9 +100,13 @@ pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
         columns: columns.iter().enumerate().map(|(at, column)| entry(at, column)).collect(),
         n_rows: scaler.n_rows,
         calibration: CalibrationEntry {
-            member: calibration.member,
-            threshold: calibration.threshold,
-            adapt_below: calibration.adapt_below,
+            unit: calibration.unit,
+            level_weight: calibration.level_weight,
+            scale_weight: calibration.scale_weight,
+            surprise_weight: calibration.surprise_weight,
+            change: calibration.change.state(),
+            structure: calibration.structure.state(),
+            line: calibration.line.state(),
         },
         training: training_entry(record),
     };
@@ -105,6 +119,7 @@ fn training_entry(record: &TrainingRecord) -> TrainingEntry {
         until_millis: record.range.map(|range| range.1.millis()),
         n_rows: record.n_rows,
         interval_seconds: record.interval_seconds.is_finite().then_some(record.interval_seconds),
+        alarms_per_week: record.alarms_per_week,
         n_steps: record.n_steps,
         seed: record.seed,
         loss: record.loss,
@@ -132,14 +147,7 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Detector, DetectorErr
             missing_ratio: each(|c| c.missing_ratio),
             n_rows: manifest.n_rows,
         },
-        calibration: Calibration {
-            residual: each(|c| c.residual),
-            sustained: each(|c| c.sustained),
-            sustained_misfit: each(|c| c.sustained_misfit),
-            member: manifest.calibration.member,
-            threshold: manifest.calibration.threshold,
-            adapt_below: manifest.calibration.adapt_below,
-        },
+        calibration: calibration(&manifest)?,
         record: record(&manifest.training),
         columns: columns.into(),
         schema,
@@ -168,24 +176,66 @@ fn check(manifest: &Manifest, network: &Network) -> Result<(), DetectorError> {
         return Err(damaged(format!("{found} columns for a network of {width} features")));
     }
     manifest.columns.iter().try_for_each(check_column)?;
-    let CalibrationEntry { member, threshold, adapt_below } = &manifest.calibration;
-    if !member.iter().chain([threshold]).all(is_above_zero) || !adapt_below.is_finite() {
-        return Err(damaged("the calibration is not above zero, or not finite".to_owned()));
+    check_calibration(&manifest.calibration)
+}
+
+fn check_calibration(entry: &CalibrationEntry) -> Result<(), DetectorError> {
+    let weights = [entry.scale_weight, entry.surprise_weight];
+    let in_range = weights.iter().all(|weight| (0.0..=1.0).contains(weight))
+        && entry.level_weight >= 0.0
+        && entry.level_weight.is_finite();
+    if !in_range || !entry.unit.iter().all(is_above_zero) {
+        return Err(damaged("a unit or weight of the calibration is out of range".to_owned()));
     }
     Ok(())
 }
 
+fn calibration(manifest: &Manifest) -> Result<Calibration, DetectorError> {
+    let entry = &manifest.calibration;
+    let each = |of: fn(&ColumnEntry) -> f32| manifest.columns.iter().map(of).collect::<Vec<f32>>();
+    let width = manifest.columns.len();
+    let training = record(&manifest.training);
+    let pace = Pace::new(training.interval_seconds, training.alarms_per_week);
+    let line = pace.line(&[]).restore(&entry.line);
+    Ok(Calibration {
+        sustained: each(|c| c.sustained),
+        surprise: each(|c| c.surprise),
+        level: each(|c| c.level),
+        level_gain: each(|c| c.level_gain),
+        level_weight: entry.level_weight,
+        unit: entry.unit,
+        scale_weight: entry.scale_weight,
+        surprise_weight: entry.surprise_weight,
+        change: state("change", &entry.change, width)?,
+        structure: state("structure", &entry.structure, width)?,
+        line: line.ok_or_else(|| damaged("`line` is not the state of a line".to_owned()))?,
+    })
+}
+
+/// A detector for this width that went on from `numbers`.
+fn state<D: Score>(name: &str, numbers: &[f32], width: usize) -> Result<D, DetectorError> {
+    let restored = D::from_state(numbers).map_err(|error| damaged(format!("`{name}`: {error}")))?;
+    let found = restored.strengths().len();
+    if found == width {
+        return Ok(restored);
+    }
+    Err(damaged(format!("`{name}` has {found} features, the network {width}")))
+}
+
 fn check_column(column: &ColumnEntry) -> Result<(), DetectorError> {
-    let ColumnEntry { name, scale, floor, resolution, residual, .. } = column;
-    let kept = [&column.sustained, &column.sustained_misfit];
-    let scales = [scale, floor, resolution, residual].into_iter().chain(kept);
+    let ColumnEntry { name, scale, floor, resolution, sustained, level, .. } = column;
+    let scales = [scale, floor, resolution, sustained, level].into_iter();
     if !scales.chain(&column.log_offset).all(is_above_zero) {
         return Err(damaged(format!(
             "a scale of column `{name}` is not above zero, or not finite"
         )));
     }
-    if !column.mean.is_finite() || !(0.0..=1.0).contains(&column.missing_ratio) {
-        return Err(damaged(format!("mean or missing_ratio of column `{name}` is out of range")));
+    let shares = [column.missing_ratio, column.level_gain];
+    let surprise = column.surprise >= 0.0 && column.surprise.is_finite();
+    if !column.mean.is_finite() || !surprise || !shares.iter().all(|s| (0.0..=1.0).contains(s)) {
+        return Err(damaged(format!(
+            "mean, surprise, missing_ratio or level_gain of column `{name}` is out of range"
+        )));
     }
     Ok(())
 }
@@ -214,6 +264,7 @@ fn record(entry: &TrainingEntry) -> TrainingRecord {
         range: range.map(|(a, b)| (Timestamp::from_millis(a), Timestamp::from_millis(b))),
         n_rows: entry.n_rows,
         interval_seconds: entry.interval_seconds.unwrap_or(f32::NAN),
+        alarms_per_week: entry.alarms_per_week,
         n_steps: entry.n_steps,
         seed: entry.seed,
         loss: entry.loss,

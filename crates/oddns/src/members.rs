@@ -1,56 +1,30 @@
-//! The members of a score: different ways of asking how odd a row is.
-//!
-//! The network asks twice: what was to be expected from the past (forecast), and whether the
-//! features of this moment fit each other (completion). Distance from the mean asks without any
-//! model. Small deviations that hold for a while say as much as a large one at once, so distance
-//! and completion are also asked of the last rows together (an exponentially weighted moving
-//! average chart, Roberts 1959). Each member is divided by what it says of normal operation, so
-//! that they add up.
+//! The members of the score: what each says about a row.
 
-use std::ops::Range;
+use oddns_detect::AlarmLine;
+use oddns_detect::baseline::{FittedKMeans, FittedStreamingPca, Score as _};
+use oddns_features::{CLIP, Scaler};
 
-use oddns_detect::{quantile, tail_threshold};
-use oddns_features::Scaler;
+use crate::trailing::{Level, TrailingRms};
 
-/// Features that a member of extremes listens to: the furthest out (measured recipe: top 3).
+/// How many members make the score.
+pub(crate) const N_MEMBERS: usize = 6;
+/// Rows over which forecasts must have been off.
+pub(crate) const SUSTAINED_ROWS: usize = 32;
+/// Rows over which the structure must have been off.
+const STRUCTURE_ROWS: usize = 8;
+/// Rows of which the score is a mean.
+const SMOOTHING_ROWS: usize = 3;
+/// Features that can be surprised at once and count for the most surprised.
 const TOP: usize = 3;
-/// Rows over which a deviation has to hold to count in full as sustained.
-const SUSTAINED_ROWS: f32 = 16.0;
-/// Rows over which it is forgotten once it is over.
-const FORGETTING_ROWS: f32 = 6.0;
-/// A sustained deviation is held to at least this many standard deviations of the feature: about
-/// what independent noise leaves of itself in a mean of so many rows.
-const SUSTAINED_FLOOR: f32 = 0.2;
-/// A feature's forecast residual is held to at least this many standard deviations of the feature.
-const RESIDUAL_FLOOR: f32 = 0.3;
-/// Rows that the sum of members is averaged over.
-pub(crate) const SMOOTHING: usize = 5;
-/// Chance that a row of normal operation exceeds the threshold. A false alarm lasts as long as the
-/// smoothing, so this is about one in a week of fifteen-second scrapes.
-const RISK: f64 = 1e-4;
-/// How many members there are.
-pub(crate) const N_MEMBERS: usize = 5;
-/// Place of the distance among them.
-const DISTANCE: usize = 2;
-/// A member's unit is this quantile of its values in normal operation.
-const MEMBER_QUANTILE: f64 = 0.99;
-
-/// What normal operation looked like to each member.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Calibration {
-    /// Standard deviation of each feature's forecast residual, in units of the standardised value.
-    pub(crate) residual: Vec<f32>,
-    /// Standard deviation of each feature's sustained deviation, in the same units.
-    pub(crate) sustained: Vec<f32>,
-    /// Standard deviation of each feature's sustained misfit with the other features.
-    pub(crate) sustained_misfit: Vec<f32>,
-    /// High quantile of each member.
-    pub(crate) member: [f32; N_MEMBERS],
-    /// Smoothed sum at which the alarm line lies.
-    pub(crate) threshold: f32,
-    /// Distance member below which a row may move the scales.
-    pub(crate) adapt_below: f32,
-}
+/// A feature beyond so many of its own units says nothing more.
+const MOST_UNITS: f32 = 10.0;
+/// Smallest scale of a forecast's miss, in standard deviations of the feature.
+const SURPRISE_FLOOR: f32 = 0.04;
+/// A miss in normal operation stays below so many of its root mean squares (2.5 is the 99 %
+/// quantile of a Gaussian).
+const SURPRISE_UNIT: f32 = 2.5;
+/// Misses beyond so many root mean squares do not widen the scale further.
+const SURPRISE_WINSOR: f32 = 3.0;
 
 /// A row as the network sees it: standardised, NaN where missing.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,226 +47,230 @@ impl StandardRow {
         Self { values, deviation }
     }
 
-    /// Root mean square deviation over all features.
-    pub(crate) fn distance(&self) -> f32 {
-        rms(self.deviation.iter().copied())
+    /// What the forecast missed each value by; nothing where the value is missing.
+    pub(crate) fn misses<'a>(&'a self, forecast: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+        let miss = |(value, forecast): (&f32, &f32)| value - forecast;
+        self.values.iter().zip(forecast).map(miss).map(|m| if m.is_nan() { 0.0 } else { m })
     }
 }
 
-/// Mean of the largest absolute values; fewer values count as zeros.
-fn furthest(values: impl Iterator<Item = f32>) -> f32 {
+/// What is learned of normal operation beside the network: the units in which members speak. One
+/// value a feature unless said otherwise, all on the standardised scale.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Calibration {
+    /// High quantile of the trailing misses of the forecast.
+    pub(crate) sustained: Vec<f32>,
+    /// Mean square of the misses, as it was at the end of training.
+    pub(crate) surprise: Vec<f32>,
+    /// High quantile of the level.
+    pub(crate) level: Vec<f32>,
+    /// How much a level says, 0 to 1: nothing for a feature that wanders by itself.
+    pub(crate) level_gain: Vec<f32>,
+    /// How much the levels say together.
+    pub(crate) level_weight: f32,
+    /// High quantile of each member.
+    pub(crate) unit: [f32; N_MEMBERS],
+    /// Weight with which a row moves the scales, 0 to 1.
+    pub(crate) scale_weight: f32,
+    /// Weight with which a row moves the scale of the forecast's misses, 0 to 1.
+    pub(crate) surprise_weight: f32,
+    pub(crate) change: FittedKMeans,
+    pub(crate) structure: FittedStreamingPca,
+    /// The line at the end of training.
+    pub(crate) line: AlarmLine,
+}
+
+/// One row in front of the members.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exhibit<'a> {
+    /// On the modelled scale.
+    pub(crate) modelled: &'a [f32],
+    pub(crate) standard: &'a StandardRow,
+    /// What the network expected, standardised.
+    pub(crate) forecast: &'a [f32],
+}
+
+/// What a stream left behind in the members.
+#[derive(Debug, Clone)]
+pub(crate) struct Memory {
+    sustained: TrailingRms,
+    pub(crate) surprise: Vec<f32>,
+    pub(crate) change: FittedKMeans,
+    pub(crate) structure: FittedStreamingPca,
+    structure_misses: TrailingRms,
+    level: Level,
+    smoothing: Smoothing,
+    line: AlarmLine,
+    evidence: Evidence,
+}
+
+/// What each feature adds to each member at one row.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Evidence {
+    sustained: Vec<f32>,
+    surprise: Vec<f32>,
+    change: Vec<f32>,
+    structure: Vec<f32>,
+    level: Vec<f32>,
+}
+
+impl Evidence {
+    /// The members, each in the unit of its features.
+    pub(crate) fn members(&self) -> [f32; N_MEMBERS] {
+        [
+            mean(&self.sustained),
+            furthest(&self.surprise),
+            rms(&self.surprise),
+            rms(&self.change),
+            furthest(&self.structure),
+            rms(&self.level),
+        ]
+    }
+
+    /// The features behind each member, in the order of [`Evidence::members`].
+    fn features(&self) -> [&[f32]; N_MEMBERS] {
+        let Self { sustained, surprise, change, structure, level } = self;
+        [sustained, surprise, surprise, change, structure, level]
+    }
+}
+
+impl Memory {
+    /// At the end of training.
+    pub(crate) fn new(calibration: &Calibration) -> Self {
+        let width = calibration.sustained.len();
+        Self {
+            sustained: TrailingRms::new(SUSTAINED_ROWS, width),
+            surprise: calibration.surprise.clone(),
+            change: calibration.change.clone(),
+            structure: calibration.structure.clone(),
+            structure_misses: TrailingRms::new(STRUCTURE_ROWS, width),
+            level: Level::new(width),
+            smoothing: Smoothing::default(),
+            line: calibration.line.clone(),
+            evidence: Evidence::default(),
+        }
+    }
+
+    /// Takes a row in, and gives the score: 1 is the line.
+    pub(crate) fn score(&mut self, exhibit: Exhibit<'_>, calibration: &Calibration) -> f32 {
+        self.take(exhibit, calibration);
+        let strength = self.smoothing.push(calibration.strength(&self.evidence.members()));
+        let score = strength / self.line.level();
+        self.line.push(strength);
+        score
+    }
+
+    /// Takes a row in, and gives what each feature adds to each member.
+    pub(crate) fn take(&mut self, exhibit: Exhibit<'_>, calibration: &Calibration) -> &Evidence {
+        let Exhibit { modelled, standard, forecast } = exhibit;
+        let evidence = &mut self.evidence;
+        let sustained = self.sustained.push(standard.misses(forecast));
+        in_units(sustained, &calibration.sustained, &mut evidence.sustained);
+        let weight = calibration.surprise_weight;
+        surprise(&mut self.surprise, standard.misses(forecast), weight, &mut evidence.surprise);
+        self.change.score(modelled);
+        evidence.change.clear();
+        evidence.change.extend_from_slice(self.change.strengths());
+        self.structure.score(modelled);
+        let misses = self.structure.strengths().iter().copied();
+        evidence.structure.clear();
+        evidence.structure.extend(self.structure_misses.push(misses).iter().map(|m| m.min(CLIP)));
+        let level = self.level.push(&standard.deviation);
+        in_units(level, &calibration.level, &mut evidence.level);
+        for (level, gain) in evidence.level.iter_mut().zip(&calibration.level_gain) {
+            *level *= gain;
+        }
+        &self.evidence
+    }
+
+    /// How much each feature adds to the last score: the squares sum to the square of the strength
+    /// of its row.
+    pub(crate) fn strengths(&self, calibration: &Calibration) -> Vec<f32> {
+        let mut squares = vec![0.0; calibration.sustained.len()];
+        let members = calibration.squares(&self.evidence.members());
+        for (member, features) in members.iter().zip(self.evidence.features()) {
+            let whole: f32 = features.iter().map(|x| x * x).sum();
+            if whole > 0.0 {
+                let of_feature = |x: &f32| member * (x * x) / whole;
+                squares.iter_mut().zip(features).for_each(|(sum, x)| *sum += of_feature(x));
+            }
+        }
+        squares.iter().map(|square| square.sqrt()).collect()
+    }
+}
+
+impl Calibration {
+    /// The squares of the members, each in its own unit.
+    fn squares(&self, members: &[f32; N_MEMBERS]) -> [f32; N_MEMBERS] {
+        let mut squares = [0.0; N_MEMBERS];
+        for at in 0..N_MEMBERS {
+            squares[at] = (members[at] / self.unit[at]).powi(2);
+        }
+        squares[N_MEMBERS - 1] *= self.level_weight;
+        squares
+    }
+
+    /// The square of the strength of a row.
+    pub(crate) fn strength(&self, members: &[f32; N_MEMBERS]) -> f32 {
+        self.squares(members).iter().sum()
+    }
+}
+
+/// Absolute values in units, cut at the most that counts.
+fn in_units(values: &[f32], units: &[f32], found: &mut Vec<f32>) {
+    found.clear();
+    let pairs = values.iter().zip(units);
+    found.extend(pairs.map(|(value, unit)| (value.abs() / unit).min(MOST_UNITS)));
+}
+
+/// Each miss in units of its scale, which then takes it into account.
+fn surprise(
+    scales: &mut [f32],
+    misses: impl Iterator<Item = f32>,
+    weight: f32,
+    found: &mut Vec<f32>,
+) {
+    found.clear();
+    for (square, miss) in scales.iter_mut().zip(misses) {
+        let scale = square.sqrt().max(SURPRISE_FLOOR);
+        found.push((miss.abs() / (SURPRISE_UNIT * scale)).min(MOST_UNITS));
+        let winsorised = miss.abs().min(SURPRISE_WINSOR * scale);
+        *square += weight * (winsorised * winsorised - *square);
+    }
+}
+
+fn mean(values: &[f32]) -> f32 {
+    values.iter().sum::<f32>() / values.len().max(1) as f32
+}
+
+fn rms(values: &[f32]) -> f32 {
+    (values.iter().map(|value| value * value).sum::<f32>() / values.len().max(1) as f32).sqrt()
+}
+
+/// Mean of the largest values; fewer values count as zeros.
+fn furthest(values: &[f32]) -> f32 {
     let mut top = [0.0_f32; TOP];
     for value in values {
-        if value.abs() > top[TOP - 1] {
-            top[TOP - 1] = value.abs();
+        if *value > top[TOP - 1] {
+            top[TOP - 1] = *value;
             top.sort_by(|a, b| b.total_cmp(a));
         }
     }
     top.iter().sum::<f32>() / TOP as f32
 }
 
-/// Trailing means over the last rows of a stretch.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Memory {
-    deviation: Vec<f32>,
-    misfit: Vec<f32>,
-}
-
-impl Memory {
-    /// Takes a row in, and gives the members' raw values for it.
-    pub(crate) fn members(
-        &mut self,
-        row: &StandardRow,
-        predictions: Predictions<'_>,
-        calibration: &Calibration,
-    ) -> [f32; N_MEMBERS] {
-        let Predictions { forecast, completion } = predictions;
-        self.take(row, completion);
-        let seen = || (0..row.values.len()).filter(|at| !row.values[*at].is_nan());
-        let surprise = seen().map(|at| (row.values[at] - forecast[at]) / calibration.residual[at]);
-        let misfit = seen().map(|at| row.values[at] - completion[at]);
-        [
-            furthest(surprise),
-            rms(misfit),
-            row.distance(),
-            furthest(quotients(&self.deviation, &calibration.sustained)),
-            furthest(quotients(&self.misfit, &calibration.sustained_misfit)),
-        ]
-    }
-
-    fn take(&mut self, row: &StandardRow, completion: &[f32]) {
-        self.deviation.resize(row.deviation.len(), 0.0);
-        self.misfit.resize(row.deviation.len(), 0.0);
-        for at in 0..row.deviation.len() {
-            let value = row.values[at];
-            let misfit = if value.is_nan() { 0.0 } else { value - completion[at] };
-            approach(&mut self.deviation[at], row.deviation[at]);
-            approach(&mut self.misfit[at], misfit);
-        }
-    }
-}
-
-/// Moves a trailing mean towards the newest value: slowly away from zero, faster back, so that the
-/// memory of trouble does not outlast it.
-fn approach(mean: &mut f32, value: f32) {
-    let returns = value.abs() < mean.abs() || value * *mean < 0.0;
-    let rows = if returns { FORGETTING_ROWS } else { SUSTAINED_ROWS };
-    *mean += (value - *mean) / rows;
-}
-
-fn quotients(values: &[f32], scales: &[f32]) -> impl Iterator<Item = f32> {
-    values.iter().zip(scales).map(|(value, scale)| value / scale)
-}
-
-impl Calibration {
-    /// Learns from rows of normal operation and held-out predictions of them; sequences of
-    /// different servers one after the other.
-    pub(crate) fn fit(sequences: &[Predicted]) -> Self {
-        let width = sequences.first().and_then(|s| s.rows.first()).map_or(0, |r| r.values.len());
-        let mut calibration = Self {
-            residual: (0..width).map(|at| residual_scale(sequences, at)).collect(),
-            sustained: sustained_scale(sequences, width, |memory| &memory.deviation),
-            sustained_misfit: sustained_scale(sequences, width, |memory| &memory.misfit),
-            member: [1.0; N_MEMBERS],
-            threshold: f32::INFINITY,
-            adapt_below: f32::INFINITY,
-        };
-        let raw: Vec<Vec<[f32; N_MEMBERS]>> =
-            sequences.iter().map(|sequence| sequence.members(&calibration)).collect();
-        for at in 0..N_MEMBERS {
-            let values: Vec<f32> = raw.iter().flatten().map(|members| members[at]).collect();
-            calibration.member[at] = quantile(&values, MEMBER_QUANTILE).max(f32::MIN_POSITIVE);
-        }
-        let smoothed: Vec<f32> = raw.iter().flat_map(|rows| calibration.smoothed(rows)).collect();
-        let distances: Vec<f32> = raw.iter().flatten().map(|members| members[DISTANCE]).collect();
-        calibration.threshold = tail_threshold(&smoothed, RISK);
-        calibration.adapt_below = quantile(&distances, 1.0);
-        calibration
-    }
-
-    /// Sum of the members, each in its own unit.
-    pub(crate) fn combine(&self, members: &[f32; N_MEMBERS]) -> f32 {
-        members.iter().zip(&self.member).map(|(value, unit)| value / unit).sum()
-    }
-
-    fn smoothed(&self, rows: &[[f32; N_MEMBERS]]) -> Vec<f32> {
-        let mut smoothing = Smoothing::default();
-        rows.iter().map(|members| smoothing.push(self.combine(members))).collect()
-    }
-}
-
-/// A network's predictions of a stretch of rows, row-major.
-#[derive(Debug, Clone)]
-pub(crate) struct Dense {
-    pub(crate) width: usize,
-    pub(crate) forecast: Vec<f32>,
-    pub(crate) completion: Vec<f32>,
-}
-
-impl Dense {
-    /// The predictions of row `at`.
-    pub(crate) fn row(&self, at: usize) -> Predictions<'_> {
-        let row = at * self.width..(at + 1) * self.width;
-        Predictions { forecast: &self.forecast[row.clone()], completion: &self.completion[row] }
-    }
-
-    /// Takes `rows` over from other predictions of the same stretch.
-    pub(crate) fn take_rows(&mut self, rows: Range<usize>, other: &Self) {
-        let values = rows.start * self.width..rows.end * self.width;
-        self.forecast[values.clone()].copy_from_slice(&other.forecast[values.clone()]);
-        self.completion[values.clone()].copy_from_slice(&other.completion[values]);
-    }
-}
-
-/// The network's two answers for one row, on the standardised scale.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Predictions<'a> {
-    /// What was to be expected from the rows before.
-    pub(crate) forecast: &'a [f32],
-    /// What each value should be beside the other values of the row.
-    pub(crate) completion: &'a [f32],
-}
-
-/// A stretch of rows with the network's predictions.
-#[derive(Debug)]
-pub(crate) struct Predicted {
-    pub(crate) rows: Vec<StandardRow>,
-    pub(crate) dense: Dense,
-    /// First row with a full past.
-    pub(crate) from: usize,
-}
-
-impl Predicted {
-    /// The members of each row with a full past.
-    fn members(&self, calibration: &Calibration) -> Vec<[f32; N_MEMBERS]> {
-        let mut memory = Memory::default();
-        let mut found = Vec::with_capacity(self.rows.len());
-        for (at, row) in self.rows.iter().enumerate() {
-            let members = memory.members(row, self.dense.row(at), calibration);
-            if at >= self.from {
-                found.push(members);
-            }
-        }
-        found
-    }
-}
-
-/// Root mean square of a trailing mean over all rows with a full past.
-fn sustained_scale(
-    sequences: &[Predicted],
-    width: usize,
-    of: fn(&Memory) -> &Vec<f32>,
-) -> Vec<f32> {
-    let mut squares = vec![0.0_f64; width];
-    let mut n = 0_u32;
-    for sequence in sequences {
-        let mut memory = Memory::default();
-        for (at, row) in sequence.rows.iter().enumerate() {
-            memory.take(row, sequence.dense.row(at).completion);
-            if at < sequence.from {
-                continue;
-            }
-            n += 1;
-            for (square, mean) in squares.iter_mut().zip(of(&memory)) {
-                *square += f64::from(mean * mean);
-            }
-        }
-    }
-    let scale = |square: &f64| ((square / f64::from(n.max(1))).sqrt() as f32).max(SUSTAINED_FLOOR);
-    squares.iter().map(scale).collect()
-}
-
-fn residual_scale(sequences: &[Predicted], feature: usize) -> f32 {
-    let residuals = sequences.iter().flat_map(|sequence| {
-        (sequence.from..sequence.rows.len()).map(move |at| {
-            sequence.rows[at].values[feature] - sequence.dense.row(at).forecast[feature]
-        })
-    });
-    rms(residuals.filter(|residual| !residual.is_nan())).max(RESIDUAL_FLOOR)
-}
-
-/// Zero without values.
-fn rms(values: impl Iterator<Item = f32>) -> f32 {
-    let (mut sum, mut n) = (0.0_f64, 0_u32);
-    for value in values {
-        sum += f64::from(value * value);
-        n += 1;
-    }
-    if n == 0 { 0.0 } else { (sum / f64::from(n)).sqrt() as f32 }
-}
-
-/// Trailing mean of the last rows.
+/// Root of the mean of the last squares.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Smoothing {
-    last: [f32; SMOOTHING],
+    last: [f32; SMOOTHING_ROWS],
     n: usize,
 }
 
 impl Smoothing {
-    pub(crate) fn push(&mut self, value: f32) -> f32 {
-        self.last[self.n % SMOOTHING] = value;
+    pub(crate) fn push(&mut self, square: f32) -> f32 {
+        self.last[self.n % SMOOTHING_ROWS] = square;
         self.n += 1;
-        let filled = self.n.min(SMOOTHING);
-        self.last[..filled].iter().sum::<f32>() / filled as f32
+        let filled = self.n.min(SMOOTHING_ROWS);
+        (self.last[..filled].iter().sum::<f32>() / filled as f32).sqrt()
     }
 }

@@ -1,17 +1,17 @@
 //! The one place that composes features, model and decision.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 use oddns_core::{Frame, Incident, Schema, Score, Scrape, SeriesTable, Timestamp};
 use oddns_detect::{IncidentEvent, IncidentTracker, Observation, PersistenceConfig};
 use oddns_features::{Extractor, Features, Fleet, schema};
+use oddns_model::LiveState;
 
 use crate::detector::{Detector, DetectorError};
-use crate::members::{Predictions, StandardRow};
-use crate::stream::{Judged, Stream, continues, stretches};
-use crate::training::{N_GROUPS, predict, sequence};
+use crate::members::StandardRow;
+use crate::stream::{Judged, Prepared, Stream, continues, stretches};
+use crate::training::{predict, sequence};
 
 /// Why there is a score, or why there is none yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,9 @@ pub struct Pipeline {
     extractor: Extractor,
     stream: Stream,
     tracker: IncidentTracker,
-    window: VecDeque<StandardRow>,
+    past: LiveState,
+    /// The last known standardised value of each feature, 0 for none.
+    last_seen: Vec<f32>,
     last_row: Option<Timestamp>,
     answered: bool,
     spoke_coredns: bool,
@@ -94,6 +96,8 @@ impl Pipeline {
         detector.check_schema(&schema())?;
         let stream = Stream::new(Arc::clone(&detector), PersistenceConfig::default());
         let columns = detector.schema().columns().to_vec();
+        let past = detector.network.live(1).map_err(DetectorError::Model)?;
+        let last_seen = vec![0.0; columns.len()];
         let tracker = IncidentTracker::new(instance.clone(), columns);
         Ok(Self {
             detector,
@@ -101,7 +105,8 @@ impl Pipeline {
             extractor: Extractor::default(),
             stream,
             tracker,
-            window: VecDeque::new(),
+            past,
+            last_seen,
             last_row: None,
             answered: false,
             spoke_coredns: false,
@@ -164,7 +169,7 @@ impl Pipeline {
     }
 
     fn state(&self) -> State {
-        let (seen, needed) = (self.window.len(), self.detector.warm_up_rows());
+        let (seen, needed) = (self.n_past(), self.detector.warm_up_rows());
         match (self.answered, self.spoke_coredns) {
             (false, _) => State::NoData,
             (true, false) => State::NotCoredns,
@@ -178,36 +183,29 @@ impl Pipeline {
     fn take(&mut self, time: Timestamp, row: &[f32]) -> Result<Judged, DetectorError> {
         let interval = f64::from(self.detector.record.interval_seconds);
         if self.last_row.is_some_and(|last| !continues(last, time, interval)) {
-            self.window.clear();
+            self.past.clear();
+            self.last_seen.fill(0.0);
         }
         self.last_row = Some(time);
-        let standard = self.stream.standardise(row);
-        self.remember(standard.clone());
-        let past = sequence(self.window.make_contiguous())?;
+        let prepared = self.stream.prepare(row);
+        let observed: Vec<bool> = prepared.standard.values.iter().map(|v| !v.is_nan()).collect();
+        for (last, value) in self.last_seen.iter_mut().zip(&prepared.standard.values) {
+            if !value.is_nan() {
+                *last = *value;
+            }
+        }
+        let warming_up = self.n_past() < self.detector.warm_up_rows();
         let network = &self.detector.network;
-        let forecast = network.forecast_last(&past).map_err(DetectorError::Model)?;
-        let completion = network.complete_last(&past, N_GROUPS).map_err(DetectorError::Model)?;
-        let predictions = Predictions { forecast: &forecast, completion: &completion };
-        let warming_up = self.window.len() <= self.detector.warm_up_rows();
-        let judged = self.stream.judge(time, row, &standard, predictions, warming_up);
-        self.stream.adapt(row, &standard);
+        let predicted = network
+            .push(&mut self.past, &self.last_seen, &observed)
+            .map_err(DetectorError::Model)?;
+        let judged = self.stream.judge(time, row, &prepared, predicted.forecast, warming_up);
+        self.stream.adapt(&prepared);
         Ok(judged)
     }
 
-    /// Keeps the rows that decide a prediction, and one before them. The network does not see that
-    /// one; it holds the last known value of what is missing after it.
-    fn remember(&mut self, row: StandardRow) {
-        self.window.push_back(row);
-        if self.window.len() <= self.detector.warm_up_rows() + 1 {
-            return;
-        }
-        if let (Some(gone), Some(oldest)) = (self.window.pop_front(), self.window.front_mut()) {
-            for (value, before) in oldest.values.iter_mut().zip(gone.values) {
-                if value.is_nan() {
-                    *value = before;
-                }
-            }
-        }
+    fn n_past(&self) -> usize {
+        usize::try_from(self.past.n_rows()).unwrap_or(usize::MAX)
     }
 }
 
@@ -265,22 +263,21 @@ fn score_stretch(
     scored: &mut Scored,
 ) -> Result<(), DetectorError> {
     let mut ahead = stream.clone();
-    let rows: Vec<StandardRow> = stretch
+    let rows: Vec<Prepared> = stretch
         .clone()
         .map(|at| {
-            let standard = ahead.standardise(frame.row(at));
-            ahead.adapt(frame.row(at), &standard);
-            standard
+            let prepared = ahead.prepare(frame.row(at));
+            ahead.adapt(&prepared);
+            prepared
         })
         .collect();
-    let past = sequence(&rows)?;
-    let dense = predict(&detector.network, &past)?;
-    let warm_up = detector.warm_up_rows();
-    for (step, at) in stretch.enumerate() {
-        let standard = &rows[step];
+    let standard: Vec<&StandardRow> = rows.iter().map(|row| &row.standard).collect();
+    let forecast = predict(&detector.network, &sequence(&standard)?)?;
+    let (width, warm_up) = (detector.columns.len(), detector.warm_up_rows());
+    for ((step, at), forecast) in stretch.enumerate().zip(forecast.chunks(width)) {
         let (time, row) = (frame.timestamps()[at], frame.row(at));
-        let judged = stream.judge(time, row, standard, dense.row(step), step < warm_up);
-        stream.adapt(row, standard);
+        let judged = stream.judge(time, row, &rows[step], forecast, step < warm_up);
+        stream.adapt(&rows[step]);
         if let Some(IncidentEvent::Closed(incident)) = track(tracker, &judged, row) {
             scored.incidents.push(incident);
         }

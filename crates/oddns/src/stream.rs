@@ -7,11 +7,9 @@ use oddns_detect::{Deviations, Persistence, PersistenceConfig, contributions};
 use oddns_features::{FEATURES, Scaler};
 
 use crate::detector::Detector;
-use crate::members::{Memory, Predictions, Smoothing, StandardRow};
+use crate::members::{Exhibit, Memory, StandardRow};
 use crate::training::modelled_row;
 
-/// Half-life, in rows, of mean and scale (measured recipe: five days of one-minute rows).
-const ADAPT_HALF_LIFE: f32 = 7200.0;
 /// Contributions told with a score.
 const N_CONTRIBUTIONS: usize = 8;
 /// A pause of this many intervals, and of at least `GAP_SECONDS`, begins a new stretch: what was
@@ -32,8 +30,15 @@ pub(crate) struct Stream {
     /// others is not when these have left.
     absence_counts: Vec<bool>,
     memory: Memory,
-    smoothing: Smoothing,
     persistence: Persistence,
+}
+
+/// A row as the members read it.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    /// On the modelled scale.
+    pub(crate) modelled: Vec<f32>,
+    pub(crate) standard: StandardRow,
 }
 
 /// A score and what an incident is made of.
@@ -42,7 +47,7 @@ pub(crate) struct Judged {
     pub(crate) score: Score,
     /// Signed deviation of each feature.
     pub(crate) deviation: Vec<f32>,
-    /// Expected value of each feature, in its unit.
+    /// Usual value of each feature, in its unit.
     pub(crate) expected: Vec<f32>,
 }
 
@@ -56,72 +61,63 @@ impl Stream {
             scaler: detector.scaler.clone(),
             shown: vec![false; detector.columns.len()],
             absence_counts: detector.columns.iter().map(|c| absence_counts(&c.name)).collect(),
+            memory: Memory::new(&detector.calibration),
             detector,
-            memory: Memory::default(),
-            smoothing: Smoothing::default(),
             persistence: Persistence::new(persistence),
         }
     }
 
-    /// A row in the features' units, as the network reads it.
-    pub(crate) fn standardise(&self, row: &[f32]) -> StandardRow {
-        let mut standard =
-            StandardRow::new(&self.scaler, &modelled_row(row, &self.detector.columns));
-        for (at, shown) in self.shown.iter().enumerate() {
+    /// A row in the features' units, as the members read it.
+    pub(crate) fn prepare(&self, row: &[f32]) -> Prepared {
+        let mut modelled = modelled_row(row, &self.detector.columns);
+        for (at, value) in modelled.iter_mut().enumerate() {
             // A detector that learned from a lone server cannot tell how alike others are.
             if !self.absence_counts[at] && self.detector.scaler.missing_ratio[at] >= 1.0 {
-                standard.values[at] = f32::NAN;
+                *value = f32::NAN;
             }
+        }
+        let mut standard = StandardRow::new(&self.scaler, &modelled);
+        for (at, shown) in self.shown.iter().enumerate() {
             if !shown && standard.values[at].is_nan() {
                 standard.deviation[at] = 0.0;
             }
         }
-        standard
+        Prepared { modelled, standard }
     }
 
-    /// Lets a row that is not far out move the scales. Depends on the row alone, not on the
-    /// network, so that a whole history can be standardised before it is predicted.
-    pub(crate) fn adapt(&mut self, row: &[f32], standard: &StandardRow) {
-        for ((shown, counts), value) in self.shown.iter_mut().zip(&self.absence_counts).zip(row) {
-            *shown |= *counts && !value.is_nan();
+    /// Lets a row move the scales. Depends on the row alone, not on the network, so that a whole
+    /// history can be standardised before it is predicted.
+    pub(crate) fn adapt(&mut self, prepared: &Prepared) {
+        let seen = prepared.modelled.iter().map(|value| !value.is_nan());
+        for ((shown, counts), seen) in self.shown.iter_mut().zip(&self.absence_counts).zip(seen) {
+            *shown |= *counts && seen;
         }
-        if standard.distance() <= self.detector.calibration.adapt_below {
-            let weight = 1.0 - 0.5_f32.powf(1.0 / ADAPT_HALF_LIFE);
-            self.scaler.adapt(&modelled_row(row, &self.detector.columns), weight);
-        }
+        self.scaler.adapt(&prepared.modelled, self.detector.calibration.scale_weight);
     }
 
-    /// The score of a row; call it for every row, in order. While `warming_up` the row has no full past: it gets a score, and never
-    /// an alarm.
+    /// The score of a row; call it for every row, in order. While `warming_up` the row has no full
+    /// past: it gets a score, and never an alarm.
     pub(crate) fn judge(
         &mut self,
         time: Timestamp,
         row: &[f32],
-        standard: &StandardRow,
-        predictions: Predictions<'_>,
+        prepared: &Prepared,
+        forecast: &[f32],
         warming_up: bool,
     ) -> Judged {
         let calibration = &self.detector.calibration;
-        let raw = self.memory.members(standard, predictions, calibration);
-        let completion = predictions.completion;
-        let smoothed = self.smoothing.push(calibration.combine(&raw));
-        let score = smoothed / calibration.threshold;
+        let Prepared { modelled, standard } = prepared;
+        let score = self.memory.score(Exhibit { modelled, standard, forecast }, calibration);
         let alarm = !warming_up && self.persistence.push(score);
-        let strength: Vec<f32> = (0..row.len())
-            .map(|at| {
-                let value = standard.values[at];
-                let misfit = if value.is_nan() { 0.0 } else { value - completion[at] };
-                misfit.hypot(standard.deviation[at])
-            })
-            .collect();
-        let expected: Vec<f32> = completion
+        let expected: Vec<f32> = self
+            .detector
+            .columns
             .iter()
-            .zip(self.detector.columns.iter())
             .enumerate()
-            .map(|(at, (value, column))| column.transform.invert(self.scaler.restore(at, *value)))
+            .map(|(at, column)| column.transform.invert(self.scaler.restore(at, 0.0)))
             .collect();
         let of = Deviations {
-            strength: &strength,
+            strength: &self.memory.strengths(calibration),
             deviation: &standard.deviation,
             observed: row,
             expected: &expected,

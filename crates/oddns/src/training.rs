@@ -1,5 +1,6 @@
 //! Fitting a detector to normal operation.
 
+use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -7,14 +8,12 @@ use oddns_core::{Frame, Schema, Timestamp};
 use oddns_features::Scaler;
 use oddns_model::{Config, Network, Progress, Sequence};
 
+use crate::calibration::{Pace, Stretch};
 use crate::column::{Column, columns_of};
 use crate::detector::{Detector, DetectorError, TrainingRecord};
-use crate::held_out::{Course, N_FOLDS, predict_held_out, shortest_block};
-use crate::members::{Calibration, Dense, Predicted, StandardRow};
+use crate::held_out::{Blocks, Course, N_FOLDS, predict_held_out, shortest_block};
+use crate::members::{Calibration, StandardRow};
 use crate::stream::stretches;
-
-/// Feature groups that are hidden one after the other when the network completes a row.
-pub(crate) const N_GROUPS: usize = 4;
 
 /// What may be chosen about training. The defaults are the measured recipe.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,11 +28,14 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Threads to train on; the result does not depend on it.
     pub threads: usize,
+    /// False alarms that a server may have in a week: the alarm budget, above 0. The line is drawn
+    /// for it, within what the tail of a record can tell (a risk of 10⁻⁵ to 10⁻³ a row).
+    pub alarms_per_week: f64,
 }
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { epochs: None, batch: 20, window: 160, seed: 1, threads: 2 }
+        Self { epochs: None, batch: 20, window: 160, seed: 1, threads: 2, alarms_per_week: 1.0 }
     }
 }
 
@@ -80,25 +82,33 @@ fn fit(
     if longest < needed {
         return Err(DetectorError::TooShort { found: longest, needed });
     }
-    let scaler = fit_scaler(&modelled, &columns)?;
-    let (rows, sequences) = standardised(&modelled, &scaler, columns.len(), needed)?;
+    let mut scaler = fit_scaler(&modelled, &columns)?;
+    let mut stretches = standardised(modelled, &scaler, columns.len(), needed);
+    let sequences =
+        stretches.iter().map(|s| sequence(&s.rows)).collect::<Result<Vec<Sequence>, _>>()?;
     let mut course = Course::new(parent, columns.len(), network_options(options, &sequences));
-    let held_out = predict_held_out(&sequences, &mut course, progress)?;
+    let blocks = Blocks::new(&sequences, course.receptive_field());
+    let held_out = predict_held_out(&sequences, &blocks, &mut course, progress)?;
+    for (stretch, forecast) in stretches.iter_mut().zip(held_out) {
+        (stretch.from, stretch.forecast) = (course.receptive_field(), forecast);
+    }
     let (network, trained) = course.train(&sequences, progress)?;
-    let predicted: Vec<Predicted> = rows
-        .into_iter()
-        .zip(held_out)
-        .map(|(rows, dense)| Predicted { from: network.receptive_field(), rows, dense })
-        .collect();
+    let pace = Pace::new(interval_seconds, options.alarms_per_week);
+    let calibration = Calibration::fit(&stretches, &blocks, &scaler, pace)?;
+    // What follows begins where the record ends, not in its middle.
+    for row in stretches.iter().flat_map(|s| s.modelled.chunks_exact(columns.len())) {
+        scaler.adapt(row, calibration.scale_weight);
+    }
     Ok(Detector {
         schema: Schema::new(columns.iter().map(|column| column.name.clone()).collect()),
         columns: columns.into(),
         scaler,
-        calibration: Calibration::fit(&predicted),
+        calibration,
         record: TrainingRecord {
             range: range(frames),
             n_rows: sequences.iter().map(Sequence::len).sum(),
             interval_seconds,
+            alarms_per_week: options.alarms_per_week,
             n_steps: trained.steps,
             seed: options.seed,
             loss: trained.final_loss,
@@ -139,20 +149,20 @@ fn stretches_of(frames: &[&Frame], columns: &[Column], interval_seconds: f32) ->
         .collect()
 }
 
-/// Standardised rows and what the network reads of them, of each stretch that is long enough.
+/// Each stretch that is long enough, standardised; not predicted yet.
 fn standardised(
-    modelled: &[Vec<f32>],
+    modelled: Vec<Vec<f32>>,
     scaler: &Scaler,
     width: usize,
     needed: usize,
-) -> Result<(Vec<Vec<StandardRow>>, Vec<Sequence>), DetectorError> {
-    let rows: Vec<Vec<StandardRow>> = modelled
-        .iter()
-        .filter(|values| values.len() >= needed * width)
-        .map(|values| values.chunks_exact(width).map(|row| StandardRow::new(scaler, row)).collect())
-        .collect();
-    let sequences = rows.iter().map(|rows| sequence(rows)).collect::<Result<Vec<_>, _>>()?;
-    Ok((rows, sequences))
+) -> Vec<Stretch> {
+    let stretch = |modelled: Vec<f32>| Stretch {
+        rows: modelled.chunks_exact(width).map(|row| StandardRow::new(scaler, row)).collect(),
+        modelled,
+        forecast: Vec::new(),
+        from: 0,
+    };
+    modelled.into_iter().filter(|values| values.len() >= needed * width).map(stretch).collect()
 }
 
 /// One row on the modelled scale.
@@ -170,13 +180,13 @@ fn fit_scaler(modelled: &[Vec<f32>], columns: &[Column]) -> Result<Scaler, Detec
 }
 
 /// What the network reads: a missing value carries the last known one, marked as not seen.
-pub(crate) fn sequence(rows: &[StandardRow]) -> Result<Sequence, DetectorError> {
-    let width = rows.first().map_or(1, |row| row.values.len());
+pub(crate) fn sequence(rows: &[impl Borrow<StandardRow>]) -> Result<Sequence, DetectorError> {
+    let width = rows.first().map_or(1, |row| row.borrow().values.len());
     let mut last = vec![0.0; width];
     let mut values = Vec::with_capacity(rows.len() * width);
     let mut observed = Vec::with_capacity(rows.len() * width);
     for row in rows {
-        for (at, value) in row.values.iter().enumerate() {
+        for (at, value) in row.borrow().values.iter().enumerate() {
             if !value.is_nan() {
                 last[at] = *value;
             }
@@ -204,13 +214,9 @@ fn network_options(options: &TrainOptions, sequences: &[Sequence]) -> oddns_mode
     }
 }
 
-/// The network's view of a whole stretch, densely.
-pub(crate) fn predict(network: &Network, sequence: &Sequence) -> Result<Dense, DetectorError> {
-    Ok(Dense {
-        width: sequence.n_features(),
-        forecast: network.forecast(sequence).map_err(DetectorError::Model)?,
-        completion: network.complete(sequence, N_GROUPS).map_err(DetectorError::Model)?,
-    })
+/// What the network expects of each row of a stretch, row-major.
+pub(crate) fn predict(network: &Network, sequence: &Sequence) -> Result<Vec<f32>, DetectorError> {
+    network.forecast(sequence).map_err(DetectorError::Model)
 }
 
 fn range(frames: &[&Frame]) -> Option<(Timestamp, Timestamp)> {

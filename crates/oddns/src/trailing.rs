@@ -1,0 +1,94 @@
+//! What the last rows of a stream were like, feature by feature.
+
+/// A squared value counts at most this much: a single row is not a whole window.
+const LARGEST_SQUARE: f32 = 1e4;
+
+/// Root mean square of each feature over the last rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TrailingRms {
+    n_rows: usize,
+    /// The last squares, as many rows as have been seen and at most `n_rows`; row-major.
+    squares: Vec<f32>,
+    /// Row that is written next.
+    next: usize,
+    rms: Vec<f32>,
+}
+
+impl TrailingRms {
+    /// Over `n_rows` rows of `width` features.
+    pub(crate) fn new(n_rows: usize, width: usize) -> Self {
+        let squares = Vec::with_capacity(n_rows * width);
+        Self { n_rows, squares, next: 0, rms: vec![0.0; width] }
+    }
+
+    /// Takes a row in, and gives the root mean squares up to and with it.
+    pub(crate) fn push(&mut self, row: impl Iterator<Item = f32>) -> &[f32] {
+        let width = self.rms.len();
+        let squares = row.take(width).map(|value| (value * value).min(LARGEST_SQUARE));
+        if self.squares.len() < self.n_rows * width {
+            self.squares.extend(squares);
+        } else {
+            let oldest = &mut self.squares[self.next * width..(self.next + 1) * width];
+            oldest.iter_mut().zip(squares).for_each(|(old, new)| *old = new);
+        }
+        self.next = (self.next + 1) % self.n_rows;
+        // Summed anew: a running sum would gather rounding errors for as long as a server runs.
+        self.rms.fill(0.0);
+        for row in self.squares.chunks_exact(width.max(1)) {
+            self.rms.iter_mut().zip(row).for_each(|(sum, square)| *sum += square);
+        }
+        let n = (self.squares.len() / width.max(1)).max(1) as f32;
+        self.rms.iter_mut().for_each(|sum| *sum = (*sum / n).sqrt());
+        &self.rms
+    }
+}
+
+/// Rows over which a level is averaged while it moves away from normal, …
+const AWAY_ROWS: f32 = 16.0;
+/// … and on its way back, so that the memory of trouble does not outlast it.
+const BACK_ROWS: f32 = 6.0;
+
+/// Exponentially weighted mean of each feature's deviation (Roberts 1959): what single rows of
+/// normal operation do, but never many in a row.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Level(Vec<f32>);
+
+impl Level {
+    pub(crate) fn new(width: usize) -> Self {
+        Self(vec![0.0; width])
+    }
+
+    /// Takes a row of deviations in, and gives the levels up to and with it.
+    pub(crate) fn push(&mut self, deviation: &[f32]) -> &[f32] {
+        for (mean, value) in self.0.iter_mut().zip(deviation) {
+            let returns = value.abs() < mean.abs() || value * *mean < 0.0;
+            let rows = if returns { BACK_ROWS } else { AWAY_ROWS };
+            *mean += (value - *mean) / rows;
+        }
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_mean_square_of_the_last_rows_only() {
+        let mut trailing = TrailingRms::new(2, 1);
+        let mut push = |value: f32| trailing.push([value].into_iter())[0];
+        assert_eq!(push(3.0), 3.0);
+        assert_eq!(push(1.0), 5.0_f32.sqrt());
+        assert_eq!(push(0.0), 0.5_f32.sqrt());
+        assert_eq!(push(0.0), 0.0);
+        assert!(push(f32::MAX).is_finite());
+    }
+
+    #[test]
+    fn a_level_comes_back_faster_than_it_went() {
+        let mut level = Level::new(1);
+        let away: Vec<f32> = (0..16).map(|_| level.push(&[4.0])[0]).collect();
+        let back: Vec<f32> = (0..16).map(|_| level.push(&[0.0])[0]).collect();
+        assert!(away[15] > 2.0 && back[15] < 0.3, "{away:?} {back:?}");
+    }
+}
