@@ -105,6 +105,11 @@ impl Convolution {
         let back = input.since_back(self.reach());
         let weights = &mut gradient[self.offset..self.bias_offset()];
         weight_gradient(self.geometry(input.rows()), back, slope.inner(), weights);
+        self.add_bias_gradient(slope, gradient);
+    }
+
+    /// The part of [`Convolution::add_gradient`] that needs no input.
+    pub(crate) fn add_bias_gradient(&self, slope: &Plane, gradient: &mut [f32]) {
         let bias = &mut gradient[self.bias_offset()..self.offset + self.size()];
         for row in slope.inner().chunks(slope.stride()) {
             for (sum, slope) in bias.iter_mut().zip(row) {

@@ -58,7 +58,7 @@ impl Network {
         gradient: &mut Gradient,
     ) {
         let inputs = self.inputs(example.sequence, example.rows.clone(), example.hidden());
-        let pass = self.pass(&self.history(&inputs.history), &inputs.visible);
+        let pass = self.pass(&self.history(&inputs.history), inputs.visible.as_ref());
         let mut slope = Plane::zeros(self.config().n_features, example.rows.len(), 0, 0);
         gradient.loss += add_loss(example, &pass.output, weight, &mut slope);
         self.backward(reversed, &inputs, &pass, slope, &mut gradient.by_parameter);
@@ -81,7 +81,11 @@ impl Network {
             gelu_slope(pass.before_gelu[at].inner(), slope.inner_mut());
         }
         self.layers.history.add_gradient(&inputs.history, &slope, gradient);
-        self.layers.current.add_gradient(&inputs.visible, &slope, gradient);
+        match &inputs.visible {
+            Some(visible) => self.layers.current.add_gradient(visible, &slope, gradient),
+            // Weights of what is always 0 learn nothing.
+            None => self.layers.current.add_bias_gradient(&slope, gradient),
+        }
     }
 }
 

@@ -20,6 +20,11 @@ pub(crate) enum Hidden<'a> {
 }
 
 impl Hidden<'_> {
+    /// Pass `group` of a completion; of one with a single group, which is a forecast, too.
+    pub(crate) fn group(group: usize, n_groups: usize) -> Self {
+        if n_groups == 1 { Self::Everything } else { Self::Group { group, n_groups } }
+    }
+
     /// Writes what is seen of the `t`-th row: values, 0 where hidden or not observed, then flags.
     /// `visible` is twice as long as `values`.
     pub(crate) fn show(self, t: usize, values: &[f32], observed: &[bool], visible: &mut [f32]) {

@@ -36,8 +36,8 @@ pub(crate) struct Layers {
 pub(crate) struct Inputs {
     /// `(rows, n_features)`.
     pub(crate) history: Plane,
-    /// `(rows, 2 · n_features)`: visible values, then visible flags.
-    pub(crate) visible: Plane,
+    /// `(rows, 2 · n_features)`: visible values, then visible flags. `None` when all is hidden.
+    pub(crate) visible: Option<Plane>,
 }
 
 /// A pass, with everything its gradient needs.
@@ -103,7 +103,8 @@ impl Network {
         for (t, row) in rows.clone().enumerate() {
             history.row_mut(t).copy_from_slice(sequence.row(row));
         }
-        let visible = Plane::zeros(2 * n, rows.len(), 0, 0);
+        let something = !matches!(hidden, Hidden::Everything);
+        let visible = something.then(|| Plane::zeros(2 * n, rows.len(), 0, 0));
         let mut inputs = Inputs { history, visible };
         inputs.show(sequence, rows, hidden);
         inputs
@@ -114,10 +115,33 @@ impl Network {
         self.layers.history.forward(&self.parameters, history, 0)
     }
 
-    /// The rest of the network: `(rows, channels)` of the history branch and
-    /// `(rows, 2 · n_features)` of the visible → `(rows, n_features)`.
-    pub(crate) fn pass(&self, history: &Plane, visible: &Plane) -> Pass {
-        let mut joined = self.layers.current.forward(&self.parameters, visible, 0);
+    /// The branch for the current row: `(rows, 2 · n_features)` → `(rows, channels)`.
+    fn current(&self, rows: usize, visible: Option<&Plane>) -> Plane {
+        match visible {
+            Some(visible) => self.layers.current.forward(&self.parameters, visible, 0),
+            None => {
+                let mut output = Plane::zeros(self.layers.current.n_out, rows, 0, 0);
+                self.fill_with_nothing_visible(output.inner_mut());
+                output
+            }
+        }
+    }
+
+    /// What the branch for the current row says of a row that shows nothing, row after row: it is
+    /// always the same, so that one row is computed.
+    pub(crate) fn fill_with_nothing_visible(&self, output: &mut [f32]) {
+        let layer = &self.layers.current;
+        let nothing = Plane::zeros(layer.n_in, 1, 0, 0);
+        let row = layer.forward(&self.parameters, &nothing, 0);
+        for into in output.chunks_exact_mut(row.stride()) {
+            into.copy_from_slice(row.inner());
+        }
+    }
+
+    /// The rest of the network: `(rows, channels)` of the history branch and what is visible →
+    /// `(rows, n_features)`.
+    pub(crate) fn pass(&self, history: &Plane, visible: Option<&Plane>) -> Pass {
+        let mut joined = self.current(history.rows(), visible);
         for (sum, history) in joined.inner_mut().iter_mut().zip(history.inner()) {
             *sum += history;
         }
@@ -135,10 +159,12 @@ impl Network {
 }
 
 impl Inputs {
-    /// Shows what is not `hidden` of `rows` of `sequence`, and nothing that was shown before.
+    /// Shows what is not `hidden` of `rows` of `sequence`, and nothing that was shown before. Made
+    /// for a pass that hides everything, it stays so.
     pub(crate) fn show(&mut self, sequence: &Sequence, rows: Range<usize>, hidden: Hidden<'_>) {
+        let Some(visible) = &mut self.visible else { return };
         for (t, row) in rows.enumerate() {
-            hidden.show(t, sequence.row(row), sequence.observed(row), self.visible.row_mut(t));
+            hidden.show(t, sequence.row(row), sequence.observed(row), visible.row_mut(t));
         }
     }
 }

@@ -80,14 +80,14 @@ impl Network {
         let n = self.config().n_features;
         let from = start.saturating_sub(self.receptive_field() - 1);
         let rows = from..start + predicted.len() / n;
-        let hidden = |group| Hidden::Group { group, n_groups };
+        let hidden = |group| Hidden::group(group, n_groups);
         let mut inputs = self.inputs(sequence, rows.clone(), hidden(0));
         let history = self.history(&inputs.history);
         for group in 0..n_groups {
             if group > 0 {
                 inputs.show(sequence, rows.clone(), hidden(group));
             }
-            let pass = self.pass(&history, &inputs.visible);
+            let pass = self.pass(&history, inputs.visible.as_ref());
             for (row, predicted) in predicted.chunks_mut(n).enumerate() {
                 let output = pass.output.row(start - from + row);
                 for j in (group..n).step_by(n_groups) {

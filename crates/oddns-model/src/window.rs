@@ -51,9 +51,9 @@ impl Network {
         let rows = Spaced::for_last_row(&self.layers.stack);
         let history = self.history_of(sequence, rows);
         let n = self.config().n_features;
-        let mut visible = vec![0.0; rows.n_rows * stride(2 * n)];
+        let mut visible = vec![];
         for group in 0..n_groups {
-            show(sequence, rows, Hidden::Group { group, n_groups }, &mut visible);
+            show(sequence, rows, Hidden::group(group, n_groups), &mut visible);
             let output = self.pass_last(sequence.len(), rows, &history, &visible);
             for j in (group..n).step_by(n_groups) {
                 predicted[j] = output[j];
@@ -79,7 +79,8 @@ impl Network {
         output
     }
 
-    /// The last row of the output of one pass over a window of `length` rows.
+    /// The last row of the output of one pass over a window of `length` rows. `visible` is empty
+    /// when nothing is.
     fn pass_last(
         &self,
         length: usize,
@@ -87,17 +88,20 @@ impl Network {
         history: &[f32],
         visible: &[f32],
     ) -> Vec<f32> {
-        let layer = &self.layers.current;
         let mut output = vec![0.0; history.len()];
-        let reading = Reading { rows: rows.n_rows, step: 1, starts: &[0] };
-        layer.forward_at(&self.parameters, reading, visible, &mut output);
+        if visible.is_empty() {
+            self.fill_with_nothing_visible(&mut output);
+        } else {
+            let reading = Reading { rows: rows.n_rows, step: 1, starts: &[0] };
+            self.layers.current.forward_at(&self.parameters, reading, visible, &mut output);
+        }
         for (sum, history) in output.iter_mut().zip(history) {
             *sum += history;
         }
-        let mut starts = Vec::with_capacity(self.config().kernel);
+        let (mut input, mut starts) = (vec![], vec![]);
         for (at, layer) in self.layers.stack.iter().enumerate() {
             let stride_in = stride(layer.n_in);
-            let mut input = vec![0.0; output.len()];
+            input.resize(output.len(), 0.0);
             gelu(&output, &mut input);
             input[..rows.n_missing(length) * stride_in].fill(0.0);
 
@@ -107,7 +111,7 @@ impl Network {
             starts.extend((0..layer.kernel).map(|tap| tap * between));
             let step = next.spacing / rows.spacing;
             let reading = Reading { rows: next.n_rows, step, starts: &starts };
-            output = vec![0.0; next.n_rows * stride(layer.n_out)];
+            output.resize(next.n_rows * stride(layer.n_out), 0.0);
             layer.forward_at(&self.parameters, reading, &input, &mut output);
             rows = next;
         }
@@ -116,8 +120,12 @@ impl Network {
 }
 
 /// Writes what is not hidden of `rows`; those before the first row of the window stay zero.
-fn show(sequence: &Sequence, rows: Spaced, hidden: Hidden<'_>, visible: &mut [f32]) {
+fn show(sequence: &Sequence, rows: Spaced, hidden: Hidden<'_>, visible: &mut Vec<f32>) {
+    if matches!(hidden, Hidden::Everything) {
+        return;
+    }
     let n = sequence.n_features();
+    visible.resize(rows.n_rows * stride(2 * n), 0.0);
     let newest_first = (0..sequence.len()).rev().step_by(rows.spacing);
     for (row, into) in newest_first.zip(visible.chunks_exact_mut(stride(2 * n)).rev()) {
         hidden.show(0, sequence.row(row), sequence.observed(row), &mut into[..2 * n]);
