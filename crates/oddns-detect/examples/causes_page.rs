@@ -15,7 +15,8 @@ as its nearest relative. Early in an incident little has moved, and the cause ma
 
 ↑ means that the feature rises, ↓ that it falls; the most telling come first. *Moves* is what the
 cause does, *also* what often comes along, *not* what speaks against it. The features are explained in
-[features.md](features.md). Commands are for CoreDNS in Kubernetes; elsewhere, read the log and the
+[features.md](features.md); `scrapes_flap` says that scrapes fail and succeed in turn. Commands are for
+CoreDNS in Kubernetes; elsewhere, read the log and the
 configuration where they are.";
 
 const INVISIBLE: &str = "\
