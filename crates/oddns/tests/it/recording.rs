@@ -134,7 +134,7 @@ pub(crate) fn scrape(
 
 /// Few steps of training: the tests ask what is done with a model, not how good it is.
 pub(crate) fn quick() -> TrainOptions {
-    TrainOptions { epochs: Some(20), batch: 4, window: 64, seed: 7, threads: 2 }
+    TrainOptions { epochs: Some(20), batch: 4, window: 64, seed: 7, ..TrainOptions::default() }
 }
 
 pub(crate) fn fit(frame: &Frame, options: &TrainOptions) -> Detector {
