@@ -134,6 +134,7 @@ impl Calibration {
             level_gain: wandering.iter().map(|w| (1.0 - w.correlation).powi(2)).collect(),
             level_weight: level_weight(&wandering),
             unit: [1.0; N_MEMBERS],
+            fresh: 0.0,
             scale_weight: pace.weight(SCALE_HALF_LIFE),
             surprise_weight: pace.weight(SURPRISE_HALF_LIFE),
             change: fit(&KMeans { distance: CentreDistance::Mean, seed: 0 }, stretches, |_, _| {
@@ -147,9 +148,9 @@ impl Calibration {
             let values: Vec<f32> = members.iter().flatten().map(|members| members[at]).collect();
             calibration.unit[at] = quantile(&values, UNIT_QUANTILE).max(UNIT_FLOOR);
         }
-        let strengths: Vec<f32> =
-            members.iter().flat_map(|members| calibration.smoothed(members)).collect();
-        calibration.line = pace.line(&strengths);
+        calibration.fresh =
+            quantile(&smoothed(&members, |m| calibration.fresh_strength(m)), UNIT_QUANTILE);
+        calibration.line = pace.line(&smoothed(&members, |m| calibration.strength(m)));
         Ok(calibration)
     }
 
@@ -192,11 +193,19 @@ impl Calibration {
         }
         Ok(members)
     }
+}
 
-    fn smoothed(&self, rows: &[[f32; N_MEMBERS]]) -> Vec<f32> {
+/// A strength of each row, smoothed as in scoring.
+fn smoothed(
+    stretches: &[Vec<[f32; N_MEMBERS]>],
+    square: impl Fn(&[f32; N_MEMBERS]) -> f32,
+) -> Vec<f32> {
+    let mut found = Vec::new();
+    for rows in stretches {
         let mut smoothing = Smoothing::default();
-        rows.iter().map(|members| smoothing.push(self.strength(members))).collect()
+        found.extend(rows.iter().map(|members| smoothing.push(square(members))));
     }
+    found
 }
 
 /// Fits a detector to the rows that are `wanted` of each stretch, one stretch after the other.

@@ -50,6 +50,7 @@ struct ColumnEntry {
 #[serde(deny_unknown_fields)]
 struct CalibrationEntry {
     unit: [f32; N_MEMBERS],
+    fresh: f32,
     level_weight: f32,
     scale_weight: f32,
     surprise_weight: f32,
@@ -101,6 +102,7 @@ pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
         n_rows: scaler.n_rows,
         calibration: CalibrationEntry {
             unit: calibration.unit,
+            fresh: calibration.fresh,
             level_weight: calibration.level_weight,
             scale_weight: calibration.scale_weight,
             surprise_weight: calibration.surprise_weight,
@@ -182,8 +184,7 @@ fn check(manifest: &Manifest, network: &Network) -> Result<(), DetectorError> {
 fn check_calibration(entry: &CalibrationEntry) -> Result<(), DetectorError> {
     let weights = [entry.scale_weight, entry.surprise_weight];
     let in_range = weights.iter().all(|weight| (0.0..=1.0).contains(weight))
-        && entry.level_weight >= 0.0
-        && entry.level_weight.is_finite();
+        && [entry.level_weight, entry.fresh].iter().all(|x| *x >= 0.0 && x.is_finite());
     if !in_range || !entry.unit.iter().all(is_above_zero) {
         return Err(damaged("a unit or weight of the calibration is out of range".to_owned()));
     }
@@ -204,6 +205,7 @@ fn calibration(manifest: &Manifest) -> Result<Calibration, DetectorError> {
         level_gain: each(|c| c.level_gain),
         level_weight: entry.level_weight,
         unit: entry.unit,
+        fresh: entry.fresh,
         scale_weight: entry.scale_weight,
         surprise_weight: entry.surprise_weight,
         change: state("change", &entry.change, width)?,

@@ -70,6 +70,8 @@ pub(crate) struct Calibration {
     pub(crate) level_weight: f32,
     /// High quantile of each member.
     pub(crate) unit: [f32; N_MEMBERS],
+    /// High quantile of what the newest rows alone say.
+    pub(crate) fresh: f32,
     /// Weight with which a row moves the scales, 0 to 1.
     pub(crate) scale_weight: f32,
     /// Weight with which a row moves the scale of the forecast's misses, 0 to 1.
@@ -100,8 +102,19 @@ pub(crate) struct Memory {
     structure_misses: TrailingRms,
     level: Level,
     smoothing: Smoothing,
+    freshness: Smoothing,
     line: AlarmLine,
     evidence: Evidence,
+}
+
+/// What the members say together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Verdict {
+    /// 1 is the line.
+    pub(crate) score: f32,
+    /// Whether the newest rows are odd by themselves. Trailing members remember trouble for some
+    /// rows more; an alarm shall not.
+    pub(crate) fresh: bool,
 }
 
 /// What each feature adds to each member at one row.
@@ -146,18 +159,21 @@ impl Memory {
             structure_misses: TrailingRms::new(STRUCTURE_ROWS, width),
             level: Level::new(width),
             smoothing: Smoothing::default(),
+            freshness: Smoothing::default(),
             line: calibration.line.clone(),
             evidence: Evidence::default(),
         }
     }
 
-    /// Takes a row in, and gives the score: 1 is the line.
-    pub(crate) fn score(&mut self, exhibit: Exhibit<'_>, calibration: &Calibration) -> f32 {
+    /// Takes a row in, and judges it.
+    pub(crate) fn judge(&mut self, exhibit: Exhibit<'_>, calibration: &Calibration) -> Verdict {
         self.take(exhibit, calibration);
-        let strength = self.smoothing.push(calibration.strength(&self.evidence.members()));
+        let members = self.evidence.members();
+        let strength = self.smoothing.push(calibration.strength(&members));
+        let fresh = self.freshness.push(calibration.fresh_strength(&members));
         let score = strength / self.line.level();
         self.line.push(strength);
-        score
+        Verdict { score, fresh: fresh > calibration.fresh }
     }
 
     /// Takes a row in, and gives what each feature adds to each member.
@@ -208,6 +224,12 @@ impl Calibration {
         }
         squares[N_MEMBERS - 1] *= self.level_weight;
         squares
+    }
+
+    /// The square of what the newest rows alone say: the members that forget at once.
+    pub(crate) fn fresh_strength(&self, members: &[f32; N_MEMBERS]) -> f32 {
+        let [_, most_surprised, surprised, change, _, level] = self.squares(members);
+        most_surprised + surprised + change + level
     }
 
     /// The square of the strength of a row.

@@ -7,7 +7,7 @@ use oddns_detect::{Deviations, Persistence, PersistenceConfig, contributions};
 use oddns_features::{FEATURES, Scaler};
 
 use crate::detector::Detector;
-use crate::members::{Exhibit, Memory, StandardRow};
+use crate::members::{Exhibit, Memory, StandardRow, Verdict};
 use crate::training::modelled_row;
 
 /// Contributions told with a score.
@@ -107,8 +107,10 @@ impl Stream {
     ) -> Judged {
         let calibration = &self.detector.calibration;
         let Prepared { modelled, standard } = prepared;
-        let score = self.memory.score(Exhibit { modelled, standard, forecast }, calibration);
-        let alarm = !warming_up && self.persistence.push(score);
+        let exhibit = Exhibit { modelled, standard, forecast };
+        let Verdict { score, fresh } = self.memory.judge(exhibit, calibration);
+        // An alarm ends, and none begins, when the newest rows are as usual.
+        let alarm = !warming_up && self.persistence.push(if fresh { score } else { 0.0 });
         let expected: Vec<f32> = self
             .detector
             .columns

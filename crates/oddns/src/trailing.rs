@@ -46,7 +46,7 @@ impl TrailingRms {
 /// Rows over which a level is averaged while it moves away from normal, …
 const AWAY_ROWS: f32 = 16.0;
 /// … and on its way back, so that the memory of trouble does not outlast it.
-const BACK_ROWS: f32 = 6.0;
+const BACK_ROWS: f32 = 4.0;
 
 /// Exponentially weighted mean of each feature's deviation (Roberts 1959): what single rows of
 /// normal operation do, but never many in a row.

@@ -39,7 +39,7 @@ fn what_is_no_manifest_is_refused() {
     {
         assert!(!reason(text).is_empty(), "{text}");
     }
-    assert!(reason("{\"format\":1}").contains("missing field `schema_id`"));
+    assert!(reason("{\"format\":2}").contains("missing field `schema_id`"));
     let deep = "[".repeat(100_000);
     assert!(reason(&deep).contains("recursion limit") || reason(&deep).contains("invalid type"));
 }
@@ -58,13 +58,13 @@ fn a_manifest_cut_anywhere_is_refused() {
 
 #[test]
 fn another_format_says_who_can_read_it() {
-    let found = reason_with("/format", Some(json!(2)));
-    assert_eq!(found, "format 2 is not format 1: use the oddns that wrote it");
+    let found = reason_with("/format", Some(json!(3)));
+    assert_eq!(found, "format 3 is not format 2: use the oddns that wrote it");
 }
 
 #[test]
 fn a_missing_or_unknown_entry_is_named() {
-    for place in ["/columns", "/calibration/threshold", "/training/seed", "/columns/3/mean"] {
+    for place in ["/columns", "/calibration/unit", "/training/seed", "/columns/3/mean"] {
         let key = place.rsplit_once('/').unwrap().1;
         let found = reason_with(place, None);
         assert!(found.contains(&format!("missing field `{key}`")), "{found}");
@@ -89,7 +89,7 @@ fn columns_that_are_not_those_of_the_network_are_refused() {
 
 #[test]
 fn numbers_that_cannot_be_are_refused() {
-    for key in ["scale", "floor", "resolution", "residual", "sustained", "sustained_misfit"] {
+    for key in ["scale", "floor", "resolution", "sustained", "level"] {
         for value in [json!(0.0), json!(-1.0), json!(1e300), json!(null), json!("1")] {
             reason_with(&format!("/columns/2/{key}"), Some(value));
         }
@@ -102,12 +102,17 @@ fn numbers_that_cannot_be_are_refused() {
         ("/columns/2/missing_ratio", json!(1.5)),
         ("/n_rows", json!(-1)),
         ("/n_rows", json!(1.5)),
-        ("/calibration/member", json!([1.0])),
-        ("/calibration/member/0", json!(0.0)),
-        ("/calibration/member/1", json!(1e300)),
-        ("/calibration/threshold", json!(-1.0)),
-        ("/calibration/threshold", json!(1e300)),
-        ("/calibration/adapt_below", json!(1e300)),
+        ("/calibration/unit", json!([1.0])),
+        ("/calibration/unit/0", json!(0.0)),
+        ("/calibration/unit/1", json!(1e300)),
+        ("/calibration/fresh", json!(-1.0)),
+        ("/calibration/level_weight", json!(1e300)),
+        ("/calibration/scale_weight", json!(1.5)),
+        ("/columns/2/level_gain", json!(1.5)),
+        ("/columns/2/surprise", json!(-1.0)),
+        ("/calibration/line", json!([1.0])),
+        ("/calibration/change", json!([])),
+        ("/calibration/structure", json!([0.0, 1.0])),
         ("/training/seed", json!(-1)),
     ] {
         assert!(!reason_with(place, Some(value)).is_empty(), "{place}");
