@@ -47,7 +47,9 @@ struct Subject {
 
 impl Subject {
     fn new(n_features: usize) -> Result<Self, ModelError> {
-        let network = Network::new(Config::recipe(n_features), 1)?;
+        // The other libraries compute the network without its linear part.
+        let config = Config { linear: false, ..Config::recipe(n_features) };
+        let network = Network::new(config, 1)?;
         let history = waves(n_features, 0, ROWS)?;
         let n_rows = network.receptive_field();
         let windows =
@@ -115,7 +117,7 @@ impl Subject {
     /// Multiplications and additions that the convolutions of one unit need, without padding: what
     /// is computed twice, or for a row that nobody asked for, counts once. 0 where that says nothing.
     fn operations(&self, case: &str) -> f64 {
-        let Config { n_features, channels, kernel, ref dilations, bottleneck, ref decoder } =
+        let Config { n_features, channels, kernel, ref dilations, bottleneck, ref decoder, .. } =
             *self.network.config();
         let (history, visible) = (n_features * channels * kernel, 2 * n_features * channels);
         let mut stack = (dilations.len() - 1) * channels * channels * kernel;

@@ -10,6 +10,10 @@ const MAX_CHANNELS: usize = 512;
 const MAX_LAYERS: usize = 8;
 /// Most rows a network may look back.
 const MAX_RECEPTIVE_FIELD: usize = 4096;
+/// Most values that the linear part of a network reads: their Gram matrix takes 25 MB and a second.
+const MAX_PREDICTORS: usize = 1536;
+/// Most features of a network that the recipe gives a linear part.
+const MAX_LINEAR_FEATURES: usize = 512;
 /// Most weights, so that every network fits the size limit of a `.keras` entry.
 const MAX_PARAMETERS: usize = 8_000_000;
 
@@ -31,11 +35,16 @@ pub struct Config {
     /// Channels of the decoder's layers, 1 to 512 each, at most 8 of them; the layer that gives
     /// the features comes on top.
     pub decoder: Vec<usize>,
+    /// Whether a linear prediction from the last `kernel` rows is added to that of the network,
+    /// which then learns only what the linear one misses. At most 1536 values may stand in those
+    /// rows.
+    pub linear: bool,
 }
 
 impl Config {
     /// The measured recipe: 32 channels, kernel 3, dilations 2, 4 and 8, bottleneck 12, decoder
-    /// 32 and 32. It looks back 32 rows.
+    /// 32 and 32, and a linear part up to 512 features: above, it would be larger than all the
+    /// rest and slow to solve. It looks back 32 rows.
     pub fn recipe(n_features: usize) -> Self {
         Self {
             n_features,
@@ -44,6 +53,7 @@ impl Config {
             dilations: vec![2, 4, 8],
             bottleneck: 12,
             decoder: vec![32, 32],
+            linear: n_features <= MAX_LINEAR_FEATURES,
         }
     }
 
@@ -68,6 +78,9 @@ impl Config {
         for channels in &self.decoder {
             within("decoder", *channels, 1, MAX_CHANNELS)?;
         }
+        if self.linear {
+            within("n_features × kernel", self.n_features * self.kernel, 1, MAX_PREDICTORS)?;
+        }
         within("receptive field", self.receptive_field(), 1, MAX_RECEPTIVE_FIELD)?;
         within("number of weights", self.n_parameters(), 1, MAX_PARAMETERS)
     }
@@ -83,6 +96,9 @@ impl Config {
         for n_out in self.decoder.iter().copied().chain([self.n_features]) {
             n += dense(n_in, n_out, 1);
             n_in = n_out;
+        }
+        if self.linear {
+            n += dense(self.n_features, self.n_features, self.kernel);
         }
         n
     }
@@ -111,7 +127,13 @@ mod tests {
         let config = Config::recipe(38);
         config.check().unwrap();
         assert_eq!(config.receptive_field(), 32);
-        assert_eq!(config.n_parameters(), 16_242);
+        assert_eq!(config.n_parameters(), 16_242 + 38 * (3 * 38 + 1));
+        assert_eq!(Config { linear: false, ..config }.n_parameters(), 16_242);
+        for (n_features, linear) in [(512, true), (513, false), (2000, false), (4096, false)] {
+            let config = Config::recipe(n_features);
+            config.check().unwrap();
+            assert_eq!(config.linear, linear);
+        }
     }
 
     #[test]
@@ -124,8 +146,9 @@ mod tests {
             (Config { dilations: vec![usize::MAX], ..config.clone() }, "`dilations`"),
             (Config { dilations: vec![512; 8], ..config.clone() }, "`receptive field` is 8196"),
             (Config { decoder: vec![0], ..config.clone() }, "`decoder` is 0"),
+            (Config { n_features: 513, ..config.clone() }, "`n_features × kernel` is 1539"),
             (
-                Config { n_features: 4096, channels: 512, kernel: 16, ..config },
+                Config { n_features: 4096, channels: 512, kernel: 16, linear: false, ..config },
                 "`number of weights`",
             ),
         ];

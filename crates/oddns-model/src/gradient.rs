@@ -19,7 +19,7 @@ pub(crate) struct Gradient {
 
 impl Gradient {
     pub(crate) fn zeros(network: &Network) -> Self {
-        Self { loss: 0.0, by_parameter: vec![0.0; network.parameters.len()] }
+        Self { loss: 0.0, by_parameter: vec![0.0; network.layers.n_learned()] }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -94,8 +94,8 @@ fn add_loss(example: &Example<'_>, output: &Plane, weight: f32, slope: &mut Plan
     let n_features = example.sequence.n_features();
     let (mut losses, mut sums) = (vec![0.0; n_features], [0.0; LOSS_LANES]);
     let targets = example.targets.chunks(n_features);
-    for ((t, row), targets) in example.rows.clone().enumerate().zip(targets) {
-        let values = example.sequence.row(row);
+    let wanted = example.wanted.chunks(n_features);
+    for (t, (values, targets)) in wanted.zip(targets).enumerate() {
         row_loss(values, targets, output.row(t), weight, slope.row_mut(t), &mut losses);
         for losses in losses.chunks(LOSS_LANES) {
             for (sum, loss) in sums.iter_mut().zip(losses) {
@@ -151,6 +151,7 @@ mod tests {
             dilations: vec![2, 3],
             bottleneck: 4,
             decoder: vec![6],
+            linear: false,
         };
         let mut network = Network::new(config, 5).unwrap();
         let mut random = Random::new(6);
@@ -160,7 +161,8 @@ mod tests {
         let values = (0..90).map(|_| 3.0 * random.unit() - 1.5).collect();
         let observed = (0..90).map(|_| random.unit() < 0.9).collect();
         let sequences = [Sequence::new(3, values, observed).unwrap()];
-        let sampler = Sampler::new(&sequences, vec![30], 30);
+        let wanted = network.wanted(&sequences).unwrap();
+        let sampler = Sampler::new(&sequences, &wanted, vec![30], 30);
         for example in sampler.draw(&mut random, 2) {
             let mut gradient = Gradient::zeros(&network);
             network.add_example(&network.reversed(), &example, 1.0, &mut gradient);

@@ -38,6 +38,8 @@ struct Scratch {
     visible: Vec<f32>,
     /// Output of the history branch, the same in every pass.
     history: Vec<f32>,
+    /// Output of the linear part, the same in every pass; empty without one.
+    linear: Vec<f32>,
     /// `(passes, n_out)` of one layer.
     output: Vec<f32>,
     /// Where in a ring the rows are that the taps of a layer read.
@@ -69,6 +71,7 @@ impl Network {
         let scratch = Scratch {
             visible: vec![0.0; n_passes * stride(2 * n_features)],
             history: vec![0.0; stride(self.layers.history.n_out)],
+            linear: vec![0.0; self.layers.linear.as_ref().map_or(0, |layer| stride(layer.n_out))],
             output: vec![0.0; n_passes * widest],
             starts: Vec::with_capacity(config.kernel),
             completion: vec![0.0; n_features],
@@ -116,11 +119,13 @@ impl Network {
         for (layer, ring) in self.layers.stack.iter().zip(rings) {
             self.activate(state, layer, ring);
         }
+        state.add_linear();
         state.n_rows = state.n_rows.wrapping_add(1);
         Ok(state.predicted())
     }
 
-    /// Leaves the sum of the two branches, before its GELU, as output of every pass.
+    /// Leaves the sum of the two branches, before its GELU, as output of every pass, and computes
+    /// the linear part, which reads the same rows as the history branch.
     fn join(&self, state: &mut LiveState, ring: Ring, values: &[f32]) {
         let LiveState { memory, scratch, n_rows, n_groups, .. } = state;
         let layer = &self.layers.history;
@@ -129,6 +134,9 @@ impl Network {
         let history = scratch.history.as_mut_slice();
         let reading = Reading { rows: 1, step: 1, starts: &scratch.starts };
         layer.forward_at(&self.parameters, reading, rows, history);
+        if let Some(layer) = &self.layers.linear {
+            layer.forward_at(&self.parameters, reading, rows, &mut scratch.linear);
+        }
         // Only now, because the layer sees rows strictly before: its ring ends at the last one.
         rows[ring.start(*n_rows)..][..values.len()].copy_from_slice(values);
 
@@ -214,6 +222,17 @@ impl LiveState {
         }
     }
 
+    /// Adds the linear part to the output of every pass.
+    fn add_linear(&mut self) {
+        let Scratch { output, linear, .. } = &mut self.scratch;
+        let passes = output.chunks_mut(stride(self.config.n_features)).take(self.n_groups + 1);
+        for pass in passes {
+            for (sum, linear) in pass.iter_mut().zip(&*linear) {
+                *sum += linear;
+            }
+        }
+    }
+
     /// Picks each feature from the pass that did not see it.
     fn predicted(&mut self) -> Predicted<'_> {
         let n = self.config.n_features;
@@ -280,8 +299,8 @@ mod tests {
     use super::*;
 
     fn bytes(state: &LiveState) -> usize {
-        let Scratch { visible, history, output, completion, starts } = &state.scratch;
-        let floats = [&state.memory, visible, history, output, completion];
+        let Scratch { visible, history, linear, output, completion, starts } = &state.scratch;
+        let floats = [&state.memory, visible, history, linear, output, completion];
         let held = floats.iter().map(|floats| floats.capacity() * 4).sum::<usize>();
         held + size_of_val(state) + starts.capacity() * 8 + state.config.dilations.len() * 16
     }

@@ -14,7 +14,8 @@ use crate::{Config, ModelError, Sequence};
 ///
 /// A history branch (causal convolution over the rows strictly before) and a branch for what is
 /// visible of the current row (values and flags, 1×1) are added; dilated causal convolutions lead
-/// to a narrow bottleneck, 1×1 layers back to the features. Activations are the exact GELU.
+/// to a narrow bottleneck, 1×1 layers back to the features. Activations are the exact GELU. With
+/// [`Config::linear`], a linear prediction from the last rows is added to the result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
     config: Config,
@@ -30,6 +31,8 @@ pub(crate) struct Layers {
     pub(crate) current: Convolution,
     /// From the sum of the two branches to the features; every input went through GELU.
     pub(crate) stack: Vec<Convolution>,
+    /// Adds to the features. Its weights come last, and are solved for, not learned by steps.
+    pub(crate) linear: Option<Convolution>,
 }
 
 /// What the two branches read.
@@ -138,8 +141,8 @@ impl Network {
         }
     }
 
-    /// The rest of the network: `(rows, channels)` of the history branch and what is visible →
-    /// `(rows, n_features)`.
+    /// The rest of the network but for the linear part: `(rows, channels)` of the history branch and
+    /// what is visible → `(rows, n_features)`.
     pub(crate) fn pass(&self, history: &Plane, visible: Option<&Plane>) -> Pass {
         let mut joined = self.current(history.rows(), visible);
         for (sum, history) in joined.inner_mut().iter_mut().zip(history.inner()) {
@@ -191,12 +194,24 @@ impl Layers {
             stack.push(place(n_in, n_out, 1, 1, 0));
             n_in = n_out;
         }
-        Self { history, current, stack }
+        let linear =
+            config.linear.then(|| place(config.n_features, config.n_features, config.kernel, 1, 1));
+        Self { history, current, stack, linear }
     }
 
     /// Every layer, in the order of their weights.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Convolution> {
+        self.learned().chain(&self.linear)
+    }
+
+    /// The layers whose weights change in a step of the optimiser.
+    pub(crate) fn learned(&self) -> impl Iterator<Item = &Convolution> {
         [&self.history, &self.current].into_iter().chain(&self.stack)
+    }
+
+    /// How many floats the weights take that change in a step: the first ones.
+    pub(crate) fn n_learned(&self) -> usize {
+        self.learned().map(Convolution::size).sum()
     }
 }
 

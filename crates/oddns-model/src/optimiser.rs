@@ -21,11 +21,11 @@ pub(crate) struct Optimiser {
 
 impl Optimiser {
     pub(crate) fn new(network: &Network) -> Self {
-        let zeros = vec![0.0; network.parameters.len()];
+        let zeros = vec![0.0; network.layers.n_learned()];
         Self { mean: zeros.clone(), square: zeros, mean_left: 1.0, square_left: 1.0 }
     }
 
-    /// One step down `gradient`.
+    /// One step down `gradient`; the linear part stays.
     pub(crate) fn step(&mut self, network: &mut Network, gradient: &[f32], rate: f32) {
         // The running products stand for powers: `powi` may differ between machines.
         self.mean_left *= MEAN_DECAY;
@@ -45,7 +45,7 @@ impl Optimiser {
 }
 
 fn decay_weights(network: &mut Network, factor: f32) {
-    for layer in network.layers.all() {
+    for layer in network.layers.learned() {
         for weight in &mut network.parameters[layer.offset..layer.bias_offset()] {
             *weight *= factor;
         }

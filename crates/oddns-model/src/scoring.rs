@@ -41,7 +41,7 @@ impl Network {
         self.predict(sequence, sequence.len().saturating_sub(1)..sequence.len(), n_groups)
     }
 
-    /// Predicts `wanted` rows of `sequence`, block by block.
+    /// Predicts `wanted` rows of `sequence`.
     pub(crate) fn predict(
         &self,
         sequence: &Sequence,
@@ -58,18 +58,19 @@ impl Network {
         let mut predicted = vec![0.0; wanted.len() * self.config().n_features];
         if wanted.len() == 1 && wanted.end == sequence.len() {
             self.predict_last(sequence, n_groups, &mut predicted);
-            return Ok(predicted);
+        } else {
+            let blocks = predicted.chunks_mut(BLOCK_ROWS * self.config().n_features);
+            for (start, block) in wanted.clone().step_by(BLOCK_ROWS).zip(blocks) {
+                self.predict_block(sequence, start, n_groups, block);
+            }
         }
-        let blocks = predicted.chunks_mut(BLOCK_ROWS * self.config().n_features);
-        for (start, block) in wanted.step_by(BLOCK_ROWS).zip(blocks) {
-            self.predict_block(sequence, start, n_groups, block);
-        }
+        self.add_linear(sequence, wanted.start, &mut predicted);
         Ok(predicted)
     }
 
-    /// Predicts as many rows from `start` on as fit `predicted`. A row depends on the receptive
-    /// field only and is computed by the same operations wherever it stands, so starting that many
-    /// rows earlier gives the bits that a pass over everything would.
+    /// Predicts as many rows from `start` on as fit `predicted`, without the linear part. A row
+    /// depends on the receptive field only and is computed by the same operations wherever it
+    /// stands, so starting that many rows earlier gives the bits that a pass over everything would.
     fn predict_block(
         &self,
         sequence: &Sequence,

@@ -68,7 +68,9 @@ pub struct TrainRecord {
     pub n_parameters: usize,
 }
 
-/// Trains a new network on sequences of normal operation. `progress` hears of every step and may
+/// Trains a new network on sequences of normal operation. Its linear part is the ridge regression
+/// of the rows to learn from, solved before the first step; the steps learn what that one misses,
+/// beginning at no correction. `progress` hears of every step and may
 /// end training, which is an error: there is no half model. Errors: settings out of range,
 /// sequences of another width or shorter than [`Config::receptive_field`], nothing observed, and a
 /// loss that is no number.
@@ -78,10 +80,13 @@ pub fn train(
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<(Network, TrainRecord), ModelError> {
-    retrain(Network::new(config, options.seed)?, sequences, options, progress)
+    let mut network = Network::new(config, options.seed)?;
+    network.forget_correction();
+    retrain(network, sequences, options, progress)
 }
 
-/// Goes on training a network, as [`train`] does with a new one. The given network is not touched
+/// Goes on training a network, as [`train`] does with a new one: its linear part is solved again on
+/// these sequences, the rest goes on from where it is. The given network is not touched
 /// when this fails, as the caller still has what it was decoded or cloned from.
 pub fn retrain(
     mut network: Network,
@@ -92,7 +97,10 @@ pub fn retrain(
     check(&network, sequences, options)?;
     let n_held_out = sequences.iter().map(|s| n_held_out(&network, s)).collect::<Vec<_>>();
     let n_rows = sequences.iter().zip(&n_held_out).map(|(s, held_out)| s.len() - held_out);
-    let sampler = Sampler::new(sequences, n_rows.collect(), options.length);
+    let n_rows = n_rows.collect::<Vec<_>>();
+    network.solve_linear(sequences, &n_rows);
+    let wanted = network.wanted(sequences)?;
+    let sampler = Sampler::new(sequences, &wanted, n_rows, options.length);
     let losses = optimise(&mut network, &sampler, options, progress)?;
     let last = &losses[losses.len() - losses.len().div_ceil(10)..];
     let record = TrainRecord {

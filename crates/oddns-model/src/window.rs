@@ -46,7 +46,8 @@ fn common_divisor(a: usize, b: usize) -> usize {
 }
 
 impl Network {
-    /// Predicts the last row of `sequence`, which has one: what `predict_block` says of it.
+    /// Predicts the last row of `sequence`, which has one: what `predict_block` says of it, without
+    /// the linear part too.
     pub(crate) fn predict_last(&self, sequence: &Sequence, n_groups: usize, predicted: &mut [f32]) {
         let rows = Spaced::for_last_row(&self.layers.stack);
         let history = self.history_of(sequence, rows);

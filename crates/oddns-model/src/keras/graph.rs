@@ -32,6 +32,7 @@ pub(super) fn weighted_names(config: &Config) -> Vec<String> {
     names.push("bottleneck".to_owned());
     names.extend((1..=config.decoder.len()).map(|at| format!("decoder_{at}")));
     names.push("prediction".to_owned());
+    names.extend(config.linear.then(|| "linear".to_owned()));
     names
 }
 
@@ -51,7 +52,8 @@ fn layers(config: &Config) -> Vec<Layer> {
     let names = weighted_names(config);
     let n_dilated = config.dilations.len();
     let mut before = "join_gelu".to_owned();
-    for (at, name) in names.into_iter().skip(2).enumerate() {
+    let n_stacked = n_dilated + config.decoder.len() + 1;
+    for (at, name) in names.into_iter().skip(2).take(n_stacked).enumerate() {
         let layer = if at + 1 < n_dilated {
             conv(&name, &before, channels, config.kernel, config.dilations[at], "gelu")
         } else if at + 1 == n_dilated {
@@ -64,7 +66,16 @@ fn layers(config: &Config) -> Vec<Layer> {
         layers.push(layer);
         before = name;
     }
+    if config.linear {
+        layers.push(conv("linear", "shift_crop", n, config.kernel, 1, "linear"));
+        layers.push(plain("Add", "output", json!({}), &["prediction", "linear"], n));
+    }
     layers
+}
+
+/// The layer whose tensor is the output of the model.
+fn output(config: &Config) -> &'static str {
+    if config.linear { "output" } else { "prediction" }
 }
 
 fn plain(
@@ -122,7 +133,7 @@ pub(super) fn describe(config: &Config) -> Value {
             "trainable": true,
             "layers": described,
             "input_layers": [["history", 0, 0], ["visible", 0, 0]],
-            "output_layers": ["prediction", 0, 0],
+            "output_layers": [output(config), 0, 0],
         },
         "registered_name": "Functional",
         "build_config": {"input_shape": null},
@@ -181,6 +192,7 @@ pub(super) fn recognise(text: &str) -> Result<(Config, Vec<usize>), ModelError> 
     let config = read_config(&by_name)?;
     config.check()?;
     compare(&config, found, &by_name)?;
+    check_output(&config, &model)?;
     Ok((config.clone(), numbering(&config, found)))
 }
 
@@ -222,6 +234,7 @@ fn read_config(by_name: &HashMap<&str, &Value>) -> Result<Config, ModelError> {
         dilations,
         bottleneck: number("bottleneck", "/config/filters")?,
         decoder,
+        linear: by_name.contains_key("linear"),
     })
 }
 
@@ -272,6 +285,19 @@ fn compare(
         }
         None => Ok(()),
     }
+}
+
+/// Refuses a model that gives what another layer computes. Keras writes the one output as
+/// `[name, 0, 0]`, or as a list with that.
+fn check_output(config: &Config, model: &Value) -> Result<(), ModelError> {
+    let outputs = &model["config"]["output_layers"];
+    let found = outputs[0].as_str().or_else(|| outputs[0][0].as_str()).unwrap_or("none");
+    let expected = output(config);
+    if found == expected {
+        return Ok(());
+    }
+    let problem = format!("the output is `{found}`, not `{expected}`");
+    Err(refused(model["config"]["name"].as_str().unwrap_or("model"), model, problem))
 }
 
 /// The layers that `layer` reads: one tensor, or a list of them, in its only call.

@@ -19,7 +19,8 @@ const METADATA_TEXT: &str = r#"{"keras_version": "3.15.1", "date_saved": "1980-0
 ///
 /// Keras sees a functional model with the inputs `history` (batch, rows, features: the values of
 /// every row, the shift by one row is inside) and `visible` (batch, rows, 2 × features: the visible
-/// values with 0 for what is hidden, then the flags 1 and 0), and the output `prediction`. An
+/// values with 0 for what is hidden, then the flags 1 and 0), and one output: the layer `output`, or
+/// `prediction` without a linear part. An
 /// `extra` above 64 MiB is an error.
 pub fn encode(network: &Network, extra: &str) -> Result<Vec<u8>, ModelError> {
     let config = graph::describe(network.config()).to_string();
@@ -60,6 +61,7 @@ mod tests {
             dilations: vec![1],
             bottleneck: 2,
             decoder: vec![],
+            linear: false,
         };
         for config in [Config::recipe(7), small] {
             let network = Network::new(config, 3).unwrap();

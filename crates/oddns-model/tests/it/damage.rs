@@ -78,6 +78,8 @@ fn another_architecture_is_named() {
         ("\"padding\":\"causal\"", "\"padding\":\"same\"", "`padding` is \"same\", not \"causal\""),
         ("\"activation\":\"gelu\"", "\"activation\":\"relu\"", "`activation` is \"relu\""),
         ("\"history_conv\"", "\"conv\"", "layer `history_conv`"),
+        ("[\"output\",0,0]", "[\"linear\",0,0]", "the output is `linear`, not `output`"),
+        ("\"linear\",0,0", "\"prediction\",0,0", "it must read `prediction` and `linear`"),
         ("[\"join_gelu\",0,0]", "[\"join\",0,0]", "it must read `join_gelu`"),
         ("\"batch_shape\":[null,null,2]", "\"batch_shape\":[null,null,5000]", "`n_features`"),
         ("\"dilation_rate\":[8]", "\"dilation_rate\":[99999]", "`dilations` is 99999"),

@@ -64,6 +64,7 @@ fn keras_predicts_the_same_and_its_save_comes_back() {
         dilations: vec![1],
         bottleneck: 4,
         decoder: vec![],
+        linear: false,
     };
     for config in [Config::recipe(23), odd] {
         let n = config.n_features;
@@ -83,14 +84,21 @@ fn keras_predicts_the_same_and_its_save_comes_back() {
     }
 }
 
-/// A file that Keras 3.15.1 saved, kept so that reading is tested without Keras too.
+/// Files that Keras 3.15.1 saved, kept so that reading is tested without Keras too: one from
+/// before networks had a linear part, one with it.
 #[test]
 fn a_save_of_keras_is_read() {
-    let bytes = include_bytes!("../golden/keras-3.15.1.keras");
-    let config = Config { channels: 4, bottleneck: 3, decoder: vec![4], ..Config::recipe(2) };
-    let network = Network::new(config.clone(), 8).unwrap();
-    let (found, extra) = decode(bytes).unwrap();
-    assert_eq!(extra, None);
-    assert_eq!(*found.config(), config);
-    assert_eq!(found, network);
+    let files: [(&[u8], _); 2] = [
+        (include_bytes!("../golden/keras-3.15.1.keras"), false),
+        (include_bytes!("../golden/keras-3.15.1-linear.keras"), true),
+    ];
+    for (bytes, linear) in files {
+        let recipe = Config::recipe(2);
+        let config = Config { channels: 4, bottleneck: 3, decoder: vec![4], linear, ..recipe };
+        let network = Network::new(config.clone(), 8).unwrap();
+        let (found, extra) = decode(bytes).unwrap();
+        assert_eq!(extra, None);
+        assert_eq!(*found.config(), config);
+        assert_eq!(found, network);
+    }
 }

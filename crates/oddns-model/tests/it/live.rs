@@ -37,9 +37,10 @@ proptest! {
         kernel in 1_usize..5, channels in 1_usize..40, bottleneck in 1_usize..20,
         dilations in prop::collection::vec(1_usize..9, 1..4),
         decoder in prop::collection::vec(1_usize..40, 0..3),
-        cut in any::<prop::sample::Index>(),
+        linear in any::<bool>(), cut in any::<prop::sample::Index>(),
     ) {
-        let config = Config { n_features: n, kernel, channels, bottleneck, dilations, decoder };
+        let config =
+            Config { n_features: n, kernel, channels, bottleneck, dilations, decoder, linear };
         let network = Network::new(config, seed).unwrap();
         let sequence = waves(n, rows, seed as f32);
         let forecast = bits(&network.forecast(&sequence).unwrap());

@@ -2,9 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use oddns_model::{Config, ModelError, Network, Sequence, TrainOptions, TrainRecord, train};
+use oddns_model::{
+    Config, ModelError, Network, Sequence, TrainOptions, TrainRecord, retrain, train,
+};
 
-use crate::{small, waves};
+use crate::{part, small, waves};
 
 fn run(
     sequences: &[Sequence],
@@ -43,6 +45,88 @@ fn loss_falls_and_predictions_come_near() {
         }
     }
     assert!(error < 0.15, "mean squared forecast error {error}");
+}
+
+fn huber(error: f32) -> f64 {
+    let size = f64::from(error.abs());
+    if size < 1.0 { 0.5 * size * size } else { size - 0.5 }
+}
+
+/// What a linear rule cannot say: each value is a bent function of the ones before.
+fn bent(rows: usize) -> Sequence {
+    let mut values = vec![0.3_f32, -0.2, 0.1];
+    let mut noise = 1_u32;
+    for at in 1..rows {
+        let [a, b, c] = [0, 1, 2].map(|j| values[(at - 1) * 3 + j]);
+        for value in [(3.0 * a * b).cos(), 0.9 * b.abs() - 0.6 + 0.3 * c, (2.0 * a).sin()] {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            values.push(value + (noise >> 8) as f32 / 16_777_216.0 - 0.5);
+        }
+    }
+    let n = values.len();
+    Sequence::new(3, values, vec![true; n]).unwrap()
+}
+
+#[test]
+fn the_correction_begins_at_nothing_and_makes_the_ridge_better() {
+    let sequences = [bent(1500)];
+    let still = TrainOptions { steps: 1, learning_rate: 1e-9, ..options() };
+    let (ridge, record) = run(&sequences, &still).unwrap();
+    let linear = ridge.linear_forecast(&sequences[0]).unwrap();
+    for found in [ridge.forecast(&sequences[0]), ridge.complete(&sequences[0], 3)] {
+        let far = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-6;
+        assert!(!found.unwrap().iter().zip(&linear).any(far));
+    }
+    let errors = (1350..1500).flat_map(|row| {
+        let pairs = sequences[0].row(row).iter().zip(&linear[row * 3..]);
+        pairs.map(|(value, predicted)| huber(predicted - value)).collect::<Vec<_>>()
+    });
+    let of_ridge = (errors.sum::<f64>() / 450.0) as f32;
+    assert!((record.validation_loss.unwrap() - of_ridge).abs() < 1e-5, "{record:?}, {of_ridge}");
+
+    let (network, record) = run(&sequences, &TrainOptions { steps: 300, ..options() }).unwrap();
+    assert_eq!(network.linear_forecast(&sequences[0]).unwrap(), linear, "steps leave it alone");
+    let trained = record.validation_loss.unwrap();
+    assert!(trained < 0.85 * of_ridge, "{trained} with the correction, {of_ridge} without");
+}
+
+#[test]
+fn training_again_solves_the_linear_part_again() {
+    let (first, second) = ([bent(800)], [waves(3, 800, 0.0)]);
+    let (parent, _) = run(&first, &options()).unwrap();
+    let (child, record) =
+        retrain(parent.clone(), &second, &options(), &mut |_| ControlFlow::Continue(())).unwrap();
+    let (fresh, _) = run(&second, &options()).unwrap();
+    let linear = |network: &Network| network.linear_forecast(&second[0]).unwrap();
+    assert_eq!(linear(&child), linear(&fresh));
+    assert_ne!(linear(&child), linear(&parent));
+    assert_ne!(child, fresh, "the correction goes on from that of the parent");
+    assert_eq!(record.n_parameters, child.n_parameters());
+}
+
+/// The linear part is solved on the rows to learn from alone.
+#[test]
+fn held_out_rows_do_not_move_the_linear_part() {
+    let whole = bent(1000);
+    let changed = part(&whole, 0, 900);
+    let values = (0..900).flat_map(|row| changed.row(row).to_vec());
+    let values = values.chain((0..300).map(|i| i as f32 / 100.0)).collect();
+    let changed = Sequence::new(3, values, vec![true; 3000]).unwrap();
+    let linear = |sequence: &Sequence| {
+        let (network, _) = run(std::slice::from_ref(sequence), &options()).unwrap();
+        network.linear_forecast(&whole).unwrap()
+    };
+    assert_eq!(linear(&whole), linear(&changed));
+}
+
+#[test]
+fn without_a_linear_part_all_is_learned() {
+    let config = Config { linear: false, ..small(3) };
+    let sequences = [waves(3, 700, 0.0)];
+    let (network, _) =
+        train(config, &sequences, &options(), &mut |_| ControlFlow::Continue(())).unwrap();
+    assert!(network.linear_forecast(&sequences[0]).unwrap().iter().all(|value| *value == 0.0));
+    assert!(network.forecast(&sequences[0]).unwrap().iter().any(|value| value.abs() > 0.1));
 }
 
 #[test]
