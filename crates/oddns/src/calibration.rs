@@ -96,6 +96,11 @@ impl Pace {
         (1.0 - 0.5_f64.powf(1.0 / self.rows(half_life_seconds))) as f32
     }
 
+    /// Weight with which a row moves mean and scale.
+    pub(crate) fn scale_weight(self) -> f32 {
+        self.weight(SCALE_HALF_LIFE)
+    }
+
     /// Probability that a row of normal operation lies above the line.
     fn risk(self) -> f64 {
         let risk = self.alarms_per_week * self.interval_seconds / WEEK;
@@ -135,7 +140,7 @@ impl Calibration {
             level_weight: level_weight(&wandering),
             unit: [1.0; N_MEMBERS],
             fresh: 0.0,
-            scale_weight: pace.weight(SCALE_HALF_LIFE),
+            scale_weight: pace.scale_weight(),
             surprise_weight: pace.weight(SURPRISE_HALF_LIFE),
             change: fit(&KMeans { distance: CentreDistance::Mean, seed: 0 }, stretches, |_, _| {
                 true

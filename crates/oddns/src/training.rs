@@ -82,8 +82,9 @@ fn fit(
     if longest < needed {
         return Err(DetectorError::TooShort { found: longest, needed });
     }
+    let pace = Pace::new(interval_seconds, options.alarms_per_week);
     let mut scaler = fit_scaler(&modelled, &columns)?;
-    let mut stretches = standardised(modelled, &scaler, columns.len(), needed);
+    let mut stretches = standardised(modelled, &mut scaler, pace, columns.len(), needed);
     let sequences =
         stretches.iter().map(|s| sequence(&s.rows)).collect::<Result<Vec<Sequence>, _>>()?;
     let mut course = Course::new(parent, columns.len(), network_options(options, &sequences));
@@ -93,12 +94,7 @@ fn fit(
         (stretch.from, stretch.forecast) = (course.receptive_field(), forecast);
     }
     let (network, trained) = course.train(&sequences, progress)?;
-    let pace = Pace::new(interval_seconds, options.alarms_per_week);
     let calibration = Calibration::fit(&stretches, &blocks, &scaler, pace)?;
-    // What follows begins where the record ends, not in its middle.
-    for row in stretches.iter().flat_map(|s| s.modelled.chunks_exact(columns.len())) {
-        scaler.adapt(row, calibration.scale_weight);
-    }
     Ok(Detector {
         schema: Schema::new(columns.iter().map(|column| column.name.clone()).collect()),
         columns: columns.into(),
@@ -149,20 +145,26 @@ fn stretches_of(frames: &[&Frame], columns: &[Column], interval_seconds: f32) ->
         .collect()
 }
 
-/// Each stretch that is long enough, standardised; not predicted yet.
+/// Each stretch that is long enough, standardised as it will be when it is scored: by a scaler that
+/// follows, and ends where the record ends. Not predicted yet.
 fn standardised(
     modelled: Vec<Vec<f32>>,
-    scaler: &Scaler,
+    scaler: &mut Scaler,
+    pace: Pace,
     width: usize,
     needed: usize,
 ) -> Vec<Stretch> {
-    let stretch = |modelled: Vec<f32>| Stretch {
-        rows: modelled.chunks_exact(width).map(|row| StandardRow::new(scaler, row)).collect(),
-        modelled,
-        forecast: Vec::new(),
-        from: 0,
-    };
-    modelled.into_iter().filter(|values| values.len() >= needed * width).map(stretch).collect()
+    let weight = pace.scale_weight();
+    let mut stretches = Vec::new();
+    for modelled in modelled.into_iter().filter(|values| values.len() >= needed * width) {
+        let mut rows = Vec::with_capacity(modelled.len() / width);
+        for row in modelled.chunks_exact(width) {
+            rows.push(StandardRow::new(scaler, row));
+            scaler.adapt(row, weight);
+        }
+        stretches.push(Stretch { modelled, rows, forecast: Vec::new(), from: 0 });
+    }
+    stretches
 }
 
 /// One row on the modelled scale.
