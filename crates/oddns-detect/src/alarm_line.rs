@@ -21,8 +21,10 @@ const LARGEST_NEWEST: f32 = 1e6;
 ///
 /// The scores are held as an exponentially weighted histogram. Its tail is taken for exponential
 /// and extrapolated from median and 90 % quantile, so that neither a few per cent of anomalies in
-/// the training set nor an incident move the line much, while a level that stays does, within about
-/// a half-life.
+/// the training set nor an incident move it much, while a level that stays does, within about a
+/// half-life. The line goes half the way with it, on a logarithmic scale: one that stayed would
+/// alarm for ever after a change for good, and one that went all the way would call the second half
+/// of a long incident normal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlarmLine {
     risk: f64,
@@ -33,6 +35,8 @@ pub struct AlarmLine {
     newest: f32,
     /// One weight a bin, not negative.
     weights: Vec<f32>,
+    /// Where the line lay at first.
+    first: f32,
     line: f32,
 }
 
@@ -52,6 +56,7 @@ impl AlarmLine {
             n_since_turn: 0,
             newest: 1.0,
             weights: vec![0.0; N_BINS],
+            first: LOWEST_LINE,
             line: LOWEST_LINE,
         };
         let seen = scores.iter().filter(|score| !score.is_nan());
@@ -59,6 +64,7 @@ impl AlarmLine {
         for score in seen {
             line.weights[bin(*score)] += each;
         }
+        line.first = line.extrapolated();
         line.turn();
         line
     }
@@ -89,13 +95,18 @@ impl AlarmLine {
     /// Draws the line.
     fn turn(&mut self) {
         self.n_since_turn = 0;
+        self.line = (self.first * self.extrapolated()).sqrt();
+    }
+
+    /// The level that the scores in the histogram exceed with the probability asked for.
+    fn extrapolated(&self) -> f32 {
         let (Some(middle), Some(upper)) = (self.quantile(MIDDLE), self.quantile(UPPER)) else {
-            return;
+            return LOWEST_LINE;
         };
         // Of an exponential tail: quantiles lie as far apart as the logarithms of what is above.
         let per_fold = (upper - middle) / ((1.0 - MIDDLE) / (1.0 - UPPER)).ln();
         let level = upper + per_fold * ((1.0 - UPPER) / self.risk).ln();
-        self.line = (level as f32).max(LOWEST_LINE);
+        (level as f32).max(LOWEST_LINE)
     }
 
     /// By linear interpolation within a bin; `None` without weights.
@@ -116,7 +127,7 @@ impl AlarmLine {
 
     /// Everything that later lines depend on, as finite numbers; see [`AlarmLine::restore`].
     pub fn state(&self) -> Vec<f32> {
-        let mut numbers = vec![self.newest, self.n_since_turn as f32, self.line];
+        let mut numbers = vec![self.newest, self.n_since_turn as f32, self.first, self.line];
         numbers.extend(&self.weights);
         numbers
     }
@@ -124,15 +135,16 @@ impl AlarmLine {
     /// The line that `state` was taken of, with the settings of `self`. `None` when the numbers are
     /// not a state.
     pub fn restore(&self, state: &[f32]) -> Option<Self> {
-        let ([newest, n_since_turn, line], weights) = state.split_first_chunk()?;
+        let ([newest, n_since_turn, first, line], weights) = state.split_first_chunk()?;
         let good = |value: &f32| value.is_finite() && *value >= 0.0;
         let whole = weights.len() == N_BINS && state.iter().all(good);
-        if !whole || *newest <= 0.0 || *line < LOWEST_LINE {
+        if !whole || *newest <= 0.0 || first.min(*line) < LOWEST_LINE {
             return None;
         }
         Some(Self {
             newest: *newest,
             n_since_turn: (*n_since_turn as usize).min(self.turn_every_rows),
+            first: *first,
             line: *line,
             weights: weights.to_vec(),
             ..self.clone()
@@ -193,7 +205,7 @@ mod tests {
         for score in exponential(2000) {
             (0..3).for_each(|_| line.push(3.0 * score));
         }
-        assert!(line.level() > 2.0 * before, "{before} and {}", line.level());
+        assert!(line.level() > 1.5 * before, "{before} and {}", line.level());
     }
 
     #[test]

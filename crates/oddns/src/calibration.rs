@@ -33,7 +33,7 @@ const SCALE_HALF_LIFE: f64 = 5.0 * DAY;
 /// … of the scale of the forecast's misses, …
 const SURPRISE_HALF_LIFE: f64 = DAY;
 /// … and of the scores that the line lies above.
-const LINE_HALF_LIFE: f64 = 3.5 * DAY;
+const LINE_HALF_LIFE: f64 = 7.0 * DAY;
 /// Seconds between lines.
 const LINE_TURN: f64 = 3600.0;
 const DAY: f64 = 86_400.0;
@@ -41,6 +41,8 @@ const DAY: f64 = 86_400.0;
 const STRUCTURE_TURNS: f64 = 10.0;
 /// An interval that is not known counts as CoreDNS's usual one.
 const USUAL_INTERVAL: f64 = 15.0;
+/// Alarms for each that the exponential tail of the scores foretells: real tails are heavier.
+const ALARMS_PER_FORETOLD: f64 = 3.0;
 /// The line is not extrapolated to less than this: more is not known about the tail of any record.
 const SMALLEST_RISK: f64 = 1e-5;
 /// And not to more, or it would lie among the scores of normal operation.
@@ -103,7 +105,7 @@ impl Pace {
 
     /// Probability that a row of normal operation lies above the line.
     fn risk(self) -> f64 {
-        let risk = self.alarms_per_week * self.interval_seconds / WEEK;
+        let risk = self.alarms_per_week / ALARMS_PER_FORETOLD * self.interval_seconds / WEEK;
         // `max` ignores NaN, which is then the smallest.
         risk.max(SMALLEST_RISK).min(LARGEST_RISK)
     }

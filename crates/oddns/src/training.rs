@@ -90,10 +90,11 @@ fn fit(
     let mut course = Course::new(parent, columns.len(), network_options(options, &sequences));
     let blocks = Blocks::new(&sequences, course.receptive_field());
     let held_out = predict_held_out(&sequences, &blocks, &mut course, progress)?;
-    for (stretch, forecast) in stretches.iter_mut().zip(held_out) {
+    for (stretch, forecast) in stretches.iter_mut().zip(held_out.forecasts) {
         (stretch.from, stretch.forecast) = (course.receptive_field(), forecast);
     }
-    let (network, trained) = course.train(&sequences, progress)?;
+    let (mut network, trained) = course.train(&sequences, progress)?;
+    network.dampen(&held_out.gain).map_err(DetectorError::Model)?;
     let calibration = Calibration::fit(&stretches, &blocks, &scaler, pace)?;
     Ok(Detector {
         schema: Schema::new(columns.iter().map(|column| column.name.clone()).collect()),
