@@ -8,6 +8,9 @@ use crate::trailing::{Level, TrailingRms};
 
 /// How many members make the score.
 pub(crate) const N_MEMBERS: usize = 6;
+/// Weights of the squares of all members but the level, chosen with their ranking of the
+/// development data in `docs/adr/0003-members-on-held-out-rows.md`.
+const WEIGHTS: [f32; N_MEMBERS] = [1.0, 1.0, 1.0, 2.0, 1.0, 1.0];
 /// Rows over which forecasts must have been off.
 pub(crate) const SUSTAINED_ROWS: usize = 32;
 /// Rows over which the structure must have been off.
@@ -220,7 +223,7 @@ impl Calibration {
     fn squares(&self, members: &[f32; N_MEMBERS]) -> [f32; N_MEMBERS] {
         let mut squares = [0.0; N_MEMBERS];
         for at in 0..N_MEMBERS {
-            squares[at] = (members[at] / self.unit[at]).powi(2);
+            squares[at] = WEIGHTS[at] * (members[at] / self.unit[at]).powi(2);
         }
         squares[N_MEMBERS - 1] *= self.level_weight;
         squares
