@@ -7,15 +7,23 @@ use oddns_detect::baseline::{CentreDistance, Fit, FittedStreamingPca, KMeans, Ro
 use oddns_detect::{AlarmLine, quantile};
 use oddns_features::Scaler;
 
+use crate::column::Column;
 use crate::detector::DetectorError;
 use crate::held_out::{Blocks, N_FOLDS};
-use crate::members::{Calibration, Exhibit, Memory, N_MEMBERS, Smoothing, StandardRow};
+use crate::members::{
+    Calibration, Exhibit, Memory, N_MEMBERS, SURPRISE_FLOOR, SURPRISE_UNIT, SUSTAINED_ROWS,
+    Smoothing, StandardRow,
+};
 use crate::trailing::{Level, TrailingRms};
 
 /// Quantile that is one unit.
 const UNIT_QUANTILE: f64 = 0.99;
 /// Smallest unit of a feature's trailing misses, in standard deviations.
 const SUSTAINED_FLOOR: f32 = 0.03;
+/// No unit of a feature is below this part of the smallest change of it that matters.
+const RESOLUTION_PART: f32 = 0.5;
+/// A scale inside a member is never below this share of the range seen in training.
+const RANGE_PART: f32 = 0.02;
 /// Smallest unit of a level, in standard deviations.
 const LEVEL_FLOOR: f32 = 0.1;
 /// Smallest unit of a member: a table that hardly moves has members that hardly do.
@@ -130,14 +138,26 @@ impl Calibration {
         stretches: &[Stretch],
         blocks: &Blocks,
         scaler: &Scaler,
+        columns: &[Column],
         pace: Pace,
     ) -> Result<Self, DetectorError> {
+        let resolution: Vec<f32> = columns
+            .iter()
+            .zip(&scaler.scale)
+            .map(|(column, scale)| column.resolution / scale)
+            .collect();
+        let least: Vec<f32> = resolution.iter().map(|r| RESOLUTION_PART * r).collect();
         let against_half = deviations_from_other_half(stretches, scaler);
         let wandering = wandering(stretches);
         let mut calibration = Self {
-            sustained: sustained_units(stretches),
+            sustained: sustained_units(stretches, &least),
             surprise: mean_squares(stretches),
-            level: level_units(stretches, &against_half),
+            surprise_floor: least
+                .iter()
+                .map(|least| SURPRISE_FLOOR.max(least / SURPRISE_UNIT))
+                .collect(),
+            coarseness: coarseness(stretches, &resolution),
+            level: level_units(stretches, &against_half, &least),
             level_gain: wandering.iter().map(|w| (1.0 - w.correlation).powi(2)).collect(),
             level_weight: level_weight(&wandering),
             unit: [1.0; N_MEMBERS],
@@ -233,11 +253,11 @@ fn fit<F: Fit>(
 }
 
 /// High quantile of each feature's trailing misses.
-fn sustained_units(stretches: &[Stretch]) -> Vec<f32> {
+fn sustained_units(stretches: &[Stretch], least: &[f32]) -> Vec<f32> {
     let width = stretches.first().map_or(0, Stretch::width);
     let mut seen = vec![Vec::new(); width];
     for stretch in stretches {
-        let mut trailing = TrailingRms::new(crate::members::SUSTAINED_ROWS, width);
+        let mut trailing = TrailingRms::new(SUSTAINED_ROWS, width);
         for (at, row) in stretch.rows.iter().enumerate() {
             let rms = trailing.push(row.misses(stretch.forecast_row(at)));
             if at >= stretch.from {
@@ -245,12 +265,34 @@ fn sustained_units(stretches: &[Stretch]) -> Vec<f32> {
             }
         }
     }
-    high_quantiles(&seen, SUSTAINED_FLOOR)
+    high_quantiles(&seen, SUSTAINED_FLOOR, least)
 }
 
-fn high_quantiles(seen: &[Vec<f32>], floor: f32) -> Vec<f32> {
+fn high_quantiles(seen: &[Vec<f32>], floor: f32, least: &[f32]) -> Vec<f32> {
     // `max` ignores NaN, the quantile of nothing.
-    seen.iter().map(|values| quantile(values, UNIT_QUANTILE).max(floor)).collect()
+    let unit = |values: &[f32], least: f32| quantile(values, UNIT_QUANTILE).max(floor).max(least);
+    seen.iter().zip(least).map(|(values, least)| unit(values, *least)).collect()
+}
+
+/// What part of the smallest change that matters (`resolution`, standardised) each feature moves by
+/// itself, at most 1: members that standardise for themselves know nothing of what matters, and
+/// would see much in little.
+fn coarseness(stretches: &[Stretch], resolution: &[f32]) -> Vec<f32> {
+    let width = stretches.first().map_or(0, Stretch::width);
+    (0..width)
+        .map(|feature| {
+            let values = stretches.iter().flat_map(|stretch| &stretch.rows);
+            let values = values.map(|row| row.values[feature]).filter(|value| !value.is_nan());
+            let lowest = values.clone().fold(f32::INFINITY, f32::min);
+            let highest = values.clone().fold(f32::NEG_INFINITY, f32::max);
+            let n = values.clone().count().max(1) as f64;
+            let mean = values.clone().map(f64::from).sum::<f64>() / n;
+            let variance = values.map(|value| (f64::from(value) - mean).powi(2)).sum::<f64>() / n;
+            let own_scale = (variance.sqrt() as f32).max(RANGE_PART * (highest - lowest));
+            // A feature that never moved has no scale of its own.
+            if own_scale > 0.0 { (own_scale / resolution[feature]).min(1.0) } else { 1.0 }
+        })
+        .collect()
 }
 
 /// Mean square of each feature's misses, each miss cut at four root mean squares.
@@ -307,7 +349,11 @@ fn deviations_from_other_half(stretches: &[Stretch], scaler: &Scaler) -> Vec<Vec
 }
 
 /// High quantile of each feature's level.
-fn level_units(stretches: &[Stretch], against_half: &[Vec<StandardRow>]) -> Vec<f32> {
+fn level_units(
+    stretches: &[Stretch],
+    against_half: &[Vec<StandardRow>],
+    least: &[f32],
+) -> Vec<f32> {
     let width = stretches.first().map_or(0, Stretch::width);
     let mut seen = vec![Vec::new(); width];
     for rows in against_half {
@@ -317,7 +363,7 @@ fn level_units(stretches: &[Stretch], against_half: &[Vec<StandardRow>]) -> Vec<
             seen.iter_mut().zip(levels).for_each(|(seen, level)| seen.push(level.abs()));
         }
     }
-    high_quantiles(&seen, LEVEL_FLOOR)
+    high_quantiles(&seen, LEVEL_FLOOR, least)
 }
 
 /// How a feature moves by itself.

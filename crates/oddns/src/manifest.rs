@@ -42,6 +42,8 @@ struct ColumnEntry {
     missing_ratio: f32,
     sustained: f32,
     surprise: f32,
+    surprise_floor: f32,
+    coarseness: f32,
     level: f32,
     level_gain: f32,
 }
@@ -92,6 +94,8 @@ pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
         missing_ratio: scaler.missing_ratio[at],
         sustained: calibration.sustained[at],
         surprise: calibration.surprise[at],
+        surprise_floor: calibration.surprise_floor[at],
+        coarseness: calibration.coarseness[at],
         level: calibration.level[at],
         level_gain: calibration.level_gain[at],
     };
@@ -201,6 +205,8 @@ fn calibration(manifest: &Manifest) -> Result<Calibration, DetectorError> {
     Ok(Calibration {
         sustained: each(|c| c.sustained),
         surprise: each(|c| c.surprise),
+        surprise_floor: each(|c| c.surprise_floor),
+        coarseness: each(|c| c.coarseness),
         level: each(|c| c.level),
         level_gain: each(|c| c.level_gain),
         level_weight: entry.level_weight,
@@ -226,7 +232,8 @@ fn state<D: Score>(name: &str, numbers: &[f32], width: usize) -> Result<D, Detec
 
 fn check_column(column: &ColumnEntry) -> Result<(), DetectorError> {
     let ColumnEntry { name, scale, floor, resolution, sustained, level, .. } = column;
-    let scales = [scale, floor, resolution, sustained, level].into_iter();
+    let kept = [&column.surprise_floor, &column.coarseness];
+    let scales = [scale, floor, resolution, sustained, level].into_iter().chain(kept);
     if !scales.chain(&column.log_offset).all(is_above_zero) {
         return Err(damaged(format!(
             "a scale of column `{name}` is not above zero, or not finite"

@@ -22,10 +22,10 @@ const TOP: usize = 3;
 /// A feature beyond so many of its own units says nothing more.
 const MOST_UNITS: f32 = 10.0;
 /// Smallest scale of a forecast's miss, in standard deviations of the feature.
-const SURPRISE_FLOOR: f32 = 0.04;
+pub(crate) const SURPRISE_FLOOR: f32 = 0.04;
 /// A miss in normal operation stays below so many of its root mean squares (2.5 is the 99 %
 /// quantile of a Gaussian).
-const SURPRISE_UNIT: f32 = 2.5;
+pub(crate) const SURPRISE_UNIT: f32 = 2.5;
 /// Misses beyond so many root mean squares do not widen the scale further.
 const SURPRISE_WINSOR: f32 = 3.0;
 
@@ -65,6 +65,10 @@ pub(crate) struct Calibration {
     pub(crate) sustained: Vec<f32>,
     /// Mean square of the misses, as it was at the end of training.
     pub(crate) surprise: Vec<f32>,
+    /// Smallest root of that.
+    pub(crate) surprise_floor: Vec<f32>,
+    /// Part of what matters that change and structure see in full, above 0, at most 1.
+    pub(crate) coarseness: Vec<f32>,
     /// High quantile of the level.
     pub(crate) level: Vec<f32>,
     /// How much a level says, 0 to 1: nothing for a feature that wanders by itself.
@@ -185,13 +189,21 @@ impl Memory {
         let evidence = &mut self.evidence;
         let sustained = self.sustained.push(standard.misses(forecast));
         in_units(sustained, &calibration.sustained, &mut evidence.sustained);
-        let weight = calibration.surprise_weight;
-        surprise(&mut self.surprise, standard.misses(forecast), weight, &mut evidence.surprise);
+        surprise(
+            &mut self.surprise,
+            standard.misses(forecast),
+            calibration,
+            &mut evidence.surprise,
+        );
+        let coarse = |strengths| {
+            let pairs = std::iter::zip::<&[f32], _>(strengths, &calibration.coarseness);
+            pairs.map(|(strength, coarseness)| strength * coarseness)
+        };
         self.change.score(modelled);
         evidence.change.clear();
-        evidence.change.extend_from_slice(self.change.strengths());
+        evidence.change.extend(coarse(self.change.strengths()));
         self.structure.score(modelled);
-        let misses = self.structure.strengths().iter().copied();
+        let misses = coarse(self.structure.strengths());
         evidence.structure.clear();
         evidence.structure.extend(self.structure_misses.push(misses).iter().map(|m| m.min(CLIP)));
         let level = self.level.push(&standard.deviation);
@@ -252,12 +264,13 @@ fn in_units(values: &[f32], units: &[f32], found: &mut Vec<f32>) {
 fn surprise(
     scales: &mut [f32],
     misses: impl Iterator<Item = f32>,
-    weight: f32,
+    calibration: &Calibration,
     found: &mut Vec<f32>,
 ) {
     found.clear();
-    for (square, miss) in scales.iter_mut().zip(misses) {
-        let scale = square.sqrt().max(SURPRISE_FLOOR);
+    let weight = calibration.surprise_weight;
+    for ((square, miss), floor) in scales.iter_mut().zip(misses).zip(&calibration.surprise_floor) {
+        let scale = square.sqrt().max(*floor);
         found.push((miss.abs() / (SURPRISE_UNIT * scale)).min(MOST_UNITS));
         let winsorised = miss.abs().min(SURPRISE_WINSOR * scale);
         *square += weight * (winsorised * winsorised - *square);

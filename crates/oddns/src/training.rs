@@ -95,7 +95,7 @@ fn fit(
     }
     let (mut network, trained) = course.train(&sequences, progress)?;
     network.dampen(&held_out.gain).map_err(DetectorError::Model)?;
-    let calibration = Calibration::fit(&stretches, &blocks, &scaler, pace)?;
+    let calibration = Calibration::fit(&stretches, &blocks, &scaler, &columns, pace)?;
     Ok(Detector {
         schema: Schema::new(columns.iter().map(|column| column.name.clone()).collect()),
         columns: columns.into(),
