@@ -4,6 +4,7 @@ mod config;
 mod convolution;
 mod error;
 mod gradient;
+pub mod graph;
 mod keras;
 mod kernels;
 mod live;
@@ -19,7 +20,7 @@ mod window;
 
 pub use config::Config;
 pub use error::{ModelError, Shape};
-pub use keras::{decode, encode};
+pub use keras::{decode, decode_graph, encode, encode_graph};
 pub use live::{LiveState, Predicted};
 pub use network::Network;
 pub use sequence::Sequence;

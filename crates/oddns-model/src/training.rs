@@ -199,8 +199,12 @@ fn add_part(
 }
 
 /// Deals `work` out to `threads`, this one included, and waits for all.
-fn in_threads<T: Send>(mut work: Vec<T>, threads: usize, run: &(impl Fn(Vec<T>) + Sync)) {
-    let share = work.len().div_ceil(threads);
+pub(crate) fn in_threads<T: Send>(
+    mut work: Vec<T>,
+    threads: usize,
+    run: &(impl Fn(Vec<T>) + Sync),
+) {
+    let share = work.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         while work.len() > share {
             let part = work.split_off(work.len() - share);

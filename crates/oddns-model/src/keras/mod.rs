@@ -1,9 +1,13 @@
 //! The `.keras` file: a zip that real Keras 3 opens without custom code.
 
 mod archive;
+mod foreign;
 mod graph;
+mod settings;
+mod stock;
 mod weights;
 
+use crate::graph::Graph;
 use crate::{ModelError, Network};
 
 /// What oddns adds for itself; Keras ignores it and drops it when it saves again.
@@ -44,6 +48,34 @@ pub fn decode(bytes: &[u8]) -> Result<(Network, Option<String>), ModelError> {
         .ok_or(ModelError::MissingEntry { entry: WEIGHTS })?;
     let network = weights::read(config, &n_before, weights)?;
     Ok((network, archive::text(&mut archive, EXTRA)?))
+}
+
+/// The bytes of a `.keras` file with a general network and, as its entry `oddns.json`, the text
+/// `extra`. Keras sees a functional model with the names and layers of `graph`.
+pub fn encode_graph(graph: &Graph, extra: &str) -> Result<Vec<u8>, ModelError> {
+    let config = stock::describe(graph).to_string();
+    let weights = weights::write_graph(graph)?;
+    archive::write(&[
+        (METADATA, METADATA_TEXT.as_bytes()),
+        (CONFIG, config.as_bytes()),
+        (WEIGHTS, &weights),
+        (EXTRA, extra.as_bytes()),
+    ])
+}
+
+/// The network of a `.keras` file of any stock layers that the engine knows, sequential or
+/// functional, and its entry `oddns.json` where there is one. Nothing in the file is executed.
+/// Other layers, models within models and layers used twice are errors that name them; damage
+/// is as in [`decode`].
+pub fn decode_graph(bytes: &[u8]) -> Result<(Graph, Option<String>), ModelError> {
+    let mut archive = archive::open(bytes)?;
+    let config =
+        archive::text(&mut archive, CONFIG)?.ok_or(ModelError::MissingEntry { entry: CONFIG })?;
+    let read = foreign::read(&config)?;
+    let weights = archive::entry(&mut archive, WEIGHTS)?
+        .ok_or(ModelError::MissingEntry { entry: WEIGHTS })?;
+    let graph = weights::read_graph(read.graph, &read.n_before, weights)?;
+    Ok((graph, archive::text(&mut archive, EXTRA)?))
 }
 
 #[cfg(test)]

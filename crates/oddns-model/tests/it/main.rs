@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod damage;
+mod graph_peer;
 mod keras;
 mod live;
 mod scoring;
