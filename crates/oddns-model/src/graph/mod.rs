@@ -8,6 +8,8 @@ mod activation;
 mod batch;
 mod descent;
 mod fitting;
+#[cfg(test)]
+mod gradients;
 mod layer;
 mod linear;
 mod loss;
