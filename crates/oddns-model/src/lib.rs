@@ -9,10 +9,12 @@ mod keras;
 mod kernels;
 mod live;
 mod masking;
+mod model;
 mod network;
 mod optimiser;
 mod plane;
 mod random;
+mod reconstruction;
 mod scoring;
 mod sequence;
 mod training;
@@ -22,6 +24,10 @@ pub use config::Config;
 pub use error::{ModelError, Shape};
 pub use keras::{decode, decode_graph, encode, encode_graph};
 pub use live::{LiveState, Predicted};
+pub use model::Model;
 pub use network::Network;
+pub use reconstruction::{
+    Form, LatentClusters, Reconstruction, ReconstructionConfig, ReconstructionScores,
+};
 pub use sequence::Sequence;
 pub use training::{Progress, TrainOptions, TrainRecord, retrain, train};
