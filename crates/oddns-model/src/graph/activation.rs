@@ -76,7 +76,7 @@ fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 fn tanh(x: f32) -> f32 {
     const FACTORS: [f32; 5] =
-        [-5.704_988_6e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_1e-1, -3.333_328_2e-1];
+        [-0.005_704_988_7, 0.020_639_088, -0.053_739_715, 0.133_314_42, -0.333_332_8];
     let square = x * x;
     let series = FACTORS.iter().fold(0.0, |sum, factor| sum * square + factor);
     let near = x + x * square * series;

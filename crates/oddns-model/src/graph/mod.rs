@@ -23,6 +23,8 @@ mod pooling;
 mod prediction;
 mod product;
 mod rearrangement;
+#[cfg(test)]
+mod references;
 mod tensor;
 
 pub use activation::Activation;

@@ -204,6 +204,28 @@ fn lanes(from: &[f32]) -> Lanes {
     lanes
 }
 
+/// As [`lanes`], with zeros for what `from` lacks. The sums of a tile stay in registers only if no
+/// part of them is ever addressed by a length that is not constant: hence the copy.
+#[inline(always)]
+fn first_lanes(from: &[f32]) -> Lanes {
+    if from.len() >= LANES {
+        return lanes(from);
+    }
+    let mut lanes = [0.0; LANES];
+    lanes[..from.len()].copy_from_slice(from);
+    lanes
+}
+
+/// Writes as many lanes as `to` has room for.
+#[inline(always)]
+fn store_first(lanes: Lanes, to: &mut [f32]) {
+    if to.len() >= LANES {
+        to[..LANES].copy_from_slice(&lanes);
+    } else {
+        to.copy_from_slice(&lanes[..to.len()]);
+    }
+}
+
 #[inline(always)]
 fn load<const R: usize, const P: usize>(
     from: &[f32],
@@ -214,11 +236,7 @@ fn load<const R: usize, const P: usize>(
     for (r, sums) in sums.iter_mut().enumerate() {
         let row = &from[r * stride..][..width];
         for (p, sums) in sums.iter_mut().enumerate() {
-            if width >= (p + 1) * LANES {
-                *sums = lanes(&row[p * LANES..]);
-            } else if width > p * LANES {
-                sums[..width - p * LANES].copy_from_slice(&row[p * LANES..]);
-            }
+            *sums = first_lanes(&row[(p * LANES).min(width)..]);
         }
     }
     sums
@@ -234,11 +252,7 @@ fn store<const R: usize, const P: usize>(
     for (r, sums) in sums.iter().enumerate() {
         let row = &mut to[r * stride..][..width];
         for (p, sums) in sums.iter().enumerate() {
-            if width >= (p + 1) * LANES {
-                row[p * LANES..][..LANES].copy_from_slice(sums);
-            } else if width > p * LANES {
-                row[p * LANES..].copy_from_slice(&sums[..width - p * LANES]);
-            }
+            store_first(*sums, &mut row[(p * LANES).min(width)..]);
         }
     }
 }

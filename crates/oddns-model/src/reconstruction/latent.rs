@@ -194,7 +194,7 @@ mod tests {
         let mut random = Random::new(3);
         let corners = [[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]];
         let mut point = |n: usize| corners[n % 3].map(|corner| corner + random.unit());
-        (0..300).flat_map(|n| point(n)).collect()
+        (0..300).flat_map(&mut point).collect()
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Reconstruction {
         sequence: &Sequence,
         rows: &[usize],
         nodes: &[usize],
-        show: &mut dyn FnMut(&[usize], &[f32], &[Tensor]),
+        mut show: impl FnMut(&[usize], &[f32], &[Tensor]),
     ) -> Result<(), ModelError> {
         let size = self.window * self.n_features;
         for rows in rows.chunks(predictor.block()) {
@@ -98,7 +98,7 @@ impl Reconstruction {
     ) -> Result<ReconstructionScores, ModelError> {
         let mut scores = ReconstructionScores::default();
         let nodes = [self.graph.outputs()[0], self.latent];
-        self.each_block(predictor, sequence, rows, &nodes, &mut |rows, windows, outputs| {
+        self.each_block(predictor, sequence, rows, &nodes, |rows, windows, outputs| {
             let size = self.window * self.n_features;
             for (at, row) in rows.iter().enumerate() {
                 let window = &windows[at * size..][..size];
@@ -150,7 +150,7 @@ impl Reconstruction {
             .collect();
         let mut latents = vec![];
         let predictor = self.predictor()?;
-        self.each_block(&predictor, sequence, &rows, &[self.latent], &mut |_, _, outputs| {
+        self.each_block(&predictor, sequence, &rows, &[self.latent], |_, _, outputs| {
             latents.extend_from_slice(outputs[0].values());
         })?;
         Ok(latents)
