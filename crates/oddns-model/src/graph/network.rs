@@ -349,7 +349,7 @@ impl Graph {
             values += found.iter().product::<usize>();
             shapes.push(found);
         }
-        let limit = 1 << 26;
+        let limit = 1 << 25;
         if values > limit {
             return Err(ModelError::TooManyValues { values, limit });
         }
