@@ -48,7 +48,7 @@ pub struct Progress {
     pub step: usize,
     /// Steps asked for.
     pub steps: usize,
-    /// Mean Huber loss of this step's hidden entries.
+    /// Mean loss of this step: of a masked network the Huber loss of the hidden entries.
     pub loss: f32,
 }
 
