@@ -2,6 +2,13 @@
 
 use std::fmt;
 
+/// What the general engine runs, for messages.
+const SUPPORTED: &str = "supported are Sequential and Functional models in float32, channels last, \
+    of InputLayer, Conv1D, Conv2D, Conv1DTranspose, Conv2DTranspose, Dense, Activation, ReLU, \
+    LeakyReLU, ELU, Softmax, BatchNormalization, LayerNormalization, Dropout, \
+    (Global)Max/AveragePooling1D/2D, UpSampling1D/2D, ZeroPadding1D/2D, Cropping1D/2D, \
+    Concatenate, Add, Flatten, Reshape and RepeatVector";
+
 /// Why a network could not be built, trained, used, saved or loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -129,6 +136,68 @@ pub enum ModelError {
         class: String,
         /// What differs.
         problem: String,
+    },
+    /// A layer of a general network is told or given something it cannot do.
+    #[error("layer `{layer}` of class `{class}`: {problem}")]
+    Layer {
+        /// Name of the layer, or of the model.
+        layer: String,
+        /// Its Keras class.
+        class: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A `.keras` file holds something that the general engine does not run.
+    #[error("layer `{layer}` of class `{class}`: {problem}; {SUPPORTED}")]
+    Unsupported {
+        /// Name of the layer, or of the model.
+        layer: String,
+        /// Its Keras class.
+        class: String,
+        /// What is not supported.
+        problem: String,
+    },
+    /// Shape and values of a tensor do not agree.
+    #[error("a tensor of shape {shape} has {values} values: give samples first, and all values")]
+    TensorShape {
+        /// The shape.
+        shape: Shape,
+        /// Values given.
+        values: usize,
+    },
+    /// A tensor holds a NaN or an infinity.
+    #[error("sample {sample} of a tensor holds `{value}`: fill in a finite value")]
+    NotFiniteInput {
+        /// Sample, from 0.
+        sample: usize,
+        /// The value.
+        value: f32,
+    },
+    /// Another number of tensors than the network has inputs.
+    #[error("a network with {expected} inputs was given {found}")]
+    InputCount {
+        /// Inputs of the network.
+        expected: usize,
+        /// Tensors given.
+        found: usize,
+    },
+    /// A tensor does not fit an input; a question mark stands for any size.
+    #[error("`{input}` takes the shape {expected}, it was given {found}")]
+    InputShape {
+        /// Name of the input.
+        input: String,
+        /// Shape it takes.
+        expected: String,
+        /// Shape it was given.
+        found: String,
+    },
+    /// A sample takes too much memory in a network.
+    #[error("a sample makes {values} values in this network, at most {limit} are computed")]
+    TooManyValues {
+        /// Values over all layers.
+        values: usize,
+        /// The limit.
+        limit: usize,
     },
     /// The weights file, or a data set of it, cannot be read or written.
     #[error("damaged `model.weights.h5`: cannot read `{path}`")]

@@ -4,15 +4,18 @@ mod config;
 mod convolution;
 mod error;
 mod gradient;
+pub mod graph;
 mod keras;
 mod kernels;
 mod linear;
 mod live;
 mod masking;
+mod model;
 mod network;
 mod optimiser;
 mod plane;
 mod random;
+mod reconstruction;
 mod ridge;
 mod scoring;
 mod sequence;
@@ -21,8 +24,12 @@ mod window;
 
 pub use config::Config;
 pub use error::{ModelError, Shape};
-pub use keras::{decode, encode};
+pub use keras::{decode, decode_graph, encode, encode_graph};
 pub use live::{LiveState, Predicted};
+pub use model::Model;
 pub use network::Network;
+pub use reconstruction::{
+    Form, LatentClusters, Reconstruction, ReconstructionConfig, ReconstructionScores,
+};
 pub use sequence::Sequence;
 pub use training::{Progress, TrainOptions, TrainRecord, retrain, train};

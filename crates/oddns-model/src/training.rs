@@ -48,7 +48,7 @@ pub struct Progress {
     pub step: usize,
     /// Steps asked for.
     pub steps: usize,
-    /// Mean Huber loss of this step's hidden entries.
+    /// Mean loss of this step: of a masked network the Huber loss of the hidden entries.
     pub loss: f32,
 }
 
@@ -207,8 +207,12 @@ fn add_part(
 }
 
 /// Deals `work` out to `threads`, this one included, and waits for all.
-fn in_threads<T: Send>(mut work: Vec<T>, threads: usize, run: &(impl Fn(Vec<T>) + Sync)) {
-    let share = work.len().div_ceil(threads);
+pub(crate) fn in_threads<T: Send>(
+    mut work: Vec<T>,
+    threads: usize,
+    run: &(impl Fn(Vec<T>) + Sync),
+) {
+    let share = work.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         while work.len() > share {
             let part = work.split_off(work.len() - share);

@@ -1,14 +1,20 @@
 //! The `.keras` file: a zip that real Keras 3 opens without custom code.
 
 mod archive;
+mod foreign;
 mod graph;
+mod settings;
+mod stock;
 mod weights;
 
-use crate::{ModelError, Network};
+use crate::graph::Graph;
+use crate::{LatentClusters, ModelError, Network, Reconstruction};
 
 /// What oddns adds for itself; Keras ignores it and drops it when it saves again.
 const EXTRA: &str = "oddns.json";
 const CONFIG: &str = "config.json";
+/// Where normal operation lies in the latent space of a reconstruction network; Keras drops it too.
+pub(crate) const LATENT_CLUSTERS: &str = "oddns.latent.json";
 const METADATA: &str = "metadata.json";
 const WEIGHTS: &str = "model.weights.h5";
 
@@ -45,6 +51,78 @@ pub fn decode(bytes: &[u8]) -> Result<(Network, Option<String>), ModelError> {
         .ok_or(ModelError::MissingEntry { entry: WEIGHTS })?;
     let network = weights::read(config, &n_before, weights)?;
     Ok((network, archive::text(&mut archive, EXTRA)?))
+}
+
+/// The bytes of a `.keras` file with a general network and, as its entry `oddns.json`, the text
+/// `extra`. Keras sees a functional model with the names and layers of `graph`.
+pub fn encode_graph(graph: &Graph, extra: &str) -> Result<Vec<u8>, ModelError> {
+    write_graph(graph, &[(EXTRA, extra.as_bytes())])
+}
+
+fn write_graph(graph: &Graph, extras: &[(&str, &[u8])]) -> Result<Vec<u8>, ModelError> {
+    let config = stock::describe(graph).to_string();
+    let weights = weights::write_graph(graph)?;
+    let mut entries = vec![
+        (METADATA, METADATA_TEXT.as_bytes()),
+        (CONFIG, config.as_bytes()),
+        (WEIGHTS, weights.as_slice()),
+    ];
+    entries.extend(extras);
+    archive::write(&entries)
+}
+
+/// The network of a `.keras` file of any stock layers that the engine knows, sequential or
+/// functional, and its entry `oddns.json` where there is one. Nothing in the file is executed.
+/// Other layers, models within models and layers used twice are errors that name them; damage
+/// is as in [`decode`].
+pub fn decode_graph(bytes: &[u8]) -> Result<(Graph, Option<String>), ModelError> {
+    let mut archive = archive::open(bytes)?;
+    let graph = read_graph(&mut archive)?;
+    Ok((graph, archive::text(&mut archive, EXTRA)?))
+}
+
+fn read_graph(archive: &mut archive::Archive<'_>) -> Result<Graph, ModelError> {
+    let config =
+        archive::text(archive, CONFIG)?.ok_or(ModelError::MissingEntry { entry: CONFIG })?;
+    let read = foreign::read(&config)?;
+    let weights =
+        archive::entry(archive, WEIGHTS)?.ok_or(ModelError::MissingEntry { entry: WEIGHTS })?;
+    weights::read_graph(read.graph, &read.n_before, weights)
+}
+
+/// As [`encode_graph`], with the latent clusters.
+pub(crate) fn encode_reconstruction(
+    network: &Reconstruction,
+    extra: &str,
+) -> Result<Vec<u8>, ModelError> {
+    let clusters = network.clusters().map(LatentClusters::to_json);
+    let mut extras = vec![(EXTRA, extra.as_bytes())];
+    extras.extend(clusters.as_ref().map(|text| (LATENT_CLUSTERS, text.as_bytes())));
+    write_graph(network.graph(), &extras)
+}
+
+/// As [`decode_graph`], with the latent clusters where there are some.
+pub(crate) fn decode_reconstruction(
+    bytes: &[u8],
+) -> Result<(Reconstruction, Option<String>), ModelError> {
+    let mut archive = archive::open(bytes)?;
+    let mut network = Reconstruction::from_graph(read_graph(&mut archive)?)?;
+    if let Some(text) = archive::text(&mut archive, LATENT_CLUSTERS)? {
+        let clusters = LatentClusters::from_json(&text, network.latent_size())?;
+        network = network.with_clusters(clusters)?;
+    }
+    Ok((network, archive::text(&mut archive, EXTRA)?))
+}
+
+/// Whether a file looks like a masked autoencoder: that alone has these two inputs.
+pub(crate) fn is_masked(bytes: &[u8]) -> Result<bool, ModelError> {
+    let mut archive = archive::open(bytes)?;
+    let config =
+        archive::text(&mut archive, CONFIG)?.ok_or(ModelError::MissingEntry { entry: CONFIG })?;
+    let model: serde_json::Value = serde_json::from_str(&config)
+        .map_err(|source| ModelError::Text { entry: CONFIG, source: source.into() })?;
+    let inputs = &model["config"]["input_layers"];
+    Ok(inputs[0][0] == "history" && inputs[1][0] == "visible")
 }
 
 #[cfg(test)]

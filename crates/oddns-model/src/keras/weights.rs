@@ -3,6 +3,7 @@
 //! Keras ignores layer names here: weights lie at `layers/<class in snake case>_<running
 //! number>/vars/<i>`, the first without a number, counted in the order of `config.json`.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hdf5_pure::{AttrValue, File as Hdf5, FileBuilder};
@@ -10,6 +11,7 @@ use hdf5_pure::{AttrValue, File as Hdf5, FileBuilder};
 use super::graph::weighted_names;
 use crate::convolution::Convolution;
 use crate::error::Shape;
+use crate::graph::{Graph, Node};
 use crate::plane::stride;
 use crate::{Config, ModelError, Network};
 
@@ -56,14 +58,85 @@ pub(super) fn read(
     bytes: Vec<u8>,
 ) -> Result<Network, ModelError> {
     let mut network = Network::zeros(config)?;
-    // The HDF5 reader is a young library and the bytes may be anything; a panic in it must not
-    // take a service down. Nothing is shared with the closure but the network, which is dropped.
-    let filled = catch_unwind(AssertUnwindSafe(|| fill(&mut network, n_before, bytes)))
-        .unwrap_or_else(|_| {
-            let source = "the reader gave up".into();
-            Err(ModelError::Weights { path: "/".into(), source })
-        });
-    filled.map(|()| network)
+    guarded(|| fill(&mut network, n_before, bytes)).map(|()| network)
+}
+
+/// The HDF5 reader is a young library and the bytes may be anything; a panic in it must not take a
+/// service down. Nothing is shared with `fill` but a network that is dropped then.
+fn guarded(fill: impl FnOnce() -> Result<(), ModelError>) -> Result<(), ModelError> {
+    catch_unwind(AssertUnwindSafe(fill)).unwrap_or_else(|_| {
+        let source = "the reader gave up".into();
+        Err(ModelError::Weights { path: "/".into(), source })
+    })
+}
+
+/// What Keras calls the layers of a node's class among the weights.
+fn class_group(node: &Node) -> Option<&'static str> {
+    match node.layer.class().as_str() {
+        "Conv1D" => Some("conv1d"),
+        "Conv2D" => Some("conv2d"),
+        "Conv1DTranspose" => Some("conv1d_transpose"),
+        "Conv2DTranspose" => Some("conv2d_transpose"),
+        "Dense" => Some("dense"),
+        "BatchNormalization" => Some("batch_normalization"),
+        "LayerNormalization" => Some("layer_normalization"),
+        _ => None,
+    }
+}
+
+fn numbered(class: &str, number: usize) -> String {
+    if number == 0 { class.to_owned() } else { format!("{class}_{number}") }
+}
+
+/// The bytes of the HDF5 file of a general network.
+pub(super) fn write_graph(graph: &Graph) -> Result<Vec<u8>, ModelError> {
+    let mut builder = FileBuilder::new();
+    let mut layers = builder.create_group("layers");
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for node in &graph.nodes {
+        let Some(class) = class_group(node) else { continue };
+        let count = counts.entry(class).or_default();
+        let mut layer = layers.create_group(&numbered(class, *count));
+        *count += 1;
+        let mut vars = layer.create_group("vars");
+        vars.set_attr("name", AttrValue::String(node.name.clone()));
+        for (at, weight) in node.weights.iter().enumerate() {
+            let shape: Vec<u64> = weight.shape.iter().map(|size| *size as u64).collect();
+            vars.create_dataset(&at.to_string())
+                .with_f32_data(&graph.parameters[weight.range.clone()])
+                .with_shape(&shape);
+        }
+        layer.add_group(vars.finish());
+        layers.add_group(layer.finish());
+    }
+    builder.add_group(layers.finish());
+    builder
+        .finish()
+        .map_err(|source| ModelError::Weights { path: "/".into(), source: source.into() })
+}
+
+/// `graph` with the weights of an HDF5 file; `n_before` numbers its nodes by class.
+pub(super) fn read_graph(
+    mut graph: Graph,
+    n_before: &[usize],
+    bytes: Vec<u8>,
+) -> Result<Graph, ModelError> {
+    guarded(|| fill_graph(&mut graph, n_before, bytes)).map(|()| graph)
+}
+
+fn fill_graph(graph: &mut Graph, n_before: &[usize], bytes: Vec<u8>) -> Result<(), ModelError> {
+    let file = Hdf5::from_bytes(bytes)
+        .map_err(|source| ModelError::Weights { path: "/".into(), source: source.into() })?;
+    for (node, number) in graph.nodes.iter().zip(n_before) {
+        let Some(class) = class_group(node) else { continue };
+        for (at, weight) in node.weights.iter().enumerate() {
+            let path = format!("layers/{}/vars/{at}", numbered(class, *number));
+            let shape: Vec<u64> = weight.shape.iter().map(|size| *size as u64).collect();
+            let values = data_set(&file, path, &shape)?;
+            graph.parameters[weight.range.clone()].copy_from_slice(&values);
+        }
+    }
+    Ok(())
 }
 
 fn fill(network: &mut Network, n_before: &[usize], bytes: Vec<u8>) -> Result<(), ModelError> {

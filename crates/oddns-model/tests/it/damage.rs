@@ -2,7 +2,10 @@
 
 use std::io::{Cursor, Read as _, Write as _};
 
-use oddns_model::{Config, ModelError, Network, decode, encode};
+use oddns_model::{
+    Config, Model, ModelError, Network, Reconstruction, ReconstructionConfig, decode, decode_graph,
+    encode,
+};
 use proptest::prelude::*;
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
@@ -13,9 +16,19 @@ fn valid() -> Vec<u8> {
     encode(&Network::new(small(2), 1).unwrap(), "{}").unwrap()
 }
 
+/// A general network.
+fn valid_graph() -> Vec<u8> {
+    let config = ReconstructionConfig::one_dimensional(2, 10);
+    let config = ReconstructionConfig { channels: vec![4, 4], latent: 2, ..config };
+    Model::Reconstruction(Reconstruction::new(&config, 1).unwrap()).encode("{}").unwrap()
+}
+
 /// `valid()` with its entries passed through `edit`; an entry edited to nothing is left out.
 fn edited(edit: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<u8> {
-    let bytes = valid();
+    edited_of(valid(), edit)
+}
+
+fn edited_of(bytes: Vec<u8>, edit: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<u8> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).unwrap();
     let mut writer = ZipWriter::new(Cursor::new(vec![]));
     for at in 0..archive.len() {
@@ -94,6 +107,39 @@ fn another_architecture_is_named() {
 }
 
 #[test]
+fn a_damaged_general_network_is_named() {
+    let cases = [
+        ("\"Conv1D\"", "\"LSTM\"", "layer `encoder_1` of class `LSTM`: this class of layer"),
+        ("\"Conv1D\"", "\"Lambda\"", "it holds code, and nothing of a file is executed"),
+        ("\"module\":\"keras.layers\"", "\"module\":\"os\"", "its code is in `os`"),
+        ("\"Functional\"", "\"Sequential2\"", "this class of model is not supported"),
+        ("[\"flat\",0,0]", "[\"flat\",1,0]", "used more than once"),
+        ("[\"flat\",0,0]", "[\"flut\",0,0]", "layer `latent` of class `Dense`: it reads a layer"),
+        ("[\"flat\",0,0]", "[\"latent\",0,0]", "it reads a layer that is not there"),
+        ("\"filters\":4", "\"filters\":0", "its filters is 0, it must be 1 to 1048576"),
+        ("\"filters\":4", "\"filters\":3", "weights `layers/conv1d/vars/0` have shape"),
+        ("\"filters\":4", "\"filters\":\"x\"", "`filters` is \"x\", no whole number"),
+        ("\"kernel_size\":[5]", "\"kernel_size\":[5,5]", "`kernel_size` is [5,5]"),
+        ("\"batch_shape\":[null,10,2]", "\"batch_shape\":[null,99999999,2]", "sizes must be 1 to"),
+        ("\"units\":2", "\"units\":1048576", "at most 16000000 weights"),
+        ("\"activation\":\"gelu\"", "\"activation\":\"mish\"", "`mish` is not supported"),
+        ("channels_last", "channels_first", "`data_format` is \"channels_first\""),
+    ];
+    for (from, to, expected) in cases {
+        let bytes = edited_of(valid_graph(), |name, content| {
+            if name != "config.json" {
+                return content;
+            }
+            let text = String::from_utf8(content).unwrap();
+            assert!(text.contains(from), "{from} is not in {text}");
+            text.replace(from, to).into_bytes()
+        });
+        let message = decode_graph(&bytes).unwrap_err().to_string();
+        assert!(message.contains(expected), "{from} → {to}: {message}");
+    }
+}
+
+#[test]
 fn weights_of_another_size_are_refused() {
     let other = encode(&Network::new(Config::recipe(2), 1).unwrap(), "{}").unwrap();
     let mut archive = ZipArchive::new(Cursor::new(other)).unwrap();
@@ -130,10 +176,11 @@ proptest! {
     fn damaged_entries_never_panic(
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in prop::option::of(any::<prop::sample::Index>()),
-        weights in any::<bool>(),
+        (weights, general) in any::<(bool, bool)>(),
     ) {
         let target = if weights { "model.weights.h5" } else { "config.json" };
-        let bytes = edited(|name, mut content| {
+        let bytes = if general { valid_graph() } else { valid() };
+        let bytes = edited_of(bytes, |name, mut content| {
             if name == target {
                 for (at, byte) in &flips {
                     // Structure stands in the first kilobytes, so half of the damage goes there.
@@ -148,6 +195,38 @@ proptest! {
             content
         });
         let _ = decode(&bytes);
+        let _ = decode_graph(&bytes);
+        let _ = Model::decode(&bytes);
+    }
+
+    /// Numbers and words of a description exchanged for others.
+    #[test]
+    fn strange_descriptions_never_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..12), 1..4),
+    ) {
+        const OTHERS: [&str; 12] = [
+            "0", "-1", "1048576", "18446744073709551615", "1e300", "null", "\"same\"", "[]", "{}",
+            "[[1,2],[3,4]]", "\"Conv2D\"", "\"Add\"",
+        ];
+        let bytes = edited_of(valid_graph(), |name, content| {
+            if name != "config.json" {
+                return content;
+            }
+            let mut words: Vec<String> = String::from_utf8(content).unwrap()
+                .split_inclusive([',', ':', '[', ']', '{', '}']).map(str::to_owned).collect();
+            for (at, other) in &changes {
+                let n_words = words.len();
+                let word = &mut words[at.index(n_words)];
+                let end = word.chars().last().unwrap();
+                if word.len() > 1 {
+                    *word = format!("{}{end}", OTHERS[*other]);
+                }
+            }
+            words.concat().into_bytes()
+        });
+        if let Ok((Model::Reconstruction(network), _)) = Model::decode(&bytes) {
+            let _ = network.score(&crate::waves(2, 12, 0.0), 1);
+        }
     }
 
     #[test]

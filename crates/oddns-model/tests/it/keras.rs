@@ -8,7 +8,7 @@ use oddns_model::{Config, Network, decode, encode};
 use crate::waves;
 
 /// The Python of a folder with Keras, or `None` with a line that says why the test does nothing.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let Some(peers) = std::env::var_os("ODDNS_PEERS") else {
         println!("skipped: ODDNS_PEERS is not set, so there is no Keras to compare with");
         return None;
@@ -18,7 +18,7 @@ fn python() -> Option<PathBuf> {
     Some(python)
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 

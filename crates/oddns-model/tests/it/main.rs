@@ -3,8 +3,10 @@
 #![cfg(test)]
 
 mod damage;
+mod graph_peer;
 mod keras;
 mod live;
+mod reconstruction;
 mod scoring;
 mod training;
 

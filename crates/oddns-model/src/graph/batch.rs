@@ -1,0 +1,293 @@
+//! One batch through a network and back.
+
+use std::ops::Range;
+
+use super::loss::Loss;
+use super::network::Graph;
+use super::operation::Packed;
+use super::pass::{Shard, Shared, pack};
+use super::plan::Plan;
+use crate::ModelError;
+use crate::training::in_threads;
+
+/// A batch is cut in this many parts whose gradients are added in order, whatever the number of
+/// threads, so that the same seed gives the same bits.
+const SHARDS: usize = 4;
+
+/// What a network learns from.
+pub trait Examples: Sync {
+    /// How many examples.
+    fn len(&self) -> usize;
+
+    /// True without any.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes example `at`: a sample of each input, the target, and how much each entry of the
+    /// target counts, 0 or more. All are row-major; the weights are 1 beforehand. Everything
+    /// written must be finite.
+    fn write(&self, at: usize, inputs: &mut [&mut [f32]], target: &mut [f32], weights: &mut [f32]);
+}
+
+/// A plan with room for a batch.
+pub(super) struct Batch {
+    pub(super) plan: Plan,
+    inputs: Vec<usize>,
+    output: usize,
+    /// Steps that look at the whole batch, in order.
+    joints: Vec<usize>,
+    parts: Vec<Part>,
+    statistics: Vec<Vec<f32>>,
+}
+
+/// A shard with its targets.
+struct Part {
+    shard: Shard,
+    target: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+impl Batch {
+    /// Refuses a network without exactly one output, and one with a size that is not known.
+    pub(super) fn new(graph: &Graph) -> Result<Self, ModelError> {
+        let [output] = graph.outputs.as_slice() else {
+            let (found, allowed) = (graph.outputs.len().to_string(), "1".to_owned());
+            return Err(ModelError::Setting { field: "number of outputs", found, allowed });
+        };
+        let known = |node: &usize| graph.nodes[*node].output.iter().map(|n| n.unwrap_or(0));
+        let shapes: Vec<Vec<usize>> =
+            graph.inputs.iter().map(|node| known(node).collect()).collect();
+        let plan = Plan::new(graph, &shapes)?;
+        let (mut joints, output) = (vec![], plan.nodes[*output]);
+        for (at, step) in plan.steps.iter().enumerate() {
+            if step.operation.as_deref().is_some_and(|operation| operation.joint().is_some()) {
+                joints.push(at);
+            }
+        }
+        let part = || Part { shard: Shard::new(&plan), target: vec![], weights: vec![] };
+        let parts = (0..SHARDS).map(|_| part()).collect();
+        let inputs = graph.inputs.iter().map(|node| plan.nodes[*node]).collect();
+        let statistics = vec![vec![]; plan.steps.len()];
+        Ok(Self { plan, inputs, output, joints, parts, statistics })
+    }
+
+    /// Reads the examples `which`, and returns the sum of their weights.
+    fn fill(&mut self, examples: &dyn Examples, which: &[usize], threads: usize) -> f64 {
+        let share = which.len().div_ceil(SHARDS).max(1);
+        let (plan, inputs, output) = (&self.plan, &self.inputs, self.output);
+        let fill = |(at, part): (usize, &mut Part)| {
+            let which = which.get(at * share..).unwrap_or_default();
+            let which = &which[..which.len().min(share)];
+            part.fill(plan, inputs, output, examples, which, at * share);
+        };
+        let work = self.parts.iter_mut().enumerate().collect();
+        in_threads(work, threads, &|work: Vec<_>| work.into_iter().for_each(fill));
+        let weights = self.parts.iter().flat_map(|part| &part.weights);
+        weights.map(|weight| f64::from(*weight)).sum()
+    }
+
+    /// Mean loss of the examples `which`; nothing is learned.
+    pub(super) fn loss(
+        &mut self,
+        graph: &Graph,
+        packed: &[Packed],
+        examples: &dyn Examples,
+        which: &[usize],
+        loss: Loss,
+        threads: usize,
+    ) -> (f64, f64) {
+        let weight = self.fill(examples, which, threads);
+        let n_steps = self.plan.steps.len();
+        let shared = Shared {
+            plan: &self.plan,
+            parameters: &graph.parameters,
+            packed,
+            training: None,
+            statistics: &[],
+        };
+        run(&mut self.parts, threads, |part| part.shard.forward(&shared, 0..n_steps));
+        let sum = |part: &Part| part.loss(self.output, loss);
+        (self.parts.iter().map(sum).sum(), weight)
+    }
+
+    /// Mean loss of the examples `which`. The gradient is left in [`Batch::gradient`], and the
+    /// running statistics among the parameters are brought up to date.
+    pub(super) fn learn(
+        &mut self,
+        graph: &mut Graph,
+        examples: &dyn Examples,
+        which: &[usize],
+        loss: Loss,
+        seed: u64,
+        threads: usize,
+    ) -> f64 {
+        let weight = self.fill(examples, which, threads);
+        let packed = pack(&self.plan, &graph.parameters, true);
+        self.forward(graph, &packed, seed, threads);
+        let per_entry = if weight > 0.0 { (1.0 / weight) as f32 } else { 0.0 };
+        let (plan, output, n_parameters) = (&self.plan, self.output, graph.parameters.len());
+        run(&mut self.parts, threads, |part| {
+            part.shard.clear(plan, n_parameters);
+            part.start_backward(output, loss, per_entry);
+        });
+        self.backward(graph, &packed, seed, threads);
+        self.remember(graph);
+        let (first, rest) = self.parts.split_at_mut(1);
+        for part in rest {
+            first[0].shard.loss += part.shard.loss;
+            let sums = first[0].shard.gradient.iter_mut().zip(&part.shard.gradient);
+            sums.for_each(|(sum, gradient)| *sum += gradient);
+        }
+        first[0].shard.loss / weight.max(1e-30)
+    }
+
+    /// Loss by parameter, of the last [`Batch::learn`].
+    pub(super) fn gradient(&self) -> &[f32] {
+        self.parts.first().map(|part| part.shard.gradient.as_slice()).unwrap_or_default()
+    }
+
+    fn forward(&mut self, graph: &Graph, packed: &[Packed], seed: u64, threads: usize) {
+        let mut from = 0;
+        for joint in self.joints.clone() {
+            self.forward_steps(graph, packed, seed, threads, from..joint);
+            self.statistics[joint] = self.joint_statistics(joint, false);
+            from = joint;
+        }
+        let to = self.plan.steps.len();
+        self.forward_steps(graph, packed, seed, threads, from..to);
+    }
+
+    fn forward_steps(
+        &mut self,
+        graph: &Graph,
+        packed: &[Packed],
+        seed: u64,
+        threads: usize,
+        steps: Range<usize>,
+    ) {
+        let shared = Shared {
+            plan: &self.plan,
+            parameters: &graph.parameters,
+            packed,
+            training: Some(seed),
+            statistics: &self.statistics,
+        };
+        run(&mut self.parts, threads, |part| part.shard.forward(&shared, steps.clone()));
+    }
+
+    fn backward(&mut self, graph: &Graph, packed: &[Packed], seed: u64, threads: usize) {
+        let mut to = self.plan.steps.len();
+        for joint in self.joints.clone().into_iter().rev() {
+            self.backward_steps(graph, packed, seed, threads, joint + 1..to);
+            let more = self.joint_statistics(joint, true);
+            self.statistics[joint].extend(more);
+            to = joint + 1;
+        }
+        self.backward_steps(graph, packed, seed, threads, 0..to);
+    }
+
+    fn backward_steps(
+        &mut self,
+        graph: &Graph,
+        packed: &[Packed],
+        seed: u64,
+        threads: usize,
+        steps: Range<usize>,
+    ) {
+        let shared = Shared {
+            plan: &self.plan,
+            parameters: &graph.parameters,
+            packed,
+            training: Some(seed),
+            statistics: &self.statistics,
+        };
+        run(&mut self.parts, threads, |part| part.shard.backward(&shared, steps.clone()));
+    }
+
+    /// What step `at` wants to know of the whole batch, on the way forward or backward.
+    fn joint_statistics(&self, at: usize, backward: bool) -> Vec<f32> {
+        let step = &self.plan.steps[at];
+        let Some(joint) = step.operation.as_deref().and_then(|operation| operation.joint()) else {
+            return vec![];
+        };
+        let inputs: Vec<&[f32]> =
+            self.parts.iter().map(|part| part.shard.values[step.inputs[0]].as_slice()).collect();
+        if backward {
+            let slopes: Vec<&[f32]> =
+                self.parts.iter().map(|part| part.shard.slopes[at].as_slice()).collect();
+            joint.slope_statistics(&inputs, &slopes, &self.statistics[at])
+        } else {
+            joint.statistics(&inputs)
+        }
+    }
+
+    fn remember(&self, graph: &mut Graph) {
+        for at in &self.joints {
+            let step = &self.plan.steps[*at];
+            if let Some(joint) = step.operation.as_deref().and_then(|operation| operation.joint()) {
+                let weights = &mut graph.parameters[step.weights.clone()];
+                joint.remember(&self.statistics[*at], weights);
+            }
+        }
+    }
+}
+
+/// Does `work` for every part, in threads.
+fn run(parts: &mut [Part], threads: usize, work: impl Fn(&mut Part) + Sync) {
+    in_threads(parts.iter_mut().collect(), threads, &|parts: Vec<&mut Part>| {
+        parts.into_iter().for_each(&work);
+    });
+}
+
+impl Part {
+    fn fill(
+        &mut self,
+        plan: &Plan,
+        inputs: &[usize],
+        output: usize,
+        examples: &dyn Examples,
+        which: &[usize],
+        first: usize,
+    ) {
+        self.shard.resize(plan, which.len(), first);
+        let size = plan.steps[output].size;
+        self.target.clear();
+        self.target.resize(which.len() * size, 0.0);
+        self.weights.clear();
+        self.weights.resize(which.len() * size, 1.0);
+        let mut values: Vec<_> =
+            inputs.iter().map(|input| std::mem::take(&mut self.shard.values[*input])).collect();
+        let places = self.target.chunks_mut(size).zip(self.weights.chunks_mut(size));
+        for ((sample, at), (target, weights)) in which.iter().enumerate().zip(places) {
+            let sample = |(values, input): (_, &usize)| {
+                let (values, size): (&mut Vec<f32>, usize) = (values, plan.steps[*input].size);
+                &mut values[sample * size..][..size]
+            };
+            let mut parts: Vec<&mut [f32]> = values.iter_mut().zip(inputs).map(sample).collect();
+            examples.write(*at, &mut parts, target, weights);
+        }
+        for (values, input) in values.into_iter().zip(inputs) {
+            self.shard.values[*input] = values;
+        }
+    }
+
+    fn loss(&self, output: usize, loss: Loss) -> f64 {
+        let entries = self.shard.values[output].iter().zip(&self.target).zip(&self.weights);
+        let weighted =
+            entries.filter(|(_, weight)| **weight > 0.0).map(|((found, target), weight)| {
+                f64::from(loss.of(found - target).0) * f64::from(*weight)
+            });
+        weighted.sum()
+    }
+
+    /// Loss and slope of the output.
+    fn start_backward(&mut self, output: usize, loss: Loss, per_entry: f32) {
+        self.shard.loss = self.loss(output, loss);
+        let entries = self.shard.values[output].iter().zip(&self.target).zip(&self.weights);
+        for (slope, ((found, target), weight)) in self.shard.slopes[output].iter_mut().zip(entries)
+        {
+            *slope = loss.of(found - target).1 * weight * per_entry;
+        }
+    }
+}
