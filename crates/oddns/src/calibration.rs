@@ -35,7 +35,7 @@ const WANDERING_ROWS: usize = 32;
 /// Standard deviation from which a feature is counted among those that move.
 const LIVELY: f32 = 0.1;
 /// Weight of the levels where none wanders.
-const LEVEL_WEIGHT: f32 = 4.0;
+const LEVEL_WEIGHT: f32 = 16.0;
 /// Half-lives, in seconds: of mean, scale and structure (five days), …
 const SCALE_HALF_LIFE: f64 = 5.0 * DAY;
 /// … of the scale of the forecast's misses, …
@@ -405,5 +405,5 @@ fn level_weight(wandering: &[Wandering]) -> f32 {
     let lively: Vec<f32> = wandering.iter().filter(|w| w.lively).map(|w| w.correlation).collect();
     // Where nothing moves nothing wanders: `max` ignores NaN, the median of nothing.
     let median = quantile(&lively, 0.5).max(0.0);
-    LEVEL_WEIGHT * (1.0 - median).powi(3)
+    LEVEL_WEIGHT * (1.0 - median).powi(5)
 }
