@@ -18,6 +18,11 @@ use crate::trailing::{Level, TrailingRms};
 
 /// Quantile that is one unit.
 const UNIT_QUANTILE: f64 = 0.99;
+/// Quantile of a feature that its unit is taken from, …
+const FEATURE_QUANTILE: f64 = 0.9;
+/// … and how many of it make one: a few per cent of anomalies in the training set would be the 99 %
+/// quantile themselves.
+const FEATURE_UNIT: f32 = 1.5;
 /// Smallest unit of a feature's trailing misses, in standard deviations.
 const SUSTAINED_FLOOR: f32 = 0.03;
 /// No unit of a feature is below this part of the smallest change of it that matters.
@@ -270,7 +275,9 @@ fn sustained_units(stretches: &[Stretch], least: &[f32]) -> Vec<f32> {
 
 fn high_quantiles(seen: &[Vec<f32>], floor: f32, least: &[f32]) -> Vec<f32> {
     // `max` ignores NaN, the quantile of nothing.
-    let unit = |values: &[f32], least: f32| quantile(values, UNIT_QUANTILE).max(floor).max(least);
+    let unit = |values: &[f32], least: f32| {
+        (FEATURE_UNIT * quantile(values, FEATURE_QUANTILE)).max(floor).max(least)
+    };
     seen.iter().zip(least).map(|(values, least)| unit(values, *least)).collect()
 }
 
