@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use oddns::DetectorKind;
 use oddns_collect::{PrometheusUrl, Target, parse_duration};
 use oddns_core::Timestamp;
 use oddns_serve::DEFAULT_LISTEN_ADDRESS;
@@ -170,8 +171,15 @@ pub(crate) struct Train {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// A model to go on from instead of new weights.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "detector")]
     pub(crate) from: Option<PathBuf>,
+    /// What to train: `masked`, the product's own, or one to compare with; docs/compare-detectors.md
+    /// tells them apart.
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(crate) detector: DetectorKind,
+    /// False alarms that a server may have in a week.
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = alarms)]
+    pub(crate) alarms_per_week: f64,
     /// Passes over the data; 200 optimiser steps when left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) epochs: Option<u32>,
@@ -238,19 +246,53 @@ pub(crate) struct Explain {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  oddns eval --scores scores.csv --labels labels.csv --json")]
+#[command(
+    after_help = "Examples:\n  oddns eval --scores scores.csv --labels labels.csv --json\n  oddns eval --suite frames --data servers --detector masked --detector l2 --seeds 1,2,3"
+)]
 pub(crate) struct Eval {
     /// Scores as `oddns score` writes them.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) scores: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "suite")]
+    pub(crate) scores: Option<PathBuf>,
     /// What was really wrong: kind,start,end,instance,anomalous.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) labels: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "suite")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Train and judge detectors side by side instead, on data in folders of this layout.
+    #[arg(long, value_enum, requires = "data", conflicts_with_all = ["scores", "labels"])]
+    pub(crate) suite: Option<Layout>,
+    /// A folder of that layout; may be repeated.
+    #[arg(long, value_name = "DIR", requires = "suite")]
+    pub(crate) data: Vec<PathBuf>,
+    /// A detector to judge; may be repeated, all when left out.
+    #[arg(long = "detector", value_name = "NAME", requires = "suite")]
+    pub(crate) detectors: Vec<DetectorKind>,
+    /// Seeds to train each detector with.
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        default_value = "1",
+        requires = "suite"
+    )]
+    pub(crate) seeds: Vec<u64>,
+    /// The detector that the others are held against; the first when left out.
+    #[arg(long, value_name = "NAME", requires = "suite")]
+    pub(crate) against: Option<DetectorKind>,
     /// The same as --output=json.
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// How the data of a comparison lie in their folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layout {
+    /// A folder for each server, with train.parquet, and test.parquet with a column `Label` (or
+    /// .csv).
+    Frames,
+    /// Data sets of CoreDNS servers, each with labels.csv; of several, each is also judged by what was
+    /// learned from the others.
+    Coredns,
 }
 
 #[derive(Debug, Args)]
@@ -268,6 +310,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if duration.is_zero() => Err("must be above zero".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+fn alarms(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(alarms) if f64::is_finite(alarms) && alarms > 0.0 => Ok(alarms),
+        _ => Err("must be a number above zero".to_owned()),
     }
 }
 

@@ -9,6 +9,8 @@ mod model_file;
 mod output;
 mod picture;
 mod progress;
+mod suite;
+mod trial;
 
 use std::process::ExitCode;
 

@@ -31,6 +31,8 @@ pub use streaming_pca::{FittedStreamingPca, StreamingPca};
 pub use table::{BASELINES, Baseline, Setting};
 pub use z_score_bands::{FittedZScoreBands, ZScoreBands};
 
+use std::fmt;
+
 use crate::DetectError;
 
 /// Columns that a table may have.
@@ -51,7 +53,7 @@ pub trait Fit {
 }
 
 /// A fitted detector, which follows one stream of rows.
-pub trait Score: Send {
+pub trait Score: CloneScore + fmt::Debug + Send + Sync {
     /// Judges the next row, and takes it into account for later ones where the detector does that.
     /// Higher is more anomalous. Not negative and finite for any row: a missing value (NaN) says
     /// nothing, an infinite one is a very large one, a value beyond the width is ignored and a row
@@ -74,6 +76,25 @@ pub trait Score: Send {
     fn from_state(numbers: &[f32]) -> Result<Self, DetectError>
     where
         Self: Sized;
+}
+
+/// Copying a fitted detector of any kind; what is copied scores the same. Every [`Score`] that is
+/// `Clone` has it.
+pub trait CloneScore {
+    /// A copy.
+    fn boxed(&self) -> Box<dyn Score>;
+}
+
+impl<S: Score + Clone + 'static> CloneScore for S {
+    fn boxed(&self) -> Box<dyn Score> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Score> {
+    fn clone(&self) -> Self {
+        self.as_ref().boxed()
+    }
 }
 
 /// The width of rows that are not too wide.

@@ -1,14 +1,16 @@
 //! Detectors side by side.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::{MEASURES, Measure, Paired, Report};
+use crate::{MEASURES, Measure, Paired, Trial};
 
 /// What several detectors reached on the series of several suites.
 ///
-/// A figure of a suite is the mean over its series for which it is defined.
+/// A figure of a suite is the mean over its series for which it is defined, of each series the mean
+/// over the seeds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Comparison {
     /// In the order they came.
@@ -22,16 +24,29 @@ struct Suite {
     detectors: Vec<Row>,
 }
 
+/// Which detector was tried on what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run<'a> {
+    /// Series of one kind.
+    pub suite: &'a str,
+    /// One of them.
+    pub series: &'a str,
+    /// How the detector is called.
+    pub detector: &'a str,
+    /// What was drawn at random in training followed from it.
+    pub seed: u64,
+}
+
 /// One detector on the series of a suite.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Row {
     detector: String,
-    /// For each series of the suite one value a measure, NaN where it is not defined; may be shorter
-    /// than the suite's series.
-    values: Vec<[f64; MEASURES.len()]>,
+    /// For each series of the suite what each seed reached; may be shorter than the suite's series.
+    runs: Vec<BTreeMap<u64, Values>>,
 }
 
-const UNKNOWN: [f64; MEASURES.len()] = [f64::NAN; MEASURES.len()];
+/// One value a measure, NaN where it is not defined.
+type Values = [f64; MEASURES.len()];
 
 impl Comparison {
     /// Nothing compared yet.
@@ -39,9 +54,9 @@ impl Comparison {
         Self::default()
     }
 
-    /// Takes in what `detector` reached on `series` of `suite`; a second report for the same replaces
-    /// the first.
-    pub fn record(&mut self, suite: &str, series: &str, detector: &str, report: &Report) {
+    /// Takes in what a run reached; a second trial of the same run replaces the first.
+    pub fn record(&mut self, run: Run<'_>, trial: &Trial) {
+        let Run { suite, series, detector, seed } = run;
         let at = place(
             &mut self.suites,
             |own| own.name == suite,
@@ -54,10 +69,10 @@ impl Comparison {
             |own| own.detector == detector,
             || Row { detector: detector.to_owned(), ..Row::default() },
         );
-        let values = &mut suite.detectors[row].values;
-        values.resize(values.len().max(column + 1), UNKNOWN);
-        values[column] =
-            std::array::from_fn(|measure| (MEASURES[measure].of)(report).unwrap_or(f64::NAN));
+        let runs = &mut suite.detectors[row].runs;
+        runs.resize(runs.len().max(column + 1), BTreeMap::new());
+        let values = |measure: usize| (MEASURES[measure].of)(trial).unwrap_or(f64::NAN);
+        runs[column].insert(seed, std::array::from_fn(values));
     }
 
     /// Mean of a measure over the series of a suite; `None` when it is nowhere defined, or there is
@@ -65,6 +80,13 @@ impl Comparison {
     pub fn mean(&self, suite: &str, detector: &str, measure: &str) -> Option<f64> {
         let measure = MEASURES.iter().position(|own| own.name == measure)?;
         self.suite(suite)?.row(detector)?.mean(measure)
+    }
+
+    /// Standard deviation over the seeds of the mean over the series of a suite; `None` with fewer
+    /// than two seeds, and where there is no mean.
+    pub fn deviation(&self, suite: &str, detector: &str, measure: &str) -> Option<f64> {
+        let measure = MEASURES.iter().position(|own| own.name == measure)?;
+        self.suite(suite)?.row(detector)?.deviation(measure)
     }
 
     /// One detector against another on the series of a suite that both were measured on. The
@@ -81,7 +103,7 @@ impl Comparison {
     }
 
     /// A table for each suite, in Markdown: a row a detector, a column a measure, the best of each
-    /// column in bold. With `against`, a further table tells how far ahead that detector is of each
+    /// column in bold, with its standard deviation over the seeds where there are several. With `against`, a further table tells how far ahead that detector is of each
     /// other by VUS-PR. Measures that are nowhere defined in a suite are left out.
     pub fn to_markdown(&self, against: Option<&str>) -> String {
         let mut text = String::new();
@@ -113,12 +135,12 @@ impl Comparison {
         }
     }
 
-    /// Everything for scripts: each suite with its detectors, for each measure the mean, on how many
-    /// series, whether it is the best, and the values by series; for each pair of detectors the
+    /// Everything for scripts: each suite with its detectors, for each measure the mean, its standard
+    /// deviation over seeds, on how many series, whether it is the best, and the values by series; for each pair of detectors the
     /// comparison by VUS-PR. What is not defined is null.
-    pub fn to_json(&self) -> String {
+    pub fn to_json(&self) -> Value {
         let suites: Vec<Value> = self.suites.iter().map(|suite| self.suite_json(suite)).collect();
-        format!("{:#}", json!({ "suites": suites }))
+        json!({ "suites": suites })
     }
 
     fn suite_json(&self, suite: &Suite) -> Value {
@@ -197,10 +219,11 @@ impl Suite {
     /// A mean as it is shown; as good as the best to the digits shown is the best.
     fn figure(&self, row: &Row, measure: usize) -> String {
         let shown = |mean: f64| format!("{mean:.*}", MEASURES[measure].decimals);
+        let spread = row.deviation(measure).map_or(String::new(), |d| format!(" ± {}", shown(d)));
         match (row.mean(measure).map(shown), self.best(measure).map(shown)) {
             (None, _) => "–".to_owned(),
-            (Some(mean), Some(best)) if mean == best => format!("**{mean}**"),
-            (Some(mean), _) => mean,
+            (Some(mean), Some(best)) if mean == best => format!("**{mean}**{spread}"),
+            (Some(mean), _) => format!("{mean}{spread}"),
         }
     }
 
@@ -220,6 +243,7 @@ impl Suite {
             self.series.iter().cloned().zip(values.iter().map(|value| json!(value))).collect();
         json!({
             "mean": mean,
+            "deviation": row.deviation(measure),
             "n": values.iter().filter(|value| value.is_finite()).count(),
             "best": mean.is_some() && mean == self.best(measure),
             "by_series": by_series,
@@ -228,16 +252,34 @@ impl Suite {
 }
 
 impl Row {
-    /// One value a series, NaN where it is not defined.
+    /// One value a series, the mean over the seeds; NaN where it is not defined.
     fn column(&self, measure: usize) -> Vec<f64> {
-        self.values.iter().map(|values| values[measure]).collect()
+        let over_seeds = |runs: &BTreeMap<u64, Values>| {
+            mean(runs.values().map(|values| values[measure])).unwrap_or(f64::NAN)
+        };
+        self.runs.iter().map(over_seeds).collect()
     }
 
     fn mean(&self, measure: usize) -> Option<f64> {
-        let values = self.values.iter().map(|values| values[measure]);
-        let defined: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-        (!defined.is_empty()).then(|| defined.iter().sum::<f64>() / defined.len() as f64)
+        mean(self.column(measure).into_iter())
     }
+
+    fn deviation(&self, measure: usize) -> Option<f64> {
+        let seeds: BTreeSet<u64> = self.runs.iter().flat_map(|runs| runs.keys().copied()).collect();
+        let of_seed = |seed: &u64| {
+            mean(self.runs.iter().filter_map(|runs| runs.get(seed)).map(|values| values[measure]))
+        };
+        let means: Vec<f64> = seeds.iter().filter_map(of_seed).collect();
+        let middle = mean(means.iter().copied()).filter(|_| means.len() > 1)?;
+        let squares: f64 = means.iter().map(|mean| (mean - middle).powi(2)).sum();
+        Some((squares / (means.len() - 1) as f64).sqrt())
+    }
+}
+
+/// Of the values that are numbers; `None` without any.
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let defined: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    (!defined.is_empty()).then(|| defined.iter().sum::<f64>() / defined.len() as f64)
 }
 
 impl Measure {
@@ -252,25 +294,30 @@ impl Measure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AlarmMetrics, EventMetrics, PointMetrics};
+    use crate::{AlarmMetrics, EventMetrics, PointMetrics, Report};
 
-    fn report(vus_pr: f64, false_per_week: Option<f64>) -> Report {
-        Report {
+    fn trial(vus_pr: f64, false_per_week: Option<f64>) -> Trial {
+        let report = Report {
             points: PointMetrics { vus_pr: Some(vus_pr), ..PointMetrics::default() },
             events: EventMetrics::default(),
             alarms: AlarmMetrics { false_per_week, ..AlarmMetrics::default() },
             outcomes: Vec::new(),
-        }
+        };
+        Trial { report, train_seconds: None, score_seconds: None }
+    }
+
+    fn run<'a>(series: &'a str, detector: &'a str) -> Run<'a> {
+        Run { suite: "servers", series, detector, seed: 1 }
     }
 
     fn comparison() -> Comparison {
         let mut comparison = Comparison::new();
         for (at, series) in ["a", "b", "c"].into_iter().enumerate() {
             let base = 0.25 * at as f64;
-            comparison.record("servers", series, "ours", &report(base + 0.25, Some(7.0)));
-            comparison.record("servers", series, "l|2", &report(base, Some(3.5)));
+            comparison.record(run(series, "ours"), &trial(base + 0.25, Some(7.0)));
+            comparison.record(run(series, "l|2"), &trial(base, Some(3.5)));
         }
-        comparison.record("servers", "a", "new", &report(0.5, None));
+        comparison.record(run("a", "new"), &trial(0.5, None));
         comparison
     }
 
@@ -292,7 +339,7 @@ mod tests {
 
     #[test]
     fn scripts_read_the_same_figures() {
-        let json: Value = serde_json::from_str(&comparison().to_json()).unwrap();
+        let json = comparison().to_json();
         let suite = &json["suites"][0];
         let ours = &suite["detectors"][0]["measures"];
         assert_eq!(ours["vus_pr"]["mean"], 0.5);
@@ -308,12 +355,33 @@ mod tests {
     #[test]
     fn a_later_report_replaces_an_earlier_one() {
         let mut comparison = comparison();
-        comparison.record("servers", "a", "new", &report(0.1, None));
+        comparison.record(run("a", "new"), &trial(0.1, None));
         assert_eq!(comparison.mean("servers", "new", "vus_pr"), Some(0.1));
         assert_eq!(comparison.mean("servers", "new", "auc_pr"), None);
         assert_eq!(comparison.mean("elsewhere", "new", "vus_pr"), None);
         assert!(comparison.paired("servers", "vus_pr", "ours", "nobody").is_none());
         assert_eq!(Comparison::new().to_markdown(None), "");
+    }
+
+    #[test]
+    fn seeds_are_averaged_and_their_spread_is_told() {
+        let mut comparison = Comparison::new();
+        for (seed, value) in [(1, 0.3), (2, 0.4), (3, 0.5)] {
+            for (series, more) in [("a", 0.0), ("b", 0.2)] {
+                comparison.record(Run { seed, ..run(series, "ours") }, &trial(value + more, None));
+            }
+        }
+        comparison.record(run("a", "theirs"), &trial(0.1, None));
+        let close = |found: Option<f64>, to: f64| (found.unwrap() - to).abs() < 1e-12;
+        assert!(close(comparison.mean("servers", "ours", "vus_pr"), 0.5));
+        assert!(close(comparison.deviation("servers", "ours", "vus_pr"), 0.1));
+        assert_eq!(comparison.deviation("servers", "theirs", "vus_pr"), None);
+        assert_eq!(comparison.deviation("servers", "ours", "auc_pr"), None);
+        let pair = comparison.paired("servers", "vus_pr", "ours", "theirs").unwrap();
+        assert!(pair.n == 1 && (pair.mean_difference - 0.3).abs() < 1e-12, "{pair:?}");
+        let table = comparison.to_markdown(None);
+        assert!(table.contains("| ours | **0.500** ± 0.100 |"), "{table}");
+        assert!(table.contains("| theirs | 0.100 |"), "{table}");
     }
 
     #[test]

@@ -13,10 +13,10 @@ mod timeline;
 mod volume;
 
 pub use best_event::{AlarmRule, BestEventF1};
-pub use comparison::Comparison;
+pub use comparison::{Comparison, Run};
 pub use event::{AlarmMetrics, EventMetrics, EventOutcome};
 pub use interval::Interval;
-pub use measure::{Direction, MEASURES, Measure};
+pub use measure::{Direction, MEASURES, Measure, Trial};
 pub use paired::Paired;
 pub use point::{BestF1, PointMetrics, average_precision, best_f1};
 pub use report::{EvalConfig, EvalError, Report, ScoredPoint};

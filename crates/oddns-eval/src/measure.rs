@@ -2,6 +2,17 @@
 
 use crate::Report;
 
+/// What a detector reached on one series, and what it took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial {
+    /// Its scores against the labels.
+    pub report: Report,
+    /// Seconds to train; `None` where that was not measured.
+    pub train_seconds: Option<f64>,
+    /// Seconds to score; `None` where that was not measured.
+    pub score_seconds: Option<f64>,
+}
+
 /// Which way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -23,8 +34,8 @@ pub struct Measure {
     pub better: Direction,
     /// Digits after the point that mean something.
     pub decimals: usize,
-    /// Its value in a report; `None` where it is not defined.
-    pub of: fn(&Report) -> Option<f64>,
+    /// Its value in a trial; `None` where it is not defined.
+    pub of: fn(&Trial) -> Option<f64>,
 }
 
 const DAYS_PER_WEEK: f64 = 7.0;
@@ -37,7 +48,7 @@ pub const MEASURES: &[Measure] = &[
         doc: "Volume under the precision-recall surface, as in TSB-AD.",
         better: Direction::Higher,
         decimals: 3,
-        of: |report| report.points.vus_pr,
+        of: |trial| trial.report.points.vus_pr,
     },
     Measure {
         name: "auc_pr",
@@ -45,7 +56,7 @@ pub const MEASURES: &[Measure] = &[
         doc: "Area under the precision-recall curve of points.",
         better: Direction::Higher,
         decimals: 3,
-        of: |report| report.points.auc_pr,
+        of: |trial| trial.report.points.auc_pr,
     },
     Measure {
         name: "best_event_f1",
@@ -53,7 +64,7 @@ pub const MEASURES: &[Measure] = &[
         doc: "Event F1 at the alarm line that is best for it, every run above it an alarm.",
         better: Direction::Higher,
         decimals: 3,
-        of: |report| report.events.best.map(|best| best.f1),
+        of: |trial| trial.report.events.best.map(|best| best.f1),
     },
     Measure {
         name: "best_held_event_f1",
@@ -61,7 +72,7 @@ pub const MEASURES: &[Measure] = &[
         doc: "The same with the product's hysteresis and merging of alarms.",
         better: Direction::Higher,
         decimals: 3,
-        of: |report| report.events.best_with_hysteresis.map(|best| best.f1),
+        of: |trial| trial.report.events.best_with_hysteresis.map(|best| best.f1),
     },
     Measure {
         name: "event_recall",
@@ -69,7 +80,7 @@ pub const MEASURES: &[Measure] = &[
         doc: "Share of the events caught at the detector's own alarm line.",
         better: Direction::Higher,
         decimals: 3,
-        of: |report| report.events.recall,
+        of: |trial| trial.report.events.recall,
     },
     Measure {
         name: "false_alarms_per_day",
@@ -77,7 +88,7 @@ pub const MEASURES: &[Measure] = &[
         doc: "Alarms that begin in quiet time at the detector's own line, for a day of quiet time.",
         better: Direction::Lower,
         decimals: 2,
-        of: |report| report.alarms.false_per_week.map(|week| week / DAYS_PER_WEEK),
+        of: |trial| trial.report.alarms.false_per_week.map(|week| week / DAYS_PER_WEEK),
     },
     Measure {
         name: "median_delay_seconds",
@@ -85,7 +96,7 @@ pub const MEASURES: &[Measure] = &[
         doc: "Median seconds from the start of a caught event to the first alarm.",
         better: Direction::Lower,
         decimals: 1,
-        of: |report| report.events.median_delay_seconds,
+        of: |trial| trial.report.events.median_delay_seconds,
     },
     Measure {
         name: "quiet_alarmed_ratio",
@@ -93,7 +104,23 @@ pub const MEASURES: &[Measure] = &[
         doc: "Share of quiet time at which the alarm held.",
         better: Direction::Lower,
         decimals: 4,
-        of: |report| report.alarms.quiet_alarmed_share,
+        of: |trial| trial.report.alarms.quiet_alarmed_share,
+    },
+    Measure {
+        name: "train_seconds",
+        title: "train, s",
+        doc: "Seconds to train on a series, on one thread beside others.",
+        better: Direction::Lower,
+        decimals: 2,
+        of: |trial| trial.train_seconds,
+    },
+    Measure {
+        name: "score_seconds",
+        title: "score, s",
+        doc: "Seconds to score a series, on one thread beside others.",
+        better: Direction::Lower,
+        decimals: 2,
+        of: |trial| trial.score_seconds,
     },
 ];
 

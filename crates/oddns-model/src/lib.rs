@@ -24,7 +24,7 @@ mod window;
 
 pub use config::Config;
 pub use error::{ModelError, Shape};
-pub use keras::{decode, decode_graph, encode, encode_graph};
+pub use keras::{decode, decode_extra, decode_graph, encode, encode_extra, encode_graph};
 pub use live::{LiveState, Predicted};
 pub use model::Model;
 pub use network::Network;

@@ -17,7 +17,7 @@ use crate::members::{
 use crate::trailing::{Level, TrailingRms};
 
 /// Quantile that is one unit.
-const UNIT_QUANTILE: f64 = 0.99;
+pub(crate) const UNIT_QUANTILE: f64 = 0.99;
 /// Quantile of a feature that its unit is taken from, …
 const FEATURE_QUANTILE: f64 = 0.9;
 /// … and how many of it make one: a few per cent of anomalies in the training set would be the 99 %
@@ -78,7 +78,7 @@ impl Stretch {
         self.rows.first().map_or(0, |row| row.values.len())
     }
 
-    fn modelled_row(&self, at: usize) -> &[f32] {
+    pub(crate) fn modelled_row(&self, at: usize) -> &[f32] {
         &self.modelled[at * self.width()..(at + 1) * self.width()]
     }
 
@@ -105,6 +105,11 @@ impl Pace {
 
     fn rows(self, seconds: f64) -> f64 {
         (seconds / self.interval_seconds).clamp(100.0, 1e7)
+    }
+
+    /// Seconds from one row to the next, above zero.
+    pub(crate) fn step_seconds(self) -> f32 {
+        self.interval_seconds as f32
     }
 
     fn weight(self, half_life_seconds: f64) -> f32 {
@@ -246,15 +251,23 @@ fn fit<F: Fit>(
     stretches: &[Stretch],
     wanted: impl Fn(usize, usize) -> bool,
 ) -> Result<F::Fitted, DetectorError> {
-    let width = stretches.first().map_or(1, Stretch::width);
+    let (values, width) = chosen_rows(stretches, wanted);
+    let rows = Rows::new(&values, width).map_err(DetectorError::Member)?;
+    how.fit(rows).map_err(DetectorError::Member)
+}
+
+/// The rows that are `wanted` of each stretch, one stretch after the other, and their width.
+pub(crate) fn chosen_rows(
+    stretches: &[Stretch],
+    wanted: impl Fn(usize, usize) -> bool,
+) -> (Vec<f32>, usize) {
     let mut values = Vec::new();
     for (at, stretch) in stretches.iter().enumerate() {
         for row in (0..stretch.rows.len()).filter(|row| wanted(at, *row)) {
             values.extend_from_slice(stretch.modelled_row(row));
         }
     }
-    let rows = Rows::new(&values, width).map_err(DetectorError::Member)?;
-    how.fit(rows).map_err(DetectorError::Member)
+    (values, stretches.first().map_or(1, Stretch::width))
 }
 
 /// High quantile of each feature's trailing misses.

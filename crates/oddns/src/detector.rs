@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use oddns_core::{Schema, SchemaId, Timestamp};
 use oddns_features::Scaler;
-use oddns_model::{ModelError, Network};
+use oddns_model::ModelError;
 
 use crate::column::Column;
+use crate::forecaster::Forecaster;
+use crate::kind::DetectorKind;
 use crate::manifest;
-use crate::members::Calibration;
+use crate::method::Method;
 
 /// Why a detector cannot be trained, saved, loaded or used.
 #[derive(Debug, thiserror::Error)]
@@ -81,13 +83,13 @@ pub struct TrainingRecord {
     pub interval_seconds: f32,
     /// False alarms that a server may have in a week.
     pub alarms_per_week: f64,
-    /// Optimiser steps.
+    /// Optimiser steps; 0 for a detector without a network.
     pub n_steps: usize,
     /// Seed of weights and batches.
     pub seed: u64,
-    /// Loss at the last step.
+    /// Loss at the last step; NaN for a detector without a network.
     pub loss: f32,
-    /// Weights of the network.
+    /// Weights of the network; 0 for a detector without one.
     pub n_parameters: usize,
 }
 
@@ -98,8 +100,8 @@ pub struct Detector {
     pub(crate) columns: Arc<[Column]>,
     pub(crate) schema: Schema,
     pub(crate) scaler: Scaler,
-    pub(crate) network: Arc<Network>,
-    pub(crate) calibration: Calibration,
+    pub(crate) kind: DetectorKind,
+    pub(crate) method: Method,
     pub(crate) record: TrainingRecord,
 }
 
@@ -114,6 +116,11 @@ impl Detector {
         &self.schema
     }
 
+    /// Which detector it is.
+    pub fn kind(&self) -> DetectorKind {
+        self.kind
+    }
+
     /// Where it came from.
     pub fn record(&self) -> &TrainingRecord {
         &self.record
@@ -121,7 +128,7 @@ impl Detector {
 
     /// Rows that must be seen before the first score.
     pub fn warm_up_rows(&self) -> usize {
-        self.network.receptive_field()
+        self.method.forecaster().warm_up_rows()
     }
 
     /// Refuses data of another schema.
@@ -137,17 +144,21 @@ impl Detector {
         })
     }
 
-    /// The bytes of one `.keras` file that real Keras opens and [`Detector::decode`] reads back.
-    /// The same detector gives the same bytes.
+    /// The bytes of one file, which [`Detector::decode`] reads back. With a network
+    /// ([`DetectorKind::has_network`]) it is a `.keras` file that real Keras opens; without one the
+    /// same zip holds the entry `oddns.json` alone. The same detector gives the same bytes.
     pub fn encode(&self) -> Result<Vec<u8>, DetectorError> {
         let manifest = manifest::write(self)?;
-        oddns_model::encode(&self.network, &manifest).map_err(DetectorError::Model)
+        match self.method.forecaster() {
+            Forecaster::Network(network) => oddns_model::encode(network, &manifest),
+            Forecaster::LastValue | Forecaster::Nobody => oddns_model::encode_extra(&manifest),
+        }
+        .map_err(DetectorError::Model)
     }
 
     /// Reads what [`Detector::encode`] wrote. Damaged bytes are an error, never a panic.
     pub fn decode(bytes: &[u8]) -> Result<Self, DetectorError> {
-        let (network, manifest) = oddns_model::decode(bytes).map_err(DetectorError::Load)?;
-        let manifest = manifest.ok_or(DetectorError::NotOurs)?;
-        manifest::read(&manifest, network)
+        let manifest = oddns_model::decode_extra(bytes).map_err(DetectorError::Load)?;
+        manifest::read(&manifest.ok_or(DetectorError::NotOurs)?, bytes)
     }
 }

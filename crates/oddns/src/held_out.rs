@@ -141,9 +141,20 @@ impl Blocks {
     /// Cuts sequences into blocks, in turns in one fold and the other. There is at least one block
     /// a fold when the sequences together have as many rows.
     pub(crate) fn new(sequences: &[Sequence], receptive_field: usize) -> Self {
+        let shortest = shortest_block(receptive_field);
+        Self::cut(sequences, |rows| (rows / shortest).clamp(1, MAX_BLOCKS))
+    }
+
+    /// Cuts each sequence into halves, for what learns from how rows follow each other: few blocks
+    /// have few ends, at which nothing follows.
+    pub(crate) fn halves(sequences: &[Sequence]) -> Self {
+        Self::cut(sequences, |_| N_FOLDS)
+    }
+
+    fn cut(sequences: &[Sequence], n_blocks: impl Fn(usize) -> usize) -> Self {
         let mut found = Vec::new();
         for (sequence, rows) in sequences.iter().map(Sequence::len).enumerate() {
-            let n = (rows / shortest_block(receptive_field)).clamp(1, MAX_BLOCKS);
+            let n = n_blocks(rows);
             for block in 0..n {
                 let rows = block * rows / n..(block + 1) * rows / n;
                 found.push(Block { sequence, fold: found.len() % N_FOLDS, rows });

@@ -3,16 +3,21 @@
 mod calibration;
 mod column;
 mod detector;
+mod forecaster;
 mod held_out;
+mod kind;
 mod manifest;
 mod members;
+mod method;
 mod pipeline;
+mod rival;
 mod stream;
 mod trailing;
 mod training;
 
 pub use column::Column;
 pub use detector::{Detector, DetectorError, TrainingRecord};
+pub use kind::{DetectorKind, UnknownDetector};
 pub use oddns_core as core;
 pub use oddns_detect::{Diagnosis, IncidentEvent, PersistenceConfig, diagnose};
 pub use oddns_features::{FEATURES, Feature, Fleet, extract, extract_fleet};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use oddns_core::{Schema, Timestamp};
-use oddns_detect::baseline::Score;
+use oddns_detect::AlarmLine;
+use oddns_detect::baseline::{Baseline, Score};
 use oddns_features::{Scaler, Transform};
 use oddns_model::Network;
 use serde::{Deserialize, Serialize};
@@ -11,19 +12,27 @@ use serde::{Deserialize, Serialize};
 use crate::calibration::Pace;
 use crate::column::Column;
 use crate::detector::{Detector, DetectorError, TrainingRecord};
+use crate::forecaster::Forecaster;
+use crate::kind::{DetectorKind, UnknownDetector};
 use crate::members::{Calibration, N_MEMBERS};
+use crate::method::Method;
+use crate::rival::Rival;
 
 /// Raised when an older program could not read what a newer one writes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Manifest {
     format: u32,
+    detector: String,
     schema_id: String,
     columns: Vec<ColumnEntry>,
     n_rows: usize,
-    calibration: CalibrationEntry,
+    /// Of a detector with members.
+    calibration: Option<CalibrationEntry>,
+    /// Of a detector to compare with.
+    baseline: Option<BaselineEntry>,
     training: TrainingEntry,
 }
 
@@ -40,12 +49,31 @@ struct ColumnEntry {
     scale: f32,
     floor: f32,
     missing_ratio: f32,
+    /// Of a detector with members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    members: Option<MembersEntry>,
+}
+
+/// What the members know of a column.
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+struct MembersEntry {
     sustained: f32,
     surprise: f32,
     surprise_floor: f32,
     coarseness: f32,
     level: f32,
     level_gain: f32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BaselineEntry {
+    unit: f32,
+    scale_weight: f32,
+    /// In the orders that the detector and the line write.
+    state: Vec<f32>,
+    line: Vec<f32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,14 +100,39 @@ struct TrainingEntry {
     alarms_per_week: f64,
     n_steps: usize,
     seed: u64,
-    loss: f32,
+    /// Absent without a network.
+    loss: Option<f32>,
     n_parameters: usize,
 }
 
 /// As JSON text; the same detector gives the same text.
 pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
-    let Detector { columns, schema, scaler, calibration, record, .. } = detector;
-    let entry = |at: usize, column: &Column| ColumnEntry {
+    let Detector { columns, schema, scaler, method, kind, record } = detector;
+    let (calibration, rival) = match method {
+        Method::Members { calibration, .. } => (Some(calibration.as_ref()), None),
+        Method::Rival(rival) => (None, Some(rival.as_ref())),
+    };
+    let entry = |(at, column)| column_entry(at, column, scaler, calibration);
+    let manifest = Manifest {
+        format: FORMAT,
+        detector: kind.name().to_owned(),
+        schema_id: schema.id().to_string(),
+        columns: columns.iter().enumerate().map(entry).collect(),
+        n_rows: scaler.n_rows,
+        calibration: calibration.map(calibration_entry),
+        baseline: rival.map(baseline_entry),
+        training: training_entry(record),
+    };
+    serde_json::to_string_pretty(&manifest).map_err(|error| damaged(error.to_string()))
+}
+
+fn column_entry(
+    at: usize,
+    column: &Column,
+    scaler: &Scaler,
+    calibration: Option<&Calibration>,
+) -> ColumnEntry {
+    ColumnEntry {
         name: column.name.clone(),
         unit: column.unit.clone(),
         doc: column.doc.clone(),
@@ -92,31 +145,37 @@ pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
         scale: scaler.scale[at],
         floor: scaler.floor[at],
         missing_ratio: scaler.missing_ratio[at],
-        sustained: calibration.sustained[at],
-        surprise: calibration.surprise[at],
-        surprise_floor: calibration.surprise_floor[at],
-        coarseness: calibration.coarseness[at],
-        level: calibration.level[at],
-        level_gain: calibration.level_gain[at],
-    };
-    let manifest = Manifest {
-        format: FORMAT,
-        schema_id: schema.id().to_string(),
-        columns: columns.iter().enumerate().map(|(at, column)| entry(at, column)).collect(),
-        n_rows: scaler.n_rows,
-        calibration: CalibrationEntry {
-            unit: calibration.unit,
-            fresh: calibration.fresh,
-            level_weight: calibration.level_weight,
-            scale_weight: calibration.scale_weight,
-            surprise_weight: calibration.surprise_weight,
-            change: calibration.change.state(),
-            structure: calibration.structure.state(),
-            line: calibration.line.state(),
-        },
-        training: training_entry(record),
-    };
-    serde_json::to_string_pretty(&manifest).map_err(|error| damaged(error.to_string()))
+        members: calibration.map(|calibration| MembersEntry {
+            sustained: calibration.sustained[at],
+            surprise: calibration.surprise[at],
+            surprise_floor: calibration.surprise_floor[at],
+            coarseness: calibration.coarseness[at],
+            level: calibration.level[at],
+            level_gain: calibration.level_gain[at],
+        }),
+    }
+}
+
+fn calibration_entry(calibration: &Calibration) -> CalibrationEntry {
+    CalibrationEntry {
+        unit: calibration.unit,
+        fresh: calibration.fresh,
+        level_weight: calibration.level_weight,
+        scale_weight: calibration.scale_weight,
+        surprise_weight: calibration.surprise_weight,
+        change: calibration.change.state(),
+        structure: calibration.structure.state(),
+        line: calibration.line.state(),
+    }
+}
+
+fn baseline_entry(rival: &Rival) -> BaselineEntry {
+    BaselineEntry {
+        unit: rival.unit,
+        scale_weight: rival.scale_weight,
+        state: rival.fitted.state(),
+        line: rival.line.state(),
+    }
 }
 
 fn training_entry(record: &TrainingRecord) -> TrainingEntry {
@@ -128,18 +187,22 @@ fn training_entry(record: &TrainingRecord) -> TrainingEntry {
         alarms_per_week: record.alarms_per_week,
         n_steps: record.n_steps,
         seed: record.seed,
-        loss: record.loss,
+        loss: record.loss.is_finite().then_some(record.loss),
         n_parameters: record.n_parameters,
     }
 }
 
-/// Reads what [`write`] wrote, and checks that it belongs to `network`.
-pub(crate) fn read(text: &str, network: Network) -> Result<Detector, DetectorError> {
+/// Reads what [`write`] wrote, and the network that belongs to it from `bytes`, the whole file.
+pub(crate) fn read(text: &str, bytes: &[u8]) -> Result<Detector, DetectorError> {
     check_format(text)?;
     let manifest: Manifest =
         serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
-    check(&manifest, &network)?;
+    let kind: DetectorKind = manifest.detector.parse().map_err(|error: UnknownDetector| {
+        damaged(format!("{error}, or use the oddns that wrote it"))
+    })?;
+    manifest.columns.iter().try_for_each(check_column)?;
     let columns: Vec<Column> = manifest.columns.iter().map(column).collect();
+    let method = method(&manifest, kind, bytes)?;
     let schema = Schema::new(columns.iter().map(|column| column.name.clone()).collect());
     if schema.id().to_string() != manifest.schema_id {
         return Err(damaged("schema_id does not belong to the columns".to_owned()));
@@ -153,12 +216,33 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Detector, DetectorErr
             missing_ratio: each(|c| c.missing_ratio),
             n_rows: manifest.n_rows,
         },
-        calibration: calibration(&manifest)?,
         record: record(&manifest.training),
         columns: columns.into(),
         schema,
-        network: Arc::new(network),
+        kind,
+        method,
     })
+}
+
+fn method(manifest: &Manifest, kind: DetectorKind, bytes: &[u8]) -> Result<Method, DetectorError> {
+    let members = |forecaster| {
+        let calibration = Arc::new(calibration(manifest)?);
+        Ok(Method::Members { forecaster, calibration })
+    };
+    match kind {
+        DetectorKind::Masked => members(Forecaster::Network(Arc::new(network(manifest, bytes)?))),
+        DetectorKind::MaskedWithoutNetwork => members(Forecaster::LastValue),
+        DetectorKind::Baseline(baseline) => Ok(Method::Rival(Box::new(rival(manifest, baseline)?))),
+    }
+}
+
+fn network(manifest: &Manifest, bytes: &[u8]) -> Result<Network, DetectorError> {
+    let (network, _) = oddns_model::decode(bytes).map_err(DetectorError::Load)?;
+    let (found, width) = (manifest.columns.len(), network.config().n_features);
+    if found == width {
+        return Ok(network);
+    }
+    Err(damaged(format!("{found} columns for a network of {width} features")))
 }
 
 /// The format first: a newer manifest may well have fields that this program does not know.
@@ -175,16 +259,6 @@ fn check_format(text: &str) -> Result<(), DetectorError> {
     Err(damaged(format!("format {format} is not format {FORMAT}: use the oddns that wrote it")))
 }
 
-fn check(manifest: &Manifest, network: &Network) -> Result<(), DetectorError> {
-    let width = network.config().n_features;
-    if manifest.columns.len() != width {
-        let found = manifest.columns.len();
-        return Err(damaged(format!("{found} columns for a network of {width} features")));
-    }
-    manifest.columns.iter().try_for_each(check_column)?;
-    check_calibration(&manifest.calibration)
-}
-
 fn check_calibration(entry: &CalibrationEntry) -> Result<(), DetectorError> {
     let weights = [entry.scale_weight, entry.surprise_weight];
     let in_range = weights.iter().all(|weight| (0.0..=1.0).contains(weight))
@@ -196,12 +270,12 @@ fn check_calibration(entry: &CalibrationEntry) -> Result<(), DetectorError> {
 }
 
 fn calibration(manifest: &Manifest) -> Result<Calibration, DetectorError> {
-    let entry = &manifest.calibration;
-    let each = |of: fn(&ColumnEntry) -> f32| manifest.columns.iter().map(of).collect::<Vec<f32>>();
+    let entry = manifest.calibration.as_ref().ok_or_else(|| missing("calibration"))?;
+    check_calibration(entry)?;
+    let members: Option<Vec<MembersEntry>> = manifest.columns.iter().map(|c| c.members).collect();
+    let members = members.ok_or_else(|| missing("members"))?;
+    let each = |of: fn(&MembersEntry) -> f32| members.iter().map(of).collect::<Vec<f32>>();
     let width = manifest.columns.len();
-    let training = record(&manifest.training);
-    let pace = Pace::new(training.interval_seconds, training.alarms_per_week);
-    let line = pace.line(&[]).restore(&entry.line);
     Ok(Calibration {
         sustained: each(|c| c.sustained),
         surprise: each(|c| c.surprise),
@@ -216,8 +290,39 @@ fn calibration(manifest: &Manifest) -> Result<Calibration, DetectorError> {
         surprise_weight: entry.surprise_weight,
         change: state("change", &entry.change, width)?,
         structure: state("structure", &entry.structure, width)?,
-        line: line.ok_or_else(|| damaged("`line` is not the state of a line".to_owned()))?,
+        line: line(manifest, &entry.line)?,
     })
+}
+
+fn rival(manifest: &Manifest, baseline: &Baseline) -> Result<Rival, DetectorError> {
+    let entry = manifest.baseline.as_ref().ok_or_else(|| missing("baseline"))?;
+    if !is_above_zero(&entry.unit) || !(0.0..=1.0).contains(&entry.scale_weight) {
+        return Err(damaged("the unit or a weight of the baseline is out of range".to_owned()));
+    }
+    let restored = baseline.restore(&entry.state);
+    let fitted = restored.map_err(|error| damaged(format!("`{}`: {error}", baseline.name)))?;
+    let found = fitted.strengths().len();
+    if found != manifest.columns.len() {
+        return Err(damaged(format!("`{}` has {found} features, not one a column", baseline.name)));
+    }
+    Ok(Rival {
+        fitted,
+        bounded: baseline.bounded,
+        unit: entry.unit,
+        scale_weight: entry.scale_weight,
+        line: line(manifest, &entry.line)?,
+    })
+}
+
+fn line(manifest: &Manifest, state: &[f32]) -> Result<AlarmLine, DetectorError> {
+    let training = record(&manifest.training);
+    let pace = Pace::new(training.interval_seconds, training.alarms_per_week);
+    let line = pace.line(&[]).restore(state);
+    line.ok_or_else(|| damaged("`line` is not the state of a line".to_owned()))
+}
+
+fn missing(field: &str) -> DetectorError {
+    damaged(format!("missing field `{field}`"))
 }
 
 /// A detector for this width that went on from `numbers`.
@@ -231,17 +336,22 @@ fn state<D: Score>(name: &str, numbers: &[f32], width: usize) -> Result<D, Detec
 }
 
 fn check_column(column: &ColumnEntry) -> Result<(), DetectorError> {
-    let ColumnEntry { name, scale, floor, resolution, sustained, level, .. } = column;
-    let kept = [&column.surprise_floor, &column.coarseness];
-    let scales = [scale, floor, resolution, sustained, level].into_iter().chain(kept);
+    let ColumnEntry { name, scale, floor, resolution, .. } = column;
+    let members = column
+        .members
+        .iter()
+        .flat_map(|m| [&m.sustained, &m.level, &m.surprise_floor, &m.coarseness]);
+    let scales = [scale, floor, resolution].into_iter().chain(members);
     if !scales.chain(&column.log_offset).all(is_above_zero) {
         return Err(damaged(format!(
             "a scale of column `{name}` is not above zero, or not finite"
         )));
     }
-    let shares = [column.missing_ratio, column.level_gain];
-    let surprise = column.surprise >= 0.0 && column.surprise.is_finite();
-    if !column.mean.is_finite() || !surprise || !shares.iter().all(|s| (0.0..=1.0).contains(s)) {
+    let is_share = |share: f32| (0.0..=1.0).contains(&share);
+    let members = column.members.is_none_or(|MembersEntry { surprise, level_gain, .. }| {
+        surprise >= 0.0 && surprise.is_finite() && is_share(level_gain)
+    });
+    if !column.mean.is_finite() || !members || !is_share(column.missing_ratio) {
         return Err(damaged(format!(
             "mean, surprise, missing_ratio or level_gain of column `{name}` is out of range"
         )));
@@ -276,7 +386,7 @@ fn record(entry: &TrainingEntry) -> TrainingRecord {
         alarms_per_week: entry.alarms_per_week,
         n_steps: entry.n_steps,
         seed: entry.seed,
-        loss: entry.loss,
+        loss: entry.loss.unwrap_or(f32::NAN),
         n_parameters: entry.n_parameters,
     }
 }

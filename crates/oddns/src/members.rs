@@ -95,7 +95,7 @@ pub(crate) struct Exhibit<'a> {
     /// On the modelled scale.
     pub(crate) modelled: &'a [f32],
     pub(crate) standard: &'a StandardRow,
-    /// What the network expected, standardised.
+    /// What was to be expected, standardised; empty where nobody forecasts.
     pub(crate) forecast: &'a [f32],
 }
 

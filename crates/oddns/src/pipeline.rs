@@ -6,12 +6,11 @@ use std::sync::Arc;
 use oddns_core::{Frame, Incident, Schema, Score, Scrape, SeriesTable, Timestamp};
 use oddns_detect::{IncidentEvent, IncidentTracker, Observation, PersistenceConfig};
 use oddns_features::{Extractor, Features, Fleet, schema};
-use oddns_model::LiveState;
 
 use crate::detector::{Detector, DetectorError};
+use crate::forecaster::Past;
 use crate::members::StandardRow;
 use crate::stream::{Judged, Prepared, Stream, continues, stretches};
-use crate::training::{predict, sequence};
 
 /// Why there is a score, or why there is none yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,9 +81,7 @@ pub struct Pipeline {
     extractor: Extractor,
     stream: Stream,
     tracker: IncidentTracker,
-    past: LiveState,
-    /// The last known standardised value of each feature, 0 for none.
-    last_seen: Vec<f32>,
+    past: Past,
     last_row: Option<Timestamp>,
     answered: bool,
     spoke_coredns: bool,
@@ -96,8 +93,7 @@ impl Pipeline {
         detector.check_schema(&schema())?;
         let stream = Stream::new(Arc::clone(&detector), PersistenceConfig::default());
         let columns = detector.schema().columns().to_vec();
-        let past = detector.network.live(1).map_err(DetectorError::Model)?;
-        let last_seen = vec![0.0; columns.len()];
+        let past = detector.method.forecaster().live(columns.len())?;
         let tracker = IncidentTracker::new(instance.clone(), columns);
         Ok(Self {
             detector,
@@ -106,7 +102,6 @@ impl Pipeline {
             stream,
             tracker,
             past,
-            last_seen,
             last_row: None,
             answered: false,
             spoke_coredns: false,
@@ -169,7 +164,7 @@ impl Pipeline {
     }
 
     fn state(&self) -> State {
-        let (seen, needed) = (self.n_past(), self.detector.warm_up_rows());
+        let (seen, needed) = (self.past.n_rows(), self.detector.warm_up_rows());
         match (self.answered, self.spoke_coredns) {
             (false, _) => State::NoData,
             (true, false) => State::NotCoredns,
@@ -184,28 +179,14 @@ impl Pipeline {
         let interval = f64::from(self.detector.record.interval_seconds);
         if self.last_row.is_some_and(|last| !continues(last, time, interval)) {
             self.past.clear();
-            self.last_seen.fill(0.0);
         }
         self.last_row = Some(time);
         let prepared = self.stream.prepare(row);
-        let observed: Vec<bool> = prepared.standard.values.iter().map(|v| !v.is_nan()).collect();
-        for (last, value) in self.last_seen.iter_mut().zip(&prepared.standard.values) {
-            if !value.is_nan() {
-                *last = *value;
-            }
-        }
-        let warming_up = self.n_past() < self.detector.warm_up_rows();
-        let network = &self.detector.network;
-        let predicted = network
-            .push(&mut self.past, &self.last_seen, &observed)
-            .map_err(DetectorError::Model)?;
-        let judged = self.stream.judge(time, row, &prepared, predicted.forecast, warming_up);
+        let warming_up = self.past.n_rows() < self.detector.warm_up_rows();
+        let forecast = self.past.push(self.detector.method.forecaster(), &prepared.standard)?;
+        let judged = self.stream.judge(time, row, &prepared, forecast, warming_up);
         self.stream.adapt(&prepared);
         Ok(judged)
-    }
-
-    fn n_past(&self) -> usize {
-        usize::try_from(self.past.n_rows()).unwrap_or(usize::MAX)
     }
 }
 
@@ -272,9 +253,11 @@ fn score_stretch(
         })
         .collect();
     let standard: Vec<&StandardRow> = rows.iter().map(|row| &row.standard).collect();
-    let forecast = predict(&detector.network, &sequence(&standard)?)?;
+    let forecast = detector.method.forecaster().forecast(&standard)?;
     let (width, warm_up) = (detector.columns.len(), detector.warm_up_rows());
-    for ((step, at), forecast) in stretch.enumerate().zip(forecast.chunks(width)) {
+    for (step, at) in stretch.enumerate() {
+        // Empty where nobody forecasts.
+        let forecast = forecast.get(step * width..(step + 1) * width).unwrap_or_default();
         let (time, row) = (frame.timestamps()[at], frame.row(at));
         let judged = stream.judge(time, row, &rows[step], forecast, step < warm_up);
         stream.adapt(&rows[step]);

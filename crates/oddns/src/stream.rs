@@ -7,7 +7,8 @@ use oddns_detect::{Deviations, Persistence, PersistenceConfig, contributions};
 use oddns_features::{FEATURES, Scaler};
 
 use crate::detector::Detector;
-use crate::members::{Exhibit, Memory, StandardRow, Verdict};
+use crate::members::{Exhibit, StandardRow, Verdict};
+use crate::method::Judge;
 use crate::training::modelled_row;
 
 /// Contributions told with a score.
@@ -29,7 +30,7 @@ pub(crate) struct Stream {
     /// Which features can be missing for a reason that lies with the server: a comparison with the
     /// others is not when these have left.
     absence_counts: Vec<bool>,
-    memory: Memory,
+    judge: Judge,
     persistence: Persistence,
 }
 
@@ -61,7 +62,7 @@ impl Stream {
             scaler: detector.scaler.clone(),
             shown: vec![false; detector.columns.len()],
             absence_counts: detector.columns.iter().map(|c| absence_counts(&c.name)).collect(),
-            memory: Memory::new(&detector.calibration),
+            judge: detector.method.judge(),
             detector,
             persistence: Persistence::new(persistence),
         }
@@ -92,7 +93,7 @@ impl Stream {
         for ((shown, counts), seen) in self.shown.iter_mut().zip(&self.absence_counts).zip(seen) {
             *shown |= *counts && seen;
         }
-        self.scaler.adapt(&prepared.modelled, self.detector.calibration.scale_weight);
+        self.scaler.adapt(&prepared.modelled, self.detector.method.scale_weight());
     }
 
     /// The score of a row; call it for every row, in order. While `warming_up` the row has no full
@@ -105,10 +106,9 @@ impl Stream {
         forecast: &[f32],
         warming_up: bool,
     ) -> Judged {
-        let calibration = &self.detector.calibration;
         let Prepared { modelled, standard } = prepared;
         let exhibit = Exhibit { modelled, standard, forecast };
-        let Verdict { score, fresh } = self.memory.judge(exhibit, calibration);
+        let Verdict { score, fresh } = self.judge.judge(exhibit);
         // An alarm ends, and none begins, when the newest rows are as usual.
         let alarm = !warming_up && self.persistence.push(if fresh { score } else { 0.0 });
         let expected: Vec<f32> = self
@@ -119,7 +119,7 @@ impl Stream {
             .map(|(at, column)| column.transform.invert(self.scaler.restore(at, 0.0)))
             .collect();
         let of = Deviations {
-            strength: &self.memory.strengths(calibration),
+            strength: &self.judge.strengths(),
             deviation: &standard.deviation,
             observed: row,
             expected: &expected,

@@ -5,14 +5,19 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use oddns_core::{Frame, Schema, Timestamp};
+use oddns_detect::baseline::Baseline;
 use oddns_features::Scaler;
-use oddns_model::{Config, Network, Progress, Sequence};
+use oddns_model::{Config, Network, Progress, Sequence, TrainRecord};
 
 use crate::calibration::{Pace, Stretch};
 use crate::column::{Column, columns_of};
 use crate::detector::{Detector, DetectorError, TrainingRecord};
+use crate::forecaster::{Forecaster, last_values};
 use crate::held_out::{Blocks, Course, N_FOLDS, predict_held_out, shortest_block};
+use crate::kind::DetectorKind;
 use crate::members::{Calibration, StandardRow};
+use crate::method::Method;
+use crate::rival::Rival;
 use crate::stream::stretches;
 
 /// What may be chosen about training. The defaults are the measured recipe.
@@ -31,11 +36,22 @@ pub struct TrainOptions {
     /// False alarms that a server may have in a week: the alarm budget, above 0. The line is drawn
     /// for it, within what the tail of a record can tell (a risk of 10⁻⁵ to 10⁻³ a row).
     pub alarms_per_week: f64,
+    /// What to train; of the options above, a detector without a network heeds seed and
+    /// alarms alone.
+    pub detector: DetectorKind,
 }
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { epochs: None, batch: 20, window: 160, seed: 1, threads: 2, alarms_per_week: 1.0 }
+        Self {
+            epochs: None,
+            batch: 20,
+            window: 160,
+            seed: 1,
+            threads: 2,
+            alarms_per_week: 1.0,
+            detector: DetectorKind::default(),
+        }
     }
 }
 
@@ -54,7 +70,8 @@ impl Detector {
     }
 
     /// Goes on from this detector's weights with frames of the same columns. Scales and calibration
-    /// are learned from these frames alone.
+    /// are learned from these frames alone, and a detector without weights is fitted anew. The kind
+    /// stays, whatever the options say.
     pub fn refit(
         &self,
         frames: &[&Frame],
@@ -65,7 +82,12 @@ impl Detector {
         for frame in frames {
             self.check_schema(&Schema::new(frame.columns().to_vec()))?;
         }
-        fit(self.columns.to_vec(), Some(&self.network), frames, options, progress)
+        let options = TrainOptions { detector: self.kind, ..options.clone() };
+        let parent = match self.method.forecaster() {
+            Forecaster::Network(network) => Some(network.as_ref()),
+            Forecaster::LastValue | Forecaster::Nobody => None,
+        };
+        fit(self.columns.to_vec(), parent, frames, &options, progress)
     }
 }
 
@@ -84,35 +106,102 @@ fn fit(
     }
     let pace = Pace::new(interval_seconds, options.alarms_per_week);
     let mut scaler = fit_scaler(&modelled, &columns)?;
-    let mut stretches = standardised(modelled, &mut scaler, pace, columns.len(), needed);
-    let sequences =
-        stretches.iter().map(|s| sequence(&s.rows)).collect::<Result<Vec<Sequence>, _>>()?;
-    let mut course = Course::new(parent, columns.len(), network_options(options, &sequences));
-    let blocks = Blocks::new(&sequences, course.receptive_field());
-    let held_out = predict_held_out(&sequences, &blocks, &mut course, progress)?;
-    for (stretch, forecast) in stretches.iter_mut().zip(held_out.forecasts) {
-        (stretch.from, stretch.forecast) = (course.receptive_field(), forecast);
-    }
-    let (mut network, trained) = course.train(&sequences, progress)?;
-    network.dampen(&held_out.gain).map_err(DetectorError::Model)?;
-    let calibration = Calibration::fit(&stretches, &blocks, &scaler, &columns, pace)?;
+    let stretches = standardised(modelled, &mut scaler, pace, columns.len(), needed);
+    let n_rows = stretches.iter().map(|stretch| stretch.rows.len()).sum();
+    let mut lesson = Lesson { stretches, columns: &columns, scaler: &scaler, pace, options };
+    let (method, trained) = lesson.learn(parent, progress)?;
     Ok(Detector {
         schema: Schema::new(columns.iter().map(|column| column.name.clone()).collect()),
         columns: columns.into(),
         scaler,
-        calibration,
+        kind: options.detector,
+        method,
         record: TrainingRecord {
             range: range(frames),
-            n_rows: sequences.iter().map(Sequence::len).sum(),
+            n_rows,
             interval_seconds,
             alarms_per_week: options.alarms_per_week,
-            n_steps: trained.steps,
+            n_steps: trained.as_ref().map_or(0, |trained| trained.steps),
             seed: options.seed,
-            loss: trained.final_loss,
-            n_parameters: trained.n_parameters,
+            loss: trained.as_ref().map_or(f32::NAN, |trained| trained.final_loss),
+            n_parameters: trained.as_ref().map_or(0, |trained| trained.n_parameters),
         },
-        network: Arc::new(network),
     })
+}
+
+/// All that a method learns from.
+struct Lesson<'a> {
+    stretches: Vec<Stretch>,
+    columns: &'a [Column],
+    scaler: &'a Scaler,
+    pace: Pace,
+    options: &'a TrainOptions,
+}
+
+/// What was learned, and how a network was trained for it.
+type Learned = (Method, Option<TrainRecord>);
+
+impl Lesson<'_> {
+    fn learn(
+        &mut self,
+        parent: Option<&Network>,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Learned, DetectorError> {
+        let sequences =
+            self.stretches.iter().map(|s| sequence(&s.rows)).collect::<Result<Vec<_>, _>>()?;
+        match self.options.detector {
+            DetectorKind::Masked => self.masked(&sequences, parent, progress),
+            DetectorKind::MaskedWithoutNetwork => self.without_network(&sequences),
+            DetectorKind::Baseline(baseline) => self.rival(&sequences, baseline),
+        }
+    }
+
+    fn masked(
+        &mut self,
+        sequences: &[Sequence],
+        parent: Option<&Network>,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Learned, DetectorError> {
+        let width = sequences.first().map_or(1, Sequence::n_features);
+        let mut course = Course::new(parent, width, network_options(self.options, sequences));
+        let blocks = Blocks::new(sequences, course.receptive_field());
+        let held_out = predict_held_out(sequences, &blocks, &mut course, progress)?;
+        let from = course.receptive_field();
+        let (mut network, trained) = course.train(sequences, progress)?;
+        network.dampen(&held_out.gain).map_err(DetectorError::Model)?;
+        let calibration = self.calibrate(held_out.forecasts, from, &blocks)?;
+        let forecaster = Forecaster::Network(Arc::new(network));
+        Ok((Method::Members { forecaster, calibration }, Some(trained)))
+    }
+
+    fn without_network(&mut self, sequences: &[Sequence]) -> Result<Learned, DetectorError> {
+        let forecaster = Forecaster::LastValue;
+        let from = forecaster.warm_up_rows();
+        let forecasts = sequences.iter().map(last_values).collect();
+        let calibration = self.calibrate(forecasts, from, &Blocks::new(sequences, from))?;
+        Ok((Method::Members { forecaster, calibration }, None))
+    }
+
+    /// From what was to be expected of each stretch by somebody who had not learned it.
+    fn calibrate(
+        &mut self,
+        forecasts: Vec<Vec<f32>>,
+        from: usize,
+        blocks: &Blocks,
+    ) -> Result<Arc<Calibration>, DetectorError> {
+        for (stretch, forecast) in self.stretches.iter_mut().zip(forecasts) {
+            (stretch.from, stretch.forecast) = (from, forecast);
+        }
+        let Self { stretches, columns, scaler, pace, .. } = self;
+        Ok(Arc::new(Calibration::fit(stretches, blocks, scaler, columns, *pace)?))
+    }
+
+    fn rival(&self, sequences: &[Sequence], baseline: &Baseline) -> Result<Learned, DetectorError> {
+        let blocks = Blocks::halves(sequences);
+        let seed = self.options.seed;
+        let rival = Rival::fit(baseline, &self.stretches, &blocks, self.pace, seed)?;
+        Ok((Method::Rival(Box::new(rival)), None))
+    }
 }
 
 fn check_columns(frames: &[&Frame]) -> Result<(), DetectorError> {

@@ -1,22 +1,55 @@
 //! `oddns eval`.
 
-use oddns_eval::{EvalConfig, EventOutcome, Interval, Report, ScoredPoint};
+use oddns::DetectorKind;
+use oddns_eval::{Comparison, EvalConfig, EventOutcome, Interval, Report, ScoredPoint};
 use oddns_store::{LabelledInterval, ScoreRow, read_labels, read_scores};
 use serde_json::{Value, json};
 
-use crate::args::{Eval, Output};
-use crate::output;
+use crate::args::{Eval, Layout, Output};
+use crate::exit::BadUse;
+use crate::{output, suite, trial};
 
 pub(crate) fn run(args: &Eval) -> anyhow::Result<()> {
-    let scores = read_scores(&args.scores)?;
-    let labels = read_labels(&args.labels)?;
-    let report = report(&scores, &labels)?;
-    if args.json || args.output.output == Output::Json {
-        output::json(&as_json(&report));
-    } else {
-        print(&report);
+    let as_text = !args.json && args.output.output == Output::Text;
+    // Either is there: the command line asks for one of them.
+    if let (Some(scores), Some(labels)) = (&args.scores, &args.labels) {
+        let report = report(&read_scores(scores)?, &read_labels(labels)?)?;
+        if as_text { print(&report) } else { output::json(&as_json(&report)) }
+    } else if let Some(layout) = args.suite {
+        let comparison = compare(args, layout)?;
+        let against = against(args)?;
+        if as_text {
+            output::line(comparison.to_markdown(Some(against.name())).trim_end());
+        } else {
+            output::json(&comparison.to_json());
+        }
     }
     Ok(())
+}
+
+fn compare(args: &Eval, layout: Layout) -> anyhow::Result<Comparison> {
+    against(args)?;
+    let series = suite::read(layout, &args.data)?;
+    trial::compare(&series, &detectors(args), &args.seeds)
+}
+
+/// What is judged, each once.
+fn detectors(args: &Eval) -> Vec<DetectorKind> {
+    let asked = |kind: &DetectorKind| args.detectors.is_empty() || args.detectors.contains(kind);
+    let mut found: Vec<DetectorKind> = DetectorKind::all().filter(asked).collect();
+    // In the order asked for.
+    found.sort_by_key(|kind| args.detectors.iter().position(|asked| asked == kind));
+    found
+}
+
+fn against(args: &Eval) -> anyhow::Result<DetectorKind> {
+    let detectors = detectors(args);
+    let against = args.against.or(detectors.first().copied()).unwrap_or_default();
+    if detectors.contains(&against) {
+        return Ok(against);
+    }
+    let reason = format!("`--against {against}` is not judged: add `--detector {against}`");
+    Err(BadUse(reason).into())
 }
 
 /// Judges scores by labels.
@@ -33,7 +66,7 @@ pub(crate) fn report(scores: &[ScoreRow], labels: &[LabelledInterval]) -> anyhow
     Ok(Report::compute(&points, &intervals, &EvalConfig::default())?)
 }
 
-fn interval(label: &LabelledInterval) -> Interval {
+pub(crate) fn interval(label: &LabelledInterval) -> Interval {
     Interval {
         kind: label.kind.clone(),
         start: label.start,

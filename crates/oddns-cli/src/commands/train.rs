@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
 }
 
 /// What to learn of `path`: what was asked for, or the part that the data set itself calls normal.
-fn normal_part(path: &Path, asked: &Selection) -> anyhow::Result<Selection> {
+pub(crate) fn normal_part(path: &Path, asked: &Selection) -> anyhow::Result<Selection> {
     let mut selection = asked.clone();
     if asked.since.is_some() || asked.until.is_some() || !path.is_dir() {
         return Ok(selection);
@@ -58,6 +58,8 @@ fn options(args: &Train) -> TrainOptions {
         batch: args.batch as usize,
         window: args.window as usize,
         seed: args.seed,
+        alarms_per_week: args.alarms_per_week,
+        detector: args.detector,
         ..TrainOptions::default()
     }
 }
@@ -66,6 +68,7 @@ fn print(args: &Train, detector: &Detector, n_instances: usize, bytes: usize, se
     let record = detector.record();
     if args.output.output == Output::Json {
         return output::json(&json!({
+            "detector": detector.kind().name(),
             "model": args.out.display().to_string(),
             "schema": detector.schema().id().to_string(),
             "features": detector.columns().len(),
@@ -75,19 +78,24 @@ fn print(args: &Train, detector: &Detector, n_instances: usize, bytes: usize, se
             "until": record.range.map(|range| range.1.to_string()),
             "interval_seconds": record.interval_seconds,
             "steps": record.n_steps,
-            "loss": record.loss,
+            "alarms_per_week": record.alarms_per_week,
+            "loss": output::number(record.loss),
             "parameters": record.n_parameters,
             "seed": record.seed,
             "seconds": seconds,
             "bytes": bytes,
         }));
     }
+    let what = match detector.kind() {
+        kind if kind.has_network() => {
+            format!("{} weights, loss {:.3}", record.n_parameters, record.loss)
+        }
+        kind => format!("{kind}, without a network"),
+    };
     output::line(format!(
-        "learned {} features from {} rows of {n_instances} instance(s) in {seconds:.1} s: {} weights, loss {:.3}",
+        "learned {} features from {} rows of {n_instances} instance(s) in {seconds:.1} s: {what}",
         detector.columns().len(),
         record.n_rows,
-        record.n_parameters,
-        record.loss
     ));
     output::line(format!("wrote `{}` ({} KiB)", args.out.display(), bytes / 1024));
 }

@@ -82,7 +82,9 @@ fn help_of_every_subcommand_has_an_example() {
 fn training_tells_what_it_learned_and_repeats_itself() {
     let json = MADE.train("again.keras", &["--output=json"]).well().json();
     let expected = [
+        "alarms_per_week",
         "bytes",
+        "detector",
         "features",
         "from",
         "instances",
@@ -231,7 +233,7 @@ fn explain_names_what_moved() {
     };
     has("ALARM feature expected observed sigmas share b");
     has("critical, peak");
-    has("moved: b 10.7 →");
+    has("moved: b 10.5 →");
     // No cause of CoreDNS moves a column of another table.
     has("likeliest causes: unknown (99 %) – The metrics moved together");
     has("next: look at the features that moved, strongest first");

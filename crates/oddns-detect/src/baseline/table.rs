@@ -1,5 +1,7 @@
 //! The detectors to compare with, by name.
 
+use std::fmt;
+
 use super::{
     CentreDistance, Distance, Fit, FittedDistance, FittedIsolationForest, FittedKMeans,
     FittedRollingZ, FittedStaticPca, FittedStreamingPca, FittedZScoreBands, IsolationForest,
@@ -33,6 +35,8 @@ pub struct Baseline {
     pub name: &'static str,
     /// What it does, in a sentence.
     pub doc: &'static str,
+    /// Whether its scores end at 1: their tail is that of their odds then.
+    pub bounded: bool,
     fit: fn(Rows<'_>, Setting) -> Boxed,
     restore: fn(&[f32]) -> Boxed,
 }
@@ -42,12 +46,14 @@ pub const BASELINES: &[Baseline] = &[
     Baseline {
         name: "l2",
         doc: "Root mean square distance from the mean of training, in standard deviations.",
+        bounded: false,
         fit: |rows, _| boxed(Distance.fit(rows)),
         restore: |state| boxed(FittedDistance::from_state(state)),
     },
     Baseline {
         name: "rolling_z",
         doc: "Distance of the three furthest features from their own last day, in its standard deviations.",
+        bounded: false,
         fit: |rows, setting| {
             boxed(RollingZ { window_rows: setting.rows(DAY_SECONDS) as usize }.fit(rows))
         },
@@ -56,18 +62,21 @@ pub const BASELINES: &[Baseline] = &[
     Baseline {
         name: "z_score_bands",
         doc: "The adaptive bands of grafana/promql-anomaly-detection; 1 is at the edge of a band.",
+        bounded: false,
         fit: |rows, setting| boxed(ZScoreBands { step_seconds: setting.step() }.fit(rows)),
         restore: |state| boxed(FittedZScoreBands::from_state(state)),
     },
     Baseline {
         name: "k_means",
         doc: "Netdata's two clusters of how each feature moves, distances graded.",
+        bounded: false,
         fit: |rows, setting| boxed(KMeans { seed: setting.seed, ..KMeans::default() }.fit(rows)),
         restore: |state| boxed(FittedKMeans::from_state(state)),
     },
     Baseline {
         name: "k_means_nearest",
         doc: "As k_means, with the distance from the nearest centre in place of the mean distance.",
+        bounded: false,
         fit: |rows, setting| {
             boxed(KMeans { distance: CentreDistance::Nearest, seed: setting.seed }.fit(rows))
         },
@@ -76,6 +85,7 @@ pub const BASELINES: &[Baseline] = &[
     Baseline {
         name: "isolation_forest",
         doc: "How few random cuts set a row apart: 100 trees of 256 rows.",
+        bounded: true,
         fit: |rows, setting| {
             boxed(IsolationForest { seed: setting.seed, ..IsolationForest::default() }.fit(rows))
         },
@@ -84,12 +94,14 @@ pub const BASELINES: &[Baseline] = &[
     Baseline {
         name: "static_pca",
         doc: "What the principal components of training do not account for.",
+        bounded: false,
         fit: |rows, _| boxed(StaticPca.fit(rows)),
         restore: |state| boxed(FittedStaticPca::from_state(state)),
     },
     Baseline {
         name: "streaming_pca",
         doc: "What principal components with a half-life of five days do not account for.",
+        bounded: false,
         fit: |rows, setting| {
             let half_life_rows = setting.rows(HALF_LIFE_SECONDS);
             let turn_every_rows = setting.rows(TURN_SECONDS) as usize;
@@ -98,6 +110,21 @@ pub const BASELINES: &[Baseline] = &[
         restore: |state| boxed(FittedStreamingPca::from_state(state)),
     },
 ];
+
+impl fmt::Debug for Baseline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Baseline").field(&self.name).finish()
+    }
+}
+
+/// A name stands for one detector.
+impl PartialEq for Baseline {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Baseline {}
 
 impl Setting {
     fn step(self) -> f32 {

@@ -12,7 +12,7 @@ fn a_fault_is_opened_once_and_closed_once() {
         20 1.5 servfail_ratio=0.5@9 upstream_per_miss_ratio=0.1@-9 upstream_all_broken_rate=3@9
         40 0.3
     "), @r"
-    00:10:15 opened 00:10:00–… warning 1.5 upstream_failure: servfail_ratio 0.0→0.5 upstream_per_miss_ratio 1.0→0.1 upstream_all_broken_rate 0.0→3.0
+    00:10:00 opened 00:10:00–… warning 1.5 upstream_failure: servfail_ratio 0.0→0.5 upstream_per_miss_ratio 1.0→0.1 upstream_all_broken_rate 0.0→3.0
     00:19:30 closed 00:10:00–00:15:45 warning 1.5 upstream_failure: servfail_ratio 0.0→0.5 upstream_per_miss_ratio 1.0→0.1 upstream_all_broken_rate 0.0→3.0
     ");
 }
@@ -22,9 +22,20 @@ fn nothing_is_told_of_what_is_normal() {
     assert_snapshot!(verdicts("
         100 0.2
         100 0.99 request_rate=140@2
-        1 7 request_rate=900@8
         100 0.2
     "), @"");
+}
+
+#[test]
+fn a_single_row_beyond_the_line_is_told() {
+    assert_snapshot!(verdicts("
+        200 0.2
+        1 7 request_rate=900@8
+        100 0.2
+    "), @r"
+    00:50:00 opened 00:50:00–… critical 7 traffic_spike: request_rate 100.0→900.0
+    00:54:45 closed 00:50:00–00:51:00 critical 7 traffic_spike: request_rate 100.0→900.0
+    ");
 }
 
 #[test]
@@ -38,7 +49,7 @@ fn a_fault_that_flaps_is_one_incident() {
         4 1.4 nxdomain_ratio=0.9@9
         40 0.2
     "), @r"
-    00:10:15 opened 00:10:00–… warning 1.4 nxdomain_flood: nxdomain_ratio 0.4→0.9
+    00:10:00 opened 00:10:00–… warning 1.4 nxdomain_flood: nxdomain_ratio 0.4→0.9
     00:23:30 closed 00:10:00–00:19:45 warning 1.4 nxdomain_flood: nxdomain_ratio 0.4→0.9
     ");
 }
@@ -53,9 +64,9 @@ fn after_a_quiet_time_the_next_fault_is_another_incident() {
         4 1.4 nxdomain_ratio=0.9@9
         40 0.2
     "), @r"
-    00:10:15 opened 00:10:00–… warning 1.4 nxdomain_flood: nxdomain_ratio 0.4→0.9
+    00:10:00 opened 00:10:00–… warning 1.4 nxdomain_flood: nxdomain_ratio 0.4→0.9
     00:15:30 closed 00:10:00–00:11:45 warning 1.4 nxdomain_flood: nxdomain_ratio 0.4→0.9
-    00:16:15 opened 00:16:00–… warning 1.4 nxdomain_flood: nxdomain_ratio 0.4→0.9
+    00:16:00 opened 00:16:00–… warning 1.4 nxdomain_flood: nxdomain_ratio 0.4→0.9
     00:21:30 closed 00:16:00–00:17:45 warning 1.4 nxdomain_flood: nxdomain_ratio 0.4→0.9
     ");
 }
@@ -67,7 +78,7 @@ fn what_was_expected_is_the_level_before_the_incident() {
         200 1.4 request_rate=800@9
         60 0.3 request_rate=50@-1
     "), @r"
-    00:15:15 opened 00:15:00–… warning 1.4 traffic_spike: request_rate 50.0→800.0
+    00:15:00 opened 00:15:00–… warning 1.4 traffic_spike: request_rate 50.0→800.0
     01:09:30 closed 00:15:00–01:05:45 warning 1.4 traffic_spike: request_rate 50.0→800.0
     ");
 }
@@ -81,7 +92,7 @@ fn a_graver_peak_and_another_cause_are_news() {
         60 3.5 servfail_ratio=0.5@9 upstream_per_miss_ratio=0.1@-9 upstream_all_broken_rate=3@9
         40 0.2
     "), @r"
-    00:10:15 opened 00:10:00–… warning 1.2 nxdomain_flood: nxdomain_ratio 0.4→0.9
+    00:10:00 opened 00:10:00–… warning 1.2 nxdomain_flood: nxdomain_ratio 0.4→0.9
     00:11:15 updated 00:10:00–… critical 2.5 nxdomain_flood: nxdomain_ratio 0.4→0.9
     00:12:45 updated 00:10:00–… critical 3.5 upstream_failure: nxdomain_ratio 0.4→0.9 servfail_ratio 0.0→0.5 upstream_per_miss_ratio 1.0→0.1 upstream_all_broken_rate 0.0→3.0
     00:32:00 closed 00:10:00–00:28:15 critical 3.5 upstream_failure: servfail_ratio 0.0→0.5 upstream_per_miss_ratio 1.0→0.1 upstream_all_broken_rate 0.0→3.0 nxdomain_ratio 0.4→0.9
@@ -95,7 +106,7 @@ fn a_feature_that_went_missing_is_told_as_missing() {
         10 1.5 upstream_per_miss_ratio=NaN@4
         40 0.3
     "), @r"
-    00:10:15 opened 00:10:00–… warning 1.5 unknown: upstream_per_miss_ratio 1.0→NaN
+    00:10:00 opened 00:10:00–… warning 1.5 unknown: upstream_per_miss_ratio 1.0→NaN
     00:17:00 closed 00:10:00–00:13:15 warning 1.5 unknown: upstream_per_miss_ratio 1.0→NaN
     ");
 }
@@ -105,7 +116,7 @@ fn an_incident_at_the_very_beginning_has_nothing_to_expect() {
     assert_snapshot!(verdicts("
         10 1.5 tcp_ratio=0.5@9
     "), @r"
-    00:00:15 opened 00:00:00–… warning 1.5 moved_to_tcp: tcp_ratio NaN→0.5
+    00:00:00 opened 00:00:00–… warning 1.5 moved_to_tcp: tcp_ratio NaN→0.5
     00:02:15 unfinished 00:00:00–00:02:15 warning 1.5 moved_to_tcp: tcp_ratio NaN→0.5
     ");
 }
@@ -118,7 +129,7 @@ fn scores_that_are_no_numbers_change_nothing() {
         100 NaN tcp_ratio=0.5@9
         40 0.3
     "), @r"
-    00:10:15 opened 00:10:00–… warning 1.5 moved_to_tcp: tcp_ratio 0.0→0.5
+    00:10:00 opened 00:10:00–… warning 1.5 moved_to_tcp: tcp_ratio 0.0→0.5
     00:42:00 closed 00:10:00–00:38:15 warning 1.5 moved_to_tcp: tcp_ratio 0.0→0.5
     ");
 }
@@ -151,7 +162,7 @@ fn another_fault_in_the_tail_of_the_first_is_an_incident_of_its_own() {
         20 3.0 servfail_ratio=0.5@9 upstream_per_miss_ratio=0.1@-9 upstream_all_broken_rate=3@9
         40 0.2
     "), @r"
-    00:10:15 opened 00:10:00–… critical 3 moved_to_tcp: tcp_ratio 0.0→0.5
+    00:10:00 opened 00:10:00–… critical 3 moved_to_tcp: tcp_ratio 0.0→0.5
     00:14:00 closed 00:10:00–00:13:15 critical 3 moved_to_tcp: tcp_ratio 0.0→0.5
     00:14:15 opened 00:13:30–… critical 3 upstream_failure: servfail_ratio 0.0→0.5 upstream_per_miss_ratio 1.0→0.1 upstream_all_broken_rate 0.0→3.0
     00:23:00 closed 00:13:30–00:19:15 critical 3 upstream_failure: servfail_ratio 0.0→0.5 upstream_per_miss_ratio 1.0→0.1 upstream_all_broken_rate 0.0→3.0
@@ -167,7 +178,7 @@ fn the_same_fault_again_in_its_own_tail_is_the_same_incident() {
         40 3.0 tcp_ratio=0.5@9
         40 0.2
     "), @r"
-    00:10:15 opened 00:10:00–… critical 3 moved_to_tcp: tcp_ratio 0.0→0.5
+    00:10:00 opened 00:10:00–… critical 3 moved_to_tcp: tcp_ratio 0.0→0.5
     00:28:00 closed 00:10:00–00:24:15 critical 3 moved_to_tcp: tcp_ratio 0.0→0.5
     ");
 }

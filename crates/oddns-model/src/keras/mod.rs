@@ -125,6 +125,18 @@ pub(crate) fn is_masked(bytes: &[u8]) -> Result<bool, ModelError> {
     Ok(inputs[0][0] == "history" && inputs[1][0] == "visible")
 }
 
+/// The bytes of a file of the same layout without a network: the entry `oddns.json` with the text
+/// `extra` alone. Keras does not open it. An `extra` above 64 MiB is an error.
+pub fn encode_extra(extra: &str) -> Result<Vec<u8>, ModelError> {
+    archive::write(&[(EXTRA, extra.as_bytes())])
+}
+
+/// The entry `oddns.json` of a file with or without a network; `None` where there is none. Any bytes
+/// are fine as input, as in [`decode`].
+pub fn decode_extra(bytes: &[u8]) -> Result<Option<String>, ModelError> {
+    archive::text(&mut archive::open(bytes)?, EXTRA)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +159,17 @@ mod tests {
             assert_eq!(bytes, encode(&network, "{\"a\":1}").unwrap(), "the same bytes every time");
             assert_eq!(decode(&bytes).unwrap(), (network, Some("{\"a\":1}".to_owned())));
         }
+    }
+
+    #[test]
+    fn the_entry_stands_for_itself() {
+        let alone = encode_extra("{}").unwrap();
+        assert_eq!(decode_extra(&alone).unwrap().as_deref(), Some("{}"));
+        assert!(matches!(decode(&alone), Err(ModelError::MissingEntry { .. })));
+        let network = Network::new(Config::recipe(2), 3).unwrap();
+        let both = encode(&network, "{}").unwrap();
+        assert_eq!(decode_extra(&both).unwrap().as_deref(), Some("{}"));
+        assert!(decode_extra(b"PK").is_err());
     }
 
     #[test]

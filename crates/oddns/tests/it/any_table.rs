@@ -18,7 +18,7 @@ pub(crate) fn table(n: usize, row: impl Fn(usize) -> Vec<f32>) -> Frame {
 }
 
 /// Two waves that go together, and one that does not.
-fn waves(step: usize) -> Vec<f32> {
+pub(crate) fn waves(step: usize) -> Vec<f32> {
     let step = step as f32;
     let load = 50.0 + 10.0 * (step / 20.0).sin();
     vec![load, 3.0 * load + (step / 3.0).cos(), 7.0 + (step / 11.0).sin()]
@@ -77,12 +77,16 @@ fn values_that_are_often_missing_raise_nothing() {
     assert!(scored.incidents.is_empty());
 }
 
+/// What no server measures.
+pub(crate) fn mad_table() -> Frame {
+    let mad = [f32::NAN, f32::INFINITY, f32::MAX, f32::MIN, f32::MIN_POSITIVE, -0.0, 1e30];
+    table(200, |step| (0..3).map(|at| mad[(step + 3 * at) % mad.len()]).collect())
+}
+
 #[test]
 fn every_row_has_a_finite_score_whatever_it_holds() {
     let normal = table(400, waves);
-    let mad = [f32::NAN, f32::INFINITY, f32::MAX, f32::MIN, f32::MIN_POSITIVE, -0.0, 1e30];
-    let frame = table(200, |step| (0..3).map(|at| mad[(step + 3 * at) % mad.len()]).collect());
-    let scored = score(&frame, &normal);
+    let scored = score(&mad_table(), &normal);
     assert_eq!(scored.scores.len(), 200);
     for score in &scored.scores {
         assert!(score.score.is_finite() && score.score >= 0.0, "{score:?}");

@@ -12,7 +12,7 @@ use oddns::{
 use crate::recording::{Happening, detector, normal, quick, recording, scrape, time};
 
 /// All that is told of a score, so that NaN is equal to NaN and -0 is not 0.
-fn bits(score: &Score) -> (i64, u32, bool, Vec<[u32; 5]>) {
+pub(crate) fn bits(score: &Score) -> (i64, u32, bool, Vec<[u32; 5]>) {
     let contributions = score.contributions.iter().map(|c| {
         let [share, observed, expected, deviation] =
             [c.share, c.observed, c.expected, c.deviation].map(f32::to_bits);
@@ -33,7 +33,7 @@ fn in_batch(recording: &Recording) -> Scored {
 
 /// Everything that may come between scrapes: failed ones, a long pause, hours without a query, a
 /// fault.
-fn eventful(seed: u64) -> Recording {
+pub(crate) fn eventful(seed: u64) -> Recording {
     recording(420, seed, |step| match step {
         100..104 | 106 | 330..352 => Happening::Down,
         120..170 => Happening::Idle,

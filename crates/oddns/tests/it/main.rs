@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod any_table;
 #[cfg(test)]
+mod kinds;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod manifest;

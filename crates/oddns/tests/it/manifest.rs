@@ -15,6 +15,34 @@ fn reason(text: &str) -> String {
     }
 }
 
+/// A detector without a network whose `oddns.json` is tampered with.
+pub(crate) struct Altered(Value);
+
+impl Altered {
+    pub(crate) fn of(detector: &Detector) -> Self {
+        let text = oddns_model::decode_extra(&detector.encode().unwrap()).unwrap();
+        Self(serde_json::from_str(&text.unwrap()).unwrap())
+    }
+
+    pub(crate) fn kind(&self) -> &str {
+        self.0["detector"].as_str().unwrap()
+    }
+
+    pub(crate) fn decoded(&self, place: &str, value: Value) -> Result<Detector, DetectorError> {
+        let mut manifest = self.0.clone();
+        *manifest.pointer_mut(place).unwrap() = value;
+        Detector::decode(&oddns_model::encode_extra(&manifest.to_string()).unwrap())
+    }
+
+    /// Why it is refused.
+    pub(crate) fn reason(&self, place: &str, value: Value) -> String {
+        match self.decoded(place, value) {
+            Err(DetectorError::Manifest { reason }) => reason,
+            other => panic!("{place}: {other:?}"),
+        }
+    }
+}
+
 fn manifest() -> Value {
     let (_, text) = oddns_model::decode(&detector().encode().unwrap()).unwrap();
     serde_json::from_str(&text.unwrap()).unwrap()
@@ -39,7 +67,7 @@ fn what_is_no_manifest_is_refused() {
     {
         assert!(!reason(text).is_empty(), "{text}");
     }
-    assert!(reason("{\"format\":2}").contains("missing field `schema_id`"));
+    assert!(reason("{\"format\":3}").contains("missing field `detector`"));
     let deep = "[".repeat(100_000);
     assert!(reason(&deep).contains("recursion limit") || reason(&deep).contains("invalid type"));
 }
@@ -58,8 +86,8 @@ fn a_manifest_cut_anywhere_is_refused() {
 
 #[test]
 fn another_format_says_who_can_read_it() {
-    let found = reason_with("/format", Some(json!(3)));
-    assert_eq!(found, "format 3 is not format 2: use the oddns that wrote it");
+    let found = reason_with("/format", Some(json!(4)));
+    assert_eq!(found, "format 4 is not format 3: use the oddns that wrote it");
 }
 
 #[test]
@@ -89,7 +117,7 @@ fn columns_that_are_not_those_of_the_network_are_refused() {
 
 #[test]
 fn numbers_that_cannot_be_are_refused() {
-    for key in ["scale", "floor", "resolution", "sustained", "level"] {
+    for key in ["scale", "floor", "resolution", "members/sustained", "members/level"] {
         for value in [json!(0.0), json!(-1.0), json!(1e300), json!(null), json!("1")] {
             reason_with(&format!("/columns/2/{key}"), Some(value));
         }
@@ -108,8 +136,8 @@ fn numbers_that_cannot_be_are_refused() {
         ("/calibration/fresh", json!(-1.0)),
         ("/calibration/level_weight", json!(1e300)),
         ("/calibration/scale_weight", json!(1.5)),
-        ("/columns/2/level_gain", json!(1.5)),
-        ("/columns/2/surprise", json!(-1.0)),
+        ("/columns/2/members/level_gain", json!(1.5)),
+        ("/columns/2/members/surprise", json!(-1.0)),
         ("/calibration/line", json!([1.0])),
         ("/calibration/change", json!([])),
         ("/calibration/structure", json!([0.0, 1.0])),

@@ -1,0 +1,109 @@
+//! What is held against a row: told before the row is seen.
+
+use std::sync::Arc;
+
+use oddns_model::{LiveState, Network, Sequence};
+
+use crate::detector::DetectorError;
+use crate::members::{SUSTAINED_ROWS, StandardRow};
+use crate::training::{predict, sequence};
+
+/// Who tells what a row should be.
+#[derive(Debug, Clone)]
+pub(crate) enum Forecaster {
+    Network(Arc<Network>),
+    /// Each feature stays as it was last seen.
+    LastValue,
+    /// Nobody; the forecast is empty.
+    Nobody,
+}
+
+impl Forecaster {
+    /// Rows that must be seen before the first forecast that counts.
+    pub(crate) fn warm_up_rows(&self) -> usize {
+        match self {
+            Self::Network(network) => network.receptive_field(),
+            // Trailing members look back as far, whoever forecasts; and no detector shall be judged
+            // on rows on which another is silent.
+            Self::LastValue | Self::Nobody => SUSTAINED_ROWS,
+        }
+    }
+
+    /// Of each row of a stretch, row-major.
+    pub(crate) fn forecast(&self, rows: &[&StandardRow]) -> Result<Vec<f32>, DetectorError> {
+        match self {
+            Self::Network(network) => predict(network, &sequence(rows)?),
+            Self::LastValue => Ok(last_values(&sequence(rows)?)),
+            Self::Nobody => Ok(Vec::new()),
+        }
+    }
+
+    /// The beginning of a stream of rows of this width.
+    pub(crate) fn live(&self, width: usize) -> Result<Past, DetectorError> {
+        let network = match self {
+            Self::Network(network) => Some(network.live(1).map_err(DetectorError::Model)?),
+            Self::LastValue | Self::Nobody => None,
+        };
+        Ok(Past { network, last_seen: vec![0.0; width], forecast: vec![0.0; width], n_rows: 0 })
+    }
+}
+
+/// The row before each row, zeros before the first: what is missing carries what was last seen.
+pub(crate) fn last_values(sequence: &Sequence) -> Vec<f32> {
+    let mut found = vec![0.0; sequence.n_features()];
+    for row in 1..sequence.len() {
+        found.extend_from_slice(sequence.row(row - 1));
+    }
+    found
+}
+
+/// What a stream of rows left behind.
+#[derive(Debug, Clone)]
+pub(crate) struct Past {
+    network: Option<LiveState>,
+    /// The last known standardised value of each feature, 0 for none.
+    last_seen: Vec<f32>,
+    forecast: Vec<f32>,
+    n_rows: usize,
+}
+
+impl Past {
+    /// Rows since the beginning.
+    pub(crate) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Begins anew.
+    pub(crate) fn clear(&mut self) {
+        if let Some(network) = &mut self.network {
+            network.clear();
+        }
+        self.last_seen.fill(0.0);
+        self.n_rows = 0;
+    }
+
+    /// Takes a row in, and gives what was to be expected of it: the same bits as from
+    /// [`Forecaster::forecast`].
+    pub(crate) fn push(
+        &mut self,
+        forecaster: &Forecaster,
+        row: &StandardRow,
+    ) -> Result<&[f32], DetectorError> {
+        self.n_rows = self.n_rows.saturating_add(1);
+        self.forecast.copy_from_slice(&self.last_seen);
+        for (last, value) in self.last_seen.iter_mut().zip(&row.values) {
+            if !value.is_nan() {
+                *last = *value;
+            }
+        }
+        match (forecaster, &mut self.network) {
+            (Forecaster::Network(network), Some(past)) => {
+                let observed: Vec<bool> = row.values.iter().map(|v| !v.is_nan()).collect();
+                let predicted = network.push(past, &self.last_seen, &observed);
+                Ok(predicted.map_err(DetectorError::Model)?.forecast)
+            }
+            (Forecaster::Nobody, _) => Ok(&[]),
+            _ => Ok(&self.forecast),
+        }
+    }
+}

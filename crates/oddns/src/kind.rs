@@ -1,0 +1,100 @@
+//! The detectors that can be trained, by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use oddns_detect::baseline::{BASELINES, Baseline};
+
+/// Which detector is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum DetectorKind {
+    /// Members over the forecast of a masked convolutional autoencoder: the product's own.
+    #[default]
+    Masked,
+    /// The same members over the last value of each feature: what the network is worth is the
+    /// difference.
+    MaskedWithoutNetwork,
+    /// What others use.
+    Baseline(&'static Baseline),
+}
+
+/// A name that no detector has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no detector `{name}`: take one of {}", names())]
+pub struct UnknownDetector {
+    /// The name.
+    pub name: String,
+}
+
+impl DetectorKind {
+    /// Every kind, the default first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::Masked, Self::MaskedWithoutNetwork]
+            .into_iter()
+            .chain(BASELINES.iter().map(Self::Baseline))
+    }
+
+    /// How it is called for, and by what its files name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Masked => "masked",
+            Self::MaskedWithoutNetwork => "masked_without_network",
+            Self::Baseline(baseline) => baseline.name,
+        }
+    }
+
+    /// What it does, in a sentence.
+    pub fn doc(self) -> &'static str {
+        match self {
+            Self::Masked => {
+                "Six members over the forecast of a masked convolutional autoencoder, and over what \
+                 is normal."
+            }
+            Self::MaskedWithoutNetwork => {
+                "The same members, with the last value of each feature as its forecast."
+            }
+            Self::Baseline(baseline) => baseline.doc,
+        }
+    }
+
+    /// Whether a network is part of it, and its file a model that Keras opens.
+    pub fn has_network(self) -> bool {
+        matches!(self, Self::Masked)
+    }
+}
+
+impl fmt::Display for DetectorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for DetectorKind {
+    type Err = UnknownDetector;
+
+    fn from_str(name: &str) -> Result<Self, UnknownDetector> {
+        let unknown = || UnknownDetector { name: name.to_owned() };
+        Self::all().find(|kind| kind.name() == name).ok_or_else(unknown)
+    }
+}
+
+fn names() -> String {
+    let names: Vec<String> = DetectorKind::all().map(|kind| format!("`{kind}`")).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_one_detector() {
+        for kind in DetectorKind::all() {
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        let error = "masked2".parse::<DetectorKind>().unwrap_err().to_string();
+        assert!(error.starts_with("there is no detector `masked2`: take one of `masked`, "));
+        assert!(error.ends_with("`static_pca`, `streaming_pca`"), "{error}");
+    }
+}

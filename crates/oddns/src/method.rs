@@ -1,0 +1,70 @@
+//! How a detector of some kind judges: what it learned, and what a stream leaves behind in it.
+
+use std::sync::Arc;
+
+use crate::forecaster::Forecaster;
+use crate::members::{Calibration, Exhibit, Memory, Verdict};
+use crate::rival::Rival;
+
+/// What was learned of normal operation beside the scales of the features.
+#[derive(Debug, Clone)]
+pub(crate) enum Method {
+    /// Members over a forecast.
+    Members { forecaster: Forecaster, calibration: Arc<Calibration> },
+    /// A detector to compare with.
+    Rival(Box<Rival>),
+}
+
+/// A method at work on one stream of rows.
+#[derive(Debug, Clone)]
+pub(crate) enum Judge {
+    Members { memory: Box<Memory>, calibration: Arc<Calibration> },
+    Rival(Box<Rival>),
+}
+
+impl Method {
+    /// Who tells what a row should be.
+    pub(crate) fn forecaster(&self) -> &Forecaster {
+        match self {
+            Self::Members { forecaster, .. } => forecaster,
+            Self::Rival(_) => &Forecaster::Nobody,
+        }
+    }
+
+    /// Weight with which a row moves the scales, 0 to 1.
+    pub(crate) fn scale_weight(&self) -> f32 {
+        match self {
+            Self::Members { calibration, .. } => calibration.scale_weight,
+            Self::Rival(rival) => rival.scale_weight,
+        }
+    }
+
+    /// At the end of training.
+    pub(crate) fn judge(&self) -> Judge {
+        match self {
+            Self::Members { calibration, .. } => Judge::Members {
+                memory: Box::new(Memory::new(calibration)),
+                calibration: Arc::clone(calibration),
+            },
+            Self::Rival(rival) => Judge::Rival(rival.clone()),
+        }
+    }
+}
+
+impl Judge {
+    /// Takes a row in, and judges it.
+    pub(crate) fn judge(&mut self, exhibit: Exhibit<'_>) -> Verdict {
+        match self {
+            Self::Members { memory, calibration } => memory.judge(exhibit, calibration),
+            Self::Rival(rival) => rival.judge(exhibit.modelled),
+        }
+    }
+
+    /// How much each feature adds to the last score, not negative, on one scale for all features.
+    pub(crate) fn strengths(&self) -> Vec<f32> {
+        match self {
+            Self::Members { memory, calibration } => memory.strengths(calibration),
+            Self::Rival(rival) => rival.fitted.strengths().to_vec(),
+        }
+    }
+}

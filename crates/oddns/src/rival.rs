@@ -1,0 +1,87 @@
+//! A detector to compare with, as a detector of its own: its unit, and its line.
+
+use oddns_detect::baseline::{Baseline, Rows, Score, Setting};
+use oddns_detect::{AlarmLine, quantile};
+
+use crate::calibration::{Pace, Stretch, UNIT_QUANTILE, chosen_rows};
+use crate::detector::DetectorError;
+use crate::held_out::{Blocks, N_FOLDS};
+use crate::members::Verdict;
+
+/// Smallest unit of a score: a table that hardly moves has scores that hardly do.
+const UNIT_FLOOR: f32 = 0.05;
+/// A bounded score counts as no more than this: its odds are finite.
+const ALMOST_ONE: f32 = 0.999;
+/// A row beyond so many units says nothing more.
+const MOST_UNITS: f32 = 1e6;
+
+/// A fitted detector with what makes 1 the alarm line of its scores. Also what a stream leaves
+/// behind in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Rival {
+    pub(crate) fitted: Box<dyn Score>,
+    /// Whether what counts are the odds of its scores: a line is found from a tail that does not end.
+    pub(crate) bounded: bool,
+    /// High quantile of its scores of rows it was not fitted on, above zero.
+    pub(crate) unit: f32,
+    pub(crate) line: AlarmLine,
+    /// Weight with which a row moves what is told as usual, 0 to 1.
+    pub(crate) scale_weight: f32,
+}
+
+impl Rival {
+    pub(crate) fn fit(
+        baseline: &Baseline,
+        stretches: &[Stretch],
+        blocks: &Blocks,
+        pace: Pace,
+        seed: u64,
+    ) -> Result<Self, DetectorError> {
+        let setting = Setting { step_seconds: pace.step_seconds(), seed };
+        let fit = |wanted: &dyn Fn(usize, usize) -> bool| {
+            let (values, width) = chosen_rows(stretches, wanted);
+            let rows = Rows::new(&values, width).map_err(DetectorError::Member)?;
+            baseline.fit(rows, setting).map_err(DetectorError::Member)
+        };
+        let mut scores = Vec::new();
+        for fold in 0..N_FOLDS {
+            let mut fitted = fit(&|stretch, row| blocks.fold(stretch, row) != fold)?;
+            for (at, stretch) in stretches.iter().enumerate() {
+                for row in 0..stretch.rows.len() {
+                    let score =
+                        unbounded(fitted.score(stretch.modelled_row(row)), baseline.bounded);
+                    if blocks.fold(at, row) == fold {
+                        scores.push(score);
+                    }
+                }
+            }
+        }
+        let unit = quantile(&scores, UNIT_QUANTILE).max(UNIT_FLOOR);
+        let strengths: Vec<f32> = scores.iter().map(|score| in_units(*score, unit)).collect();
+        let line = pace.line(&strengths);
+        let (fitted, bounded) = (fit(&|_, _| true)?, baseline.bounded);
+        Ok(Self { fitted, bounded, unit, line, scale_weight: pace.scale_weight() })
+    }
+
+    /// Takes in a row on the modelled scale, and judges it.
+    pub(crate) fn judge(&mut self, modelled: &[f32]) -> Verdict {
+        let score = unbounded(self.fitted.score(modelled), self.bounded);
+        let strength = in_units(score, self.unit);
+        let score = strength / self.line.level();
+        self.line.push(strength);
+        Verdict { score, fresh: true }
+    }
+}
+
+/// The odds of a bounded score, and any other as it is. Order stays.
+fn unbounded(score: f32, bounded: bool) -> f32 {
+    if !bounded {
+        return score;
+    }
+    let score = score.min(ALMOST_ONE);
+    score / (1.0 - score)
+}
+
+fn in_units(score: f32, unit: f32) -> f32 {
+    (score / unit).min(MOST_UNITS)
+}
