@@ -57,7 +57,7 @@ const USUAL_INTERVAL: f64 = 15.0;
 /// Alarms for each that the exponential tail of the scores foretells: real tails are heavier.
 const ALARMS_PER_FORETOLD: f64 = 3.0;
 /// The line is not extrapolated to less than this: more is not known about the tail of any record.
-const SMALLEST_RISK: f64 = 1e-5;
+const SMALLEST_RISK: f64 = 1e-4;
 /// And not to more, or it would lie among the scores of normal operation.
 const LARGEST_RISK: f64 = 1e-3;
 const WEEK: f64 = 7.0 * DAY;
@@ -283,15 +283,14 @@ fn sustained_units(stretches: &[Stretch], least: &[f32]) -> Vec<f32> {
             }
         }
     }
-    high_quantiles(&seen, SUSTAINED_FLOOR, least)
+    units(&seen, SUSTAINED_FLOOR, least)
 }
 
-fn high_quantiles(seen: &[Vec<f32>], floor: f32, least: &[f32]) -> Vec<f32> {
+/// The unit of each feature, at least `floor` and `least`.
+fn units(seen: &[Vec<f32>], floor: f32, least: &[f32]) -> Vec<f32> {
+    let unit = |values: &[f32]| FEATURE_UNIT * quantile(values, FEATURE_QUANTILE);
     // `max` ignores NaN, the quantile of nothing.
-    let unit = |values: &[f32], least: f32| {
-        (FEATURE_UNIT * quantile(values, FEATURE_QUANTILE)).max(floor).max(least)
-    };
-    seen.iter().zip(least).map(|(values, least)| unit(values, *least)).collect()
+    seen.iter().zip(least).map(|(values, least)| unit(values).max(floor).max(*least)).collect()
 }
 
 /// What part of the smallest change that matters (`resolution`, standardised) each feature moves by
@@ -383,7 +382,7 @@ fn level_units(
             seen.iter_mut().zip(levels).for_each(|(seen, level)| seen.push(level.abs()));
         }
     }
-    high_quantiles(&seen, LEVEL_FLOOR, least)
+    units(&seen, LEVEL_FLOOR, least)
 }
 
 /// How a feature moves by itself.
