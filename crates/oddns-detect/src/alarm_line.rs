@@ -49,8 +49,8 @@ impl AlarmLine {
         let half_life = if half_life_rows >= 1.0 { half_life_rows } else { 1.0 };
         let growth = 2.0_f64.powf(1.0 / half_life);
         let mut line = Self {
-            // `max` and `min` instead of `clamp`: a risk that is no number is the smallest.
-            risk: risk.max(SMALLEST_RISK).min(1.0 - UPPER),
+            // A risk that is no number is the smallest: `max` ignores NaN.
+            risk: risk.max(SMALLEST_RISK).clamp(SMALLEST_RISK, 1.0 - UPPER),
             growth: growth as f32,
             turn_every_rows: turn_every_rows.max(1),
             n_since_turn: 0,

@@ -125,7 +125,7 @@ impl Pace {
     fn risk(self) -> f64 {
         let risk = self.alarms_per_week / ALARMS_PER_FORETOLD * self.interval_seconds / WEEK;
         // `max` ignores NaN, which is then the smallest.
-        risk.max(SMALLEST_RISK).min(LARGEST_RISK)
+        risk.max(SMALLEST_RISK).clamp(SMALLEST_RISK, LARGEST_RISK)
     }
 
     pub(crate) fn line(self, scores: &[f32]) -> AlarmLine {

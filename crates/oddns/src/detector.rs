@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use oddns_core::{Schema, SchemaId, Timestamp};
 use oddns_features::Scaler;
-use oddns_model::ModelError;
+use oddns_model::{Model, ModelError};
 
 use crate::column::Column;
 use crate::forecaster::Forecaster;
@@ -151,6 +151,9 @@ impl Detector {
         let manifest = manifest::write(self)?;
         match self.method.forecaster() {
             Forecaster::Network(network) => oddns_model::encode(network, &manifest),
+            Forecaster::Reconstruction(network) => {
+                Model::Reconstruction(network.as_ref().clone()).encode(&manifest)
+            }
             Forecaster::LastValue | Forecaster::Nobody => oddns_model::encode_extra(&manifest),
         }
         .map_err(DetectorError::Model)

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use oddns_model::{LiveState, Network, Sequence};
+use oddns_model::{LiveState, Network, Reconstruction, Sequence};
 
 use crate::detector::DetectorError;
 use crate::members::{SUSTAINED_ROWS, StandardRow};
+use crate::reconstructed::{N_SCORES, outlooks};
 use crate::training::{predict, sequence};
 
 /// Who tells what a row should be.
 #[derive(Debug, Clone)]
 pub(crate) enum Forecaster {
     Network(Arc<Network>),
+    /// What a window of the last rows should have been: residuals in place of a forecast, and how
+    /// unusual the window is.
+    Reconstruction(Arc<Reconstruction>),
     /// Each feature stays as it was last seen.
     LastValue,
     /// Nobody; the forecast is empty.
@@ -25,7 +29,16 @@ impl Forecaster {
             Self::Network(network) => network.receptive_field(),
             // Trailing members look back as far, whoever forecasts; and no detector shall be judged
             // on rows on which another is silent.
-            Self::LastValue | Self::Nobody => SUSTAINED_ROWS,
+            Self::Reconstruction(_) | Self::LastValue | Self::Nobody => SUSTAINED_ROWS,
+        }
+    }
+
+    /// Values told of a row of so many features.
+    pub(crate) fn n_told(&self, width: usize) -> usize {
+        match self {
+            Self::Network(_) | Self::LastValue => width,
+            Self::Reconstruction(_) => width + N_SCORES,
+            Self::Nobody => 0,
         }
     }
 
@@ -33,6 +46,10 @@ impl Forecaster {
     pub(crate) fn forecast(&self, rows: &[&StandardRow]) -> Result<Vec<f32>, DetectorError> {
         match self {
             Self::Network(network) => predict(network, &sequence(rows)?),
+            Self::Reconstruction(network) => {
+                let scores = network.score(&sequence(rows)?, 1).map_err(DetectorError::Model)?;
+                Ok(outlooks(&scores, network.n_features()))
+            }
             Self::LastValue => Ok(last_values(&sequence(rows)?)),
             Self::Nobody => Ok(Vec::new()),
         }
@@ -42,9 +59,15 @@ impl Forecaster {
     pub(crate) fn live(&self, width: usize) -> Result<Past, DetectorError> {
         let network = match self {
             Self::Network(network) => Some(network.live(1).map_err(DetectorError::Model)?),
-            Self::LastValue | Self::Nobody => None,
+            Self::Reconstruction(_) | Self::LastValue | Self::Nobody => None,
         };
-        Ok(Past { network, last_seen: vec![0.0; width], forecast: vec![0.0; width], n_rows: 0 })
+        Ok(Past {
+            network,
+            last_seen: vec![0.0; width],
+            window: Window::default(),
+            forecast: vec![0.0; width],
+            n_rows: 0,
+        })
     }
 }
 
@@ -63,8 +86,28 @@ pub(crate) struct Past {
     network: Option<LiveState>,
     /// The last known standardised value of each feature, 0 for none.
     last_seen: Vec<f32>,
+    /// The last rows, for who looks at them again.
+    window: Window,
     forecast: Vec<f32>,
     n_rows: usize,
+}
+
+/// Values and what was seen of the last rows, row-major.
+#[derive(Debug, Clone, Default)]
+struct Window {
+    values: Vec<f32>,
+    observed: Vec<bool>,
+}
+
+impl Window {
+    /// Takes a row in, and lets go of what is older than `n_rows` rows.
+    fn push(&mut self, row: &[f32], observed: &[bool], n_rows: usize) {
+        let surplus = (self.values.len() + row.len()).saturating_sub(n_rows * row.len());
+        self.values.drain(..surplus);
+        self.observed.drain(..surplus);
+        self.values.extend_from_slice(row);
+        self.observed.extend_from_slice(observed);
+    }
 }
 
 impl Past {
@@ -79,6 +122,7 @@ impl Past {
             network.clear();
         }
         self.last_seen.fill(0.0);
+        self.window = Window::default();
         self.n_rows = 0;
     }
 
@@ -90,17 +134,26 @@ impl Past {
         row: &StandardRow,
     ) -> Result<&[f32], DetectorError> {
         self.n_rows = self.n_rows.saturating_add(1);
-        self.forecast.copy_from_slice(&self.last_seen);
+        self.forecast.clone_from(&self.last_seen);
         for (last, value) in self.last_seen.iter_mut().zip(&row.values) {
             if !value.is_nan() {
                 *last = *value;
             }
         }
+        let observed: Vec<bool> = row.values.iter().map(|v| !v.is_nan()).collect();
         match (forecaster, &mut self.network) {
             (Forecaster::Network(network), Some(past)) => {
-                let observed: Vec<bool> = row.values.iter().map(|v| !v.is_nan()).collect();
                 let predicted = network.push(past, &self.last_seen, &observed);
                 Ok(predicted.map_err(DetectorError::Model)?.forecast)
+            }
+            (Forecaster::Reconstruction(network), _) => {
+                self.window.push(&self.last_seen, &observed, network.window());
+                let Window { values, observed } = self.window.clone();
+                let window = Sequence::new(network.n_features(), values, observed);
+                let scores = window.and_then(|window| network.score_last(&window));
+                let scores = scores.map_err(DetectorError::Model)?;
+                self.forecast = outlooks(&scores, network.n_features());
+                Ok(&self.forecast)
             }
             (Forecaster::Nobody, _) => Ok(&[]),
             _ => Ok(&self.forecast),

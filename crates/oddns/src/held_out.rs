@@ -172,7 +172,7 @@ impl Blocks {
 }
 
 /// The blocks that are not of `fold`, as sequences of their own.
-fn kept(
+pub(crate) fn kept(
     sequences: &[Sequence],
     blocks: &Blocks,
     fold: usize,

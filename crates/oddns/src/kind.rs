@@ -15,6 +15,10 @@ pub enum DetectorKind {
     /// The same members over the last value of each feature: what the network is worth is the
     /// difference.
     MaskedWithoutNetwork,
+    /// The plain convolutional autoencoder over time: a window of the last rows, reconstructed.
+    Reconstruction,
+    /// The same over the image of time and features.
+    Reconstruction2d,
     /// What others use.
     Baseline(&'static Baseline),
 }
@@ -30,7 +34,7 @@ pub struct UnknownDetector {
 impl DetectorKind {
     /// Every kind, the default first.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Masked, Self::MaskedWithoutNetwork]
+        [Self::Masked, Self::MaskedWithoutNetwork, Self::Reconstruction, Self::Reconstruction2d]
             .into_iter()
             .chain(BASELINES.iter().map(Self::Baseline))
     }
@@ -40,6 +44,8 @@ impl DetectorKind {
         match self {
             Self::Masked => "masked",
             Self::MaskedWithoutNetwork => "masked_without_network",
+            Self::Reconstruction => "reconstruction",
+            Self::Reconstruction2d => "reconstruction_2d",
             Self::Baseline(baseline) => baseline.name,
         }
     }
@@ -54,13 +60,20 @@ impl DetectorKind {
             Self::MaskedWithoutNetwork => {
                 "The same members, with the last value of each feature as its forecast."
             }
+            Self::Reconstruction => {
+                "How badly the last 16 rows come out of a convolutional autoencoder, and how unusual \
+                 their latent vector is."
+            }
+            Self::Reconstruction2d => {
+                "The same, with convolutions over time and features as over an image."
+            }
             Self::Baseline(baseline) => baseline.doc,
         }
     }
 
     /// Whether a network is part of it, and its file a model that Keras opens.
     pub fn has_network(self) -> bool {
-        matches!(self, Self::Masked)
+        matches!(self, Self::Masked | Self::Reconstruction | Self::Reconstruction2d)
     }
 }
 

@@ -10,6 +10,7 @@ mod manifest;
 mod members;
 mod method;
 mod pipeline;
+mod reconstructed;
 mod rival;
 mod stream;
 mod trailing;

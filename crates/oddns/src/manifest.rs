@@ -6,7 +6,7 @@ use oddns_core::{Schema, Timestamp};
 use oddns_detect::AlarmLine;
 use oddns_detect::baseline::{Baseline, Score};
 use oddns_features::{Scaler, Transform};
-use oddns_model::Network;
+use oddns_model::{Model, Network};
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::Pace;
@@ -16,6 +16,7 @@ use crate::forecaster::Forecaster;
 use crate::kind::{DetectorKind, UnknownDetector};
 use crate::members::{Calibration, N_MEMBERS};
 use crate::method::Method;
+use crate::reconstructed::{N_SCORES, Reconstructed};
 use crate::rival::Rival;
 
 /// Raised when an older program could not read what a newer one writes.
@@ -31,6 +32,8 @@ struct Manifest {
     n_rows: usize,
     /// Of a detector with members.
     calibration: Option<CalibrationEntry>,
+    /// Of a detector that reconstructs windows.
+    reconstruction: Option<ReconstructionEntry>,
     /// Of a detector to compare with.
     baseline: Option<BaselineEntry>,
     training: TrainingEntry,
@@ -64,6 +67,14 @@ struct MembersEntry {
     coarseness: f32,
     level: f32,
     level_gain: f32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReconstructionEntry {
+    unit: [f32; N_SCORES],
+    scale_weight: f32,
+    line: Vec<f32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,10 +119,14 @@ struct TrainingEntry {
 /// As JSON text; the same detector gives the same text.
 pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
     let Detector { columns, schema, scaler, method, kind, record } = detector;
-    let (calibration, rival) = match method {
-        Method::Members { calibration, .. } => (Some(calibration.as_ref()), None),
-        Method::Rival(rival) => (None, Some(rival.as_ref())),
-    };
+    let (mut calibration, mut reconstruction, mut baseline) = (None, None, None);
+    match method {
+        Method::Members { calibration: own, .. } => calibration = Some(own.as_ref()),
+        Method::Reconstruction { reconstructed, .. } => {
+            reconstruction = Some(reconstruction_entry(reconstructed));
+        }
+        Method::Rival(rival) => baseline = Some(baseline_entry(rival)),
+    }
     let entry = |(at, column)| column_entry(at, column, scaler, calibration);
     let manifest = Manifest {
         format: FORMAT,
@@ -120,7 +135,8 @@ pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
         columns: columns.iter().enumerate().map(entry).collect(),
         n_rows: scaler.n_rows,
         calibration: calibration.map(calibration_entry),
-        baseline: rival.map(baseline_entry),
+        reconstruction,
+        baseline,
         training: training_entry(record),
     };
     serde_json::to_string_pretty(&manifest).map_err(|error| damaged(error.to_string()))
@@ -166,6 +182,14 @@ fn calibration_entry(calibration: &Calibration) -> CalibrationEntry {
         change: calibration.change.state(),
         structure: calibration.structure.state(),
         line: calibration.line.state(),
+    }
+}
+
+fn reconstruction_entry(reconstructed: &Reconstructed) -> ReconstructionEntry {
+    ReconstructionEntry {
+        unit: reconstructed.unit,
+        scale_weight: reconstructed.scale_weight,
+        line: reconstructed.line.state(),
     }
 }
 
@@ -232,17 +256,41 @@ fn method(manifest: &Manifest, kind: DetectorKind, bytes: &[u8]) -> Result<Metho
     match kind {
         DetectorKind::Masked => members(Forecaster::Network(Arc::new(network(manifest, bytes)?))),
         DetectorKind::MaskedWithoutNetwork => members(Forecaster::LastValue),
+        DetectorKind::Reconstruction | DetectorKind::Reconstruction2d => {
+            reconstruction(manifest, bytes)
+        }
         DetectorKind::Baseline(baseline) => Ok(Method::Rival(Box::new(rival(manifest, baseline)?))),
     }
 }
 
 fn network(manifest: &Manifest, bytes: &[u8]) -> Result<Network, DetectorError> {
     let (network, _) = oddns_model::decode(bytes).map_err(DetectorError::Load)?;
-    let (found, width) = (manifest.columns.len(), network.config().n_features);
+    check_width(manifest, network.config().n_features)?;
+    Ok(network)
+}
+
+fn check_width(manifest: &Manifest, width: usize) -> Result<(), DetectorError> {
+    let found = manifest.columns.len();
     if found == width {
-        return Ok(network);
+        return Ok(());
     }
     Err(damaged(format!("{found} columns for a network of {width} features")))
+}
+
+fn reconstruction(manifest: &Manifest, bytes: &[u8]) -> Result<Method, DetectorError> {
+    let (model, _) = Model::decode(bytes).map_err(DetectorError::Load)?;
+    let Model::Reconstruction(network) = model else {
+        return Err(damaged("the network is not one that reconstructs windows".to_owned()));
+    };
+    check_width(manifest, network.n_features())?;
+    let entry = manifest.reconstruction.as_ref().ok_or_else(|| missing("reconstruction"))?;
+    if !entry.unit.iter().all(is_above_zero) || !(0.0..=1.0).contains(&entry.scale_weight) {
+        return Err(damaged("a unit or weight of the reconstruction is out of range".to_owned()));
+    }
+    let line = line(manifest, &entry.line)?;
+    let forecaster = Forecaster::Reconstruction(Arc::new(network));
+    let reconstructed = Reconstructed::new(entry.unit, line, entry.scale_weight);
+    Ok(Method::Reconstruction { forecaster, reconstructed })
 }
 
 /// The format first: a newer manifest may well have fields that this program does not know.

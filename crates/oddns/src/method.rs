@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::forecaster::Forecaster;
 use crate::members::{Calibration, Exhibit, Memory, Verdict};
+use crate::reconstructed::Reconstructed;
 use crate::rival::Rival;
 
 /// What was learned of normal operation beside the scales of the features.
@@ -11,6 +12,8 @@ use crate::rival::Rival;
 pub(crate) enum Method {
     /// Members over a forecast.
     Members { forecaster: Forecaster, calibration: Arc<Calibration> },
+    /// Windows that a network reconstructs.
+    Reconstruction { forecaster: Forecaster, reconstructed: Reconstructed },
     /// A detector to compare with.
     Rival(Box<Rival>),
 }
@@ -19,6 +22,7 @@ pub(crate) enum Method {
 #[derive(Debug, Clone)]
 pub(crate) enum Judge {
     Members { memory: Box<Memory>, calibration: Arc<Calibration> },
+    Reconstruction(Reconstructed),
     Rival(Box<Rival>),
 }
 
@@ -26,7 +30,9 @@ impl Method {
     /// Who tells what a row should be.
     pub(crate) fn forecaster(&self) -> &Forecaster {
         match self {
-            Self::Members { forecaster, .. } => forecaster,
+            Self::Members { forecaster, .. } | Self::Reconstruction { forecaster, .. } => {
+                forecaster
+            }
             Self::Rival(_) => &Forecaster::Nobody,
         }
     }
@@ -35,6 +41,7 @@ impl Method {
     pub(crate) fn scale_weight(&self) -> f32 {
         match self {
             Self::Members { calibration, .. } => calibration.scale_weight,
+            Self::Reconstruction { reconstructed, .. } => reconstructed.scale_weight,
             Self::Rival(rival) => rival.scale_weight,
         }
     }
@@ -46,6 +53,9 @@ impl Method {
                 memory: Box::new(Memory::new(calibration)),
                 calibration: Arc::clone(calibration),
             },
+            Self::Reconstruction { reconstructed, .. } => {
+                Judge::Reconstruction(reconstructed.clone())
+            }
             Self::Rival(rival) => Judge::Rival(rival.clone()),
         }
     }
@@ -56,6 +66,7 @@ impl Judge {
     pub(crate) fn judge(&mut self, exhibit: Exhibit<'_>) -> Verdict {
         match self {
             Self::Members { memory, calibration } => memory.judge(exhibit, calibration),
+            Self::Reconstruction(reconstructed) => reconstructed.judge(exhibit.forecast),
             Self::Rival(rival) => rival.judge(exhibit.modelled),
         }
     }
@@ -64,6 +75,7 @@ impl Judge {
     pub(crate) fn strengths(&self) -> Vec<f32> {
         match self {
             Self::Members { memory, calibration } => memory.strengths(calibration),
+            Self::Reconstruction(reconstructed) => reconstructed.strengths().to_vec(),
             Self::Rival(rival) => rival.fitted.strengths().to_vec(),
         }
     }

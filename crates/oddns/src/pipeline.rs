@@ -254,10 +254,10 @@ fn score_stretch(
         .collect();
     let standard: Vec<&StandardRow> = rows.iter().map(|row| &row.standard).collect();
     let forecast = detector.method.forecaster().forecast(&standard)?;
-    let (width, warm_up) = (detector.columns.len(), detector.warm_up_rows());
+    let n_told = detector.method.forecaster().n_told(detector.columns.len());
+    let warm_up = detector.warm_up_rows();
     for (step, at) in stretch.enumerate() {
-        // Empty where nobody forecasts.
-        let forecast = forecast.get(step * width..(step + 1) * width).unwrap_or_default();
+        let forecast = &forecast[step * n_told..(step + 1) * n_told];
         let (time, row) = (frame.timestamps()[at], frame.row(at));
         let judged = stream.judge(time, row, &rows[step], forecast, step < warm_up);
         stream.adapt(&rows[step]);

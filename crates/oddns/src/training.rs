@@ -7,7 +7,7 @@ use std::sync::Arc;
 use oddns_core::{Frame, Schema, Timestamp};
 use oddns_detect::baseline::Baseline;
 use oddns_features::Scaler;
-use oddns_model::{Config, Network, Progress, Sequence, TrainRecord};
+use oddns_model::{Config, Network, Progress, Reconstruction, Sequence, TrainRecord};
 
 use crate::calibration::{Pace, Stretch};
 use crate::column::{Column, columns_of};
@@ -15,8 +15,9 @@ use crate::detector::{Detector, DetectorError, TrainingRecord};
 use crate::forecaster::{Forecaster, last_values};
 use crate::held_out::{Blocks, Course, N_FOLDS, predict_held_out, shortest_block};
 use crate::kind::DetectorKind;
-use crate::members::{Calibration, StandardRow};
+use crate::members::{Calibration, SUSTAINED_ROWS, StandardRow};
 use crate::method::Method;
+use crate::reconstructed::{self, Reconstructed};
 use crate::rival::Rival;
 use crate::stream::stretches;
 
@@ -83,17 +84,14 @@ impl Detector {
             self.check_schema(&Schema::new(frame.columns().to_vec()))?;
         }
         let options = TrainOptions { detector: self.kind, ..options.clone() };
-        let parent = match self.method.forecaster() {
-            Forecaster::Network(network) => Some(network.as_ref()),
-            Forecaster::LastValue | Forecaster::Nobody => None,
-        };
+        let parent = Some(self.method.forecaster());
         fit(self.columns.to_vec(), parent, frames, &options, progress)
     }
 }
 
 fn fit(
     columns: Vec<Column>,
-    parent: Option<&Network>,
+    parent: Option<&Forecaster>,
     frames: &[&Frame],
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
@@ -144,13 +142,26 @@ type Learned = (Method, Option<TrainRecord>);
 impl Lesson<'_> {
     fn learn(
         &mut self,
-        parent: Option<&Network>,
+        parent: Option<&Forecaster>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Learned, DetectorError> {
         let sequences =
             self.stretches.iter().map(|s| sequence(&s.rows)).collect::<Result<Vec<_>, _>>()?;
         match self.options.detector {
-            DetectorKind::Masked => self.masked(&sequences, parent, progress),
+            DetectorKind::Masked => {
+                let parent = match parent {
+                    Some(Forecaster::Network(network)) => Some(network.as_ref()),
+                    _ => None,
+                };
+                self.masked(&sequences, parent, progress)
+            }
+            DetectorKind::Reconstruction | DetectorKind::Reconstruction2d => {
+                let parent = match parent {
+                    Some(Forecaster::Reconstruction(network)) => Some(network.as_ref()),
+                    _ => None,
+                };
+                self.reconstruction(&sequences, parent, progress)
+            }
             DetectorKind::MaskedWithoutNetwork => self.without_network(&sequences),
             DetectorKind::Baseline(baseline) => self.rival(&sequences, baseline),
         }
@@ -182,6 +193,20 @@ impl Lesson<'_> {
         Ok((Method::Members { forecaster, calibration }, None))
     }
 
+    fn reconstruction(
+        &self,
+        sequences: &[Sequence],
+        parent: Option<&Reconstruction>,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Learned, DetectorError> {
+        let (kind, options) = (self.options.detector, self.options);
+        let course = reconstructed::Course { kind, parent, options };
+        let (network, record, held_out) = course.run(sequences, progress)?;
+        let forecaster = Forecaster::Reconstruction(Arc::new(network));
+        let reconstructed = Reconstructed::calibrate(&held_out, self.pace);
+        Ok((Method::Reconstruction { forecaster, reconstructed }, Some(record)))
+    }
+
     /// From what was to be expected of each stretch by somebody who had not learned it.
     fn calibrate(
         &mut self,
@@ -197,7 +222,10 @@ impl Lesson<'_> {
     }
 
     fn rival(&self, sequences: &[Sequence], baseline: &Baseline) -> Result<Learned, DetectorError> {
-        let blocks = Blocks::halves(sequences);
+        let blocks = match baseline.steps {
+            true => Blocks::halves(sequences),
+            false => Blocks::new(sequences, SUSTAINED_ROWS),
+        };
         let seed = self.options.seed;
         let rival = Rival::fit(baseline, &self.stretches, &blocks, self.pace, seed)?;
         Ok((Method::Rival(Box::new(rival)), None))

@@ -15,6 +15,8 @@ mod commands;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod detectors;
+#[cfg(test)]
 mod end_to_end;
 #[cfg(test)]
 mod http;

@@ -37,6 +37,9 @@ pub struct Baseline {
     pub doc: &'static str,
     /// Whether its scores end at 1: their tail is that of their odds then.
     pub bounded: bool,
+    /// Whether it learns from steps between rows, so that rows taken out of their order tell it of
+    /// steps that never were.
+    pub steps: bool,
     fit: fn(Rows<'_>, Setting) -> Boxed,
     restore: fn(&[f32]) -> Boxed,
 }
@@ -47,6 +50,7 @@ pub const BASELINES: &[Baseline] = &[
         name: "l2",
         doc: "Root mean square distance from the mean of training, in standard deviations.",
         bounded: false,
+        steps: false,
         fit: |rows, _| boxed(Distance.fit(rows)),
         restore: |state| boxed(FittedDistance::from_state(state)),
     },
@@ -54,6 +58,7 @@ pub const BASELINES: &[Baseline] = &[
         name: "rolling_z",
         doc: "Distance of the three furthest features from their own last day, in its standard deviations.",
         bounded: false,
+        steps: false,
         fit: |rows, setting| {
             boxed(RollingZ { window_rows: setting.rows(DAY_SECONDS) as usize }.fit(rows))
         },
@@ -63,6 +68,7 @@ pub const BASELINES: &[Baseline] = &[
         name: "z_score_bands",
         doc: "The adaptive bands of grafana/promql-anomaly-detection; 1 is at the edge of a band.",
         bounded: false,
+        steps: false,
         fit: |rows, setting| boxed(ZScoreBands { step_seconds: setting.step() }.fit(rows)),
         restore: |state| boxed(FittedZScoreBands::from_state(state)),
     },
@@ -70,6 +76,7 @@ pub const BASELINES: &[Baseline] = &[
         name: "k_means",
         doc: "Netdata's two clusters of how each feature moves, distances graded.",
         bounded: false,
+        steps: true,
         fit: |rows, setting| boxed(KMeans { seed: setting.seed, ..KMeans::default() }.fit(rows)),
         restore: |state| boxed(FittedKMeans::from_state(state)),
     },
@@ -77,6 +84,7 @@ pub const BASELINES: &[Baseline] = &[
         name: "k_means_nearest",
         doc: "As k_means, with the distance from the nearest centre in place of the mean distance.",
         bounded: false,
+        steps: true,
         fit: |rows, setting| {
             boxed(KMeans { distance: CentreDistance::Nearest, seed: setting.seed }.fit(rows))
         },
@@ -86,6 +94,7 @@ pub const BASELINES: &[Baseline] = &[
         name: "isolation_forest",
         doc: "How few random cuts set a row apart: 100 trees of 256 rows.",
         bounded: true,
+        steps: false,
         fit: |rows, setting| {
             boxed(IsolationForest { seed: setting.seed, ..IsolationForest::default() }.fit(rows))
         },
@@ -95,6 +104,7 @@ pub const BASELINES: &[Baseline] = &[
         name: "static_pca",
         doc: "What the principal components of training do not account for.",
         bounded: false,
+        steps: false,
         fit: |rows, _| boxed(StaticPca.fit(rows)),
         restore: |state| boxed(FittedStaticPca::from_state(state)),
     },
@@ -102,6 +112,7 @@ pub const BASELINES: &[Baseline] = &[
         name: "streaming_pca",
         doc: "What principal components with a half-life of five days do not account for.",
         bounded: false,
+        steps: false,
         fit: |rows, setting| {
             let half_life_rows = setting.rows(HALF_LIFE_SECONDS);
             let turn_every_rows = setting.rows(TURN_SECONDS) as usize;

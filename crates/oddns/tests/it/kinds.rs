@@ -58,7 +58,7 @@ fn saved_is_loaded() {
         assert_eq!((loaded.kind(), loaded.columns()), (detector.kind(), detector.columns()));
         assert!(loaded.encode().unwrap() == bytes, "{}", detector.kind());
         assert!(live(&loaded, &recording) == live(detector, &recording), "{}", detector.kind());
-        let opens = oddns_model::decode(&bytes).is_ok();
+        let opens = oddns_model::Model::decode(&bytes).is_ok();
         assert_eq!(opens, detector.kind().has_network(), "{}", detector.kind());
         let record = detector.record();
         assert_eq!(record.loss.is_finite(), opens);
@@ -93,7 +93,8 @@ fn a_jump_is_an_alarm_of_every_detector_and_normal_operation_is_none() {
         }
         let [first, .., last] = &alarms[..] else { panic!("{kind}: {alarms:?}") };
         assert!((300..304).contains(first) && *last < 360, "{kind}: {alarms:?}");
-        let peak = &scored.scores[302];
+        // A window of many rows takes some to fill.
+        let peak = &scored.scores[305];
         assert!(peak.score > 1.0, "{kind}: {peak:?}");
         // Column 0 goes with column 1, so that either breaks the pattern.
         let found = peak.contributions.iter().take(2).find(|found| found.feature == 1).unwrap();
@@ -158,7 +159,8 @@ fn refitting_keeps_the_kind_and_fits_what_has_no_weights_anew() {
 
 #[test]
 fn a_damaged_entry_of_a_detector_without_a_network_is_refused() {
-    let l2 = Altered::of(&each()[2]);
+    let l2 = each().iter().find(|detector| detector.kind().name() == "l2").unwrap();
+    let l2 = Altered::of(l2);
     assert_eq!(l2.kind(), "l2");
     assert!(l2.reason("/detector", "magic".into()).starts_with("there is no detector `magic`"));
     assert_eq!(
