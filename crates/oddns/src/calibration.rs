@@ -57,7 +57,7 @@ const USUAL_INTERVAL: f64 = 15.0;
 /// Alarms for each that the exponential tail of the scores foretells: real tails are heavier.
 const ALARMS_PER_FORETOLD: f64 = 3.0;
 /// The line is not extrapolated to less than this: more is not known about the tail of any record.
-const SMALLEST_RISK: f64 = 1e-4;
+const SMALLEST_RISK: f64 = 3e-5;
 /// And not to more, or it would lie among the scores of normal operation.
 const LARGEST_RISK: f64 = 1e-3;
 const WEEK: f64 = 7.0 * DAY;

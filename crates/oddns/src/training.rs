@@ -35,7 +35,7 @@ pub struct TrainOptions {
     /// Threads to train on; the result does not depend on it.
     pub threads: usize,
     /// False alarms that a server may have in a week: the alarm budget, above 0. The line is drawn
-    /// for it, within what the tail of a record can tell (a risk of 10⁻⁴ to 10⁻³ a row).
+    /// for it, within what the tail of a record can tell (a risk of 3·10⁻⁵ to 10⁻³ a row).
     pub alarms_per_week: f64,
     /// What to train; of the options above, a detector without a network heeds seed and
     /// alarms alone.
