@@ -85,7 +85,8 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<()> {
     }
     let shared = Shared::new(view(&found)?);
     measure(&found, &shared);
-    runtime.block_on(oddns_serve::run(listener, shared, super::watch::interrupted()));
+    runtime
+        .block_on(async { oddns_serve::run(listener, shared, super::watch::interrupted()).await });
     Ok(())
 }
 
