@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -99,9 +101,11 @@ impl CoreDns {
         self.child = None;
     }
 
-    /// Freezes the process: its sockets stay open and fill up.
+    /// Freezes the process: its sockets stay open and fill up. Returns when it stands still.
     pub fn pause(&self) -> Result<(), LabError> {
-        self.running()?.signal(Signal::SIGSTOP)
+        let process = self.running()?;
+        process.signal(Signal::SIGSTOP)?;
+        process.wait_until_stopped()
     }
 
     /// Lets the process run for a tenth of each tenth of a second, as a CPU quota does, until
@@ -288,10 +292,19 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> Result<(), LabError> {
-        let pid = self.0.id();
         // Not waited for yet, so the id cannot belong to another process.
-        kill(self.pid(), signal)
-            .map_err(|errno| LabError::Signal { pid, source: io::Error::from(errno) })
+        kill(self.pid(), signal).map_err(|errno| self.signal_error(errno))
+    }
+
+    /// The signal is only on its way when `kill` returns; on a busy machine threads run on for a
+    /// while. Returns as well when the process has ended.
+    fn wait_until_stopped(&self) -> Result<(), LabError> {
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(self.pid()), flags).map(drop).map_err(|errno| self.signal_error(errno))
+    }
+
+    fn signal_error(&self, errno: Errno) -> LabError {
+        LabError::Signal { pid: self.0.id(), source: io::Error::from(errno) }
     }
 
     /// How it ended; `None` while it runs.
