@@ -16,4 +16,4 @@ pub use cause::{Area, CAUSES, CauseEntry, Diagnosis, Diagnostics, Moves, SCRAPES
 pub use error::DetectError;
 pub use persistence::{Persistence, PersistenceConfig};
 pub use quantile::quantile;
-pub use tracker::{IncidentEvent, IncidentTracker, Observation};
+pub use tracker::{IncidentEvent, IncidentTracker, Observation, Tracked};

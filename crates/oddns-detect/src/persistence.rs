@@ -32,6 +32,16 @@ impl Persistence {
         Self { config, active: false, run: 0 }
     }
 
+    /// Whether the alarm holds, and for how many steps the score has been about to change that.
+    pub fn state(&self) -> (bool, u32) {
+        (self.active, self.run)
+    }
+
+    /// Goes on from what [`Persistence::state`] said.
+    pub fn resume(&mut self, active: bool, run: u32) {
+        (self.active, self.run) = (active, run);
+    }
+
     /// Takes the next score and says whether the alarm holds. NaN changes nothing.
     pub fn push(&mut self, score: f32) -> bool {
         if score.is_nan() {
@@ -42,7 +52,7 @@ impl Persistence {
         } else {
             (score > 1.0, self.config.raise_after)
         };
-        self.run = if towards_change { self.run + 1 } else { 0 };
+        self.run = if towards_change { self.run.saturating_add(1) } else { 0 };
         // Changing after no steps would be changing at every step.
         if self.run >= needed.max(1) {
             self.active = !self.active;

@@ -1,5 +1,7 @@
 //! From alarms to incidents: one for each stretch of trouble on a server.
 
+use std::sync::Arc;
+
 use oddns_core::{Cause, Contribution, Incident, Movement, Severity, Timestamp, stable_hash};
 
 use crate::cause::{Diagnosis, Diagnostics, SCRAPES_FLAP};
@@ -62,15 +64,32 @@ impl IncidentEvent {
     }
 }
 
-/// Follows one server.
-#[derive(Debug, Clone)]
-pub struct IncidentTracker {
-    instance: String,
+/// What is known of the features of a row. Servers with the same features share one.
+#[derive(Debug)]
+pub struct Tracked {
     features: Vec<String>,
     /// Of the features, and of [`SCRAPES_FLAP`] behind them.
     diagnostics: Diagnostics,
     /// Which feature says that a scrape failed.
     scrape_failed: Option<usize>,
+}
+
+impl Tracked {
+    /// For rows of these features, in their order.
+    pub fn new(features: Vec<String>) -> Self {
+        let scrape_failed = features.iter().position(|feature| feature == "scrape_failed");
+        let diagnosed: Vec<&str> =
+            features.iter().map(String::as_str).chain([SCRAPES_FLAP]).collect();
+        let diagnostics = Diagnostics::new(&diagnosed);
+        Self { features, diagnostics, scrape_failed }
+    }
+}
+
+/// Follows one server.
+#[derive(Debug, Clone)]
+pub struct IncidentTracker {
+    instance: String,
+    about: Arc<Tracked>,
     baseline: Vec<Level>,
     /// First instant of the run of scores above the alarm line that goes on, without an incident.
     above_since: Option<Timestamp>,
@@ -146,20 +165,26 @@ impl Seen {
 impl IncidentTracker {
     /// For a server and the features of its rows.
     pub fn new(instance: String, features: Vec<String>) -> Self {
+        Self::of(instance, Arc::new(Tracked::new(features)))
+    }
+
+    /// The same for a server beside others.
+    pub fn of(instance: String, about: Arc<Tracked>) -> Self {
         let unknown = Level { value: f32::NAN, deviation: 0.0 };
-        let baseline = vec![unknown; features.len()];
-        let scrape_failed = features.iter().position(|feature| feature == "scrape_failed");
-        let diagnosed: Vec<&str> =
-            features.iter().map(String::as_str).chain([SCRAPES_FLAP]).collect();
-        let diagnostics = Diagnostics::new(&diagnosed);
-        Self {
-            instance,
-            features,
-            diagnostics,
-            scrape_failed,
-            baseline,
-            above_since: None,
-            open: None,
+        let baseline = vec![unknown; about.features.len()];
+        Self { instance, about, baseline, above_since: None, open: None }
+    }
+
+    /// What is usual, which movements are told against: of each feature its value, in its unit, and
+    /// its deviation, one after the other; NaN for a value that was never seen.
+    pub fn usual(&self) -> Vec<f32> {
+        self.baseline.iter().flat_map(|level| [level.value, level.deviation]).collect()
+    }
+
+    /// Goes on from what [`IncidentTracker::usual`] said; what is missing stays as it is.
+    pub fn set_usual(&mut self, usual: &[f32]) {
+        for (level, kept) in self.baseline.iter_mut().zip(usual.chunks_exact(2)) {
+            *level = Level { value: kept[0], deviation: kept[1] };
         }
     }
 
@@ -275,9 +300,9 @@ impl IncidentTracker {
     }
 
     fn open_at(&self, start: Timestamp, seen: Observation<'_>) -> Open {
-        let width = self.features.len();
+        let width = self.about.features.len();
         let Diagnosis { cause, alternatives } =
-            self.diagnostics.diagnose(&vec![0.0; self.features.len() + 1]);
+            self.about.diagnostics.diagnose(&vec![0.0; self.about.features.len() + 1]);
         let incident = Incident {
             id: incident_id(&self.instance, start),
             instance: self.instance.clone(),
@@ -313,7 +338,7 @@ impl IncidentTracker {
         open.last_alarm = seen.time;
         let weight = seen.score.max(f32::MIN_POSITIVE);
         open.weight += weight;
-        let failed = self.scrape_failed.is_some_and(|at| seen.row[at] > 0.0);
+        let failed = self.about.scrape_failed.is_some_and(|at| seen.row[at] > 0.0);
         open.evidence.begin(weight, !failed);
         for (at, level) in self.baseline.iter().enumerate() {
             let deviation = seen.deviation[at] - level.deviation;
@@ -337,20 +362,20 @@ impl IncidentTracker {
         let n = open.weight;
         let flap = open.evidence.flapping();
         let means: Vec<f32> = open.evidence.means().chain([flap]).collect();
-        let Diagnosis { cause, alternatives } = self.diagnostics.diagnose(&means);
+        let Diagnosis { cause, alternatives } = self.about.diagnostics.diagnose(&means);
         (open.incident.cause, open.incident.alternatives) = (cause, alternatives);
         let peak = open.incident.peak_score;
         if peak >= CRITICAL_SCORE {
             open.incident.severity = Severity::Critical;
         }
         let mut order: Vec<usize> =
-            (0..self.features.len()).filter(|at| open.share[*at] > 0.0).collect();
+            (0..self.about.features.len()).filter(|at| open.share[*at] > 0.0).collect();
         order.sort_by(|a, b| open.share[*b].total_cmp(&open.share[*a]).then(a.cmp(b)));
         open.incident.movements = order
             .into_iter()
             .take(MAX_MOVEMENTS)
             .map(|at| Movement {
-                feature: self.features[at].clone(),
+                feature: self.about.features[at].clone(),
                 expected: self.baseline[at].value,
                 observed: open.seen[at].value(),
                 deviation: open.deviation[at] / n,

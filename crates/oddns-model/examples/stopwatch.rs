@@ -107,7 +107,7 @@ impl Subject {
     }
 
     fn live(&self) -> Result<usize, ModelError> {
-        let mut state = self.network.live(GROUPS)?;
+        let mut state = self.network.live(GROUPS);
         for (values, observed) in rows(&self.history) {
             black_box(self.network.push(&mut state, values, observed)?);
         }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use oddns_core::{Schema, SchemaId, Timestamp};
+use oddns_core::{Schema, SchemaId, Timestamp, stable_hash};
+use oddns_detect::Tracked;
 use oddns_features::Scaler;
 use oddns_model::{Model, ModelError};
 
@@ -56,6 +57,20 @@ pub enum DetectorError {
     /// A member of the score cannot be learned.
     #[error("a member of the score cannot be learned")]
     Member(#[source] oddns_detect::DetectError),
+    /// A row of another width than the model's.
+    #[error("a row has {found} values, the model {expected} columns: give one value a column")]
+    Width {
+        /// Columns of the model.
+        expected: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// What a stream left behind cannot be gone on from.
+    #[error("the saved state cannot be used: {reason}")]
+    State {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The bytes of a model cannot be read.
     #[error("the model cannot be loaded: copy it again, or train a new one")]
     Load(#[source] ModelError),
@@ -103,6 +118,13 @@ pub struct Detector {
     pub(crate) kind: DetectorKind,
     pub(crate) method: Method,
     pub(crate) record: TrainingRecord,
+    /// What the incidents of all its streams share.
+    pub(crate) tracked: Arc<Tracked>,
+}
+
+/// What incidents of rows with these columns share.
+pub(crate) fn tracked(columns: &[Column]) -> Arc<Tracked> {
+    Arc::new(Tracked::new(columns.iter().map(|column| column.name.clone()).collect()))
 }
 
 impl Detector {
@@ -142,6 +164,13 @@ impl Detector {
             found: found.id(),
             found_width: found.columns().len(),
         })
+    }
+
+    /// Tells its states from those of others.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let Self { schema, kind, record, scaler, .. } = self;
+        let text = format!("{} {kind} {record:?} {scaler:?}", schema.id());
+        stable_hash(text.bytes())
     }
 
     /// The bytes of one file, which [`Detector::decode`] reads back. With a network

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oddns_model::{LiveState, Network, Reconstruction, Sequence};
 
 use crate::detector::DetectorError;
+use crate::ledger::{Ledger, damaged};
 use crate::members::{SUSTAINED_ROWS, StandardRow};
 use crate::reconstructed::{N_SCORES, outlooks};
 use crate::training::{predict, sequence};
@@ -56,18 +57,20 @@ impl Forecaster {
     }
 
     /// The beginning of a stream of rows of this width.
-    pub(crate) fn live(&self, width: usize) -> Result<Past, DetectorError> {
+    pub(crate) fn live(&self, width: usize) -> Past {
         let network = match self {
-            Self::Network(network) => Some(network.live(1).map_err(DetectorError::Model)?),
+            // Nobody asks for completions.
+            Self::Network(network) => Some(network.live(0)),
             Self::Reconstruction(_) | Self::LastValue | Self::Nobody => None,
         };
-        Ok(Past {
+        Past {
             network,
             last_seen: vec![0.0; width],
+            observed: vec![false; width],
             window: Window::default(),
             forecast: vec![0.0; width],
             n_rows: 0,
-        })
+        }
     }
 }
 
@@ -86,6 +89,8 @@ pub(crate) struct Past {
     network: Option<LiveState>,
     /// The last known standardised value of each feature, 0 for none.
     last_seen: Vec<f32>,
+    /// Whether the newest value of each feature was there.
+    observed: Vec<bool>,
     /// The last rows, for who looks at them again.
     window: Window,
     forecast: Vec<f32>,
@@ -111,6 +116,34 @@ impl Window {
 }
 
 impl Past {
+    /// Writes down or reads what it is, for the forecaster that it belongs to.
+    pub(crate) fn keep_for(
+        &mut self,
+        forecaster: &Forecaster,
+        ledger: &mut Ledger<'_>,
+    ) -> Result<(), DetectorError> {
+        ledger.count(&mut self.n_rows, usize::MAX)?;
+        ledger.numbers(&mut self.last_seen, f32::is_finite)?;
+        if let (Forecaster::Network(network), Some(past)) = (forecaster, &mut self.network) {
+            let (mut n_rows, mut memory) = (past.n_rows().cast_signed(), past.memory().to_vec());
+            ledger.whole(&mut n_rows)?;
+            ledger.numbers(&mut memory, f32::is_finite)?;
+            let resumed = network.resume(past.n_groups(), n_rows.cast_unsigned(), &memory);
+            *past = resumed.map_err(DetectorError::Model)?;
+        }
+        let Window { values, observed } = &mut self.window;
+        let most = match forecaster {
+            Forecaster::Reconstruction(network) => network.window() * network.n_features(),
+            _ => 0,
+        };
+        ledger.list(values, most, f32::is_finite)?;
+        if !values.len().is_multiple_of(self.last_seen.len().max(1)) {
+            return Err(damaged("its rows are not whole"));
+        }
+        observed.resize(values.len(), false);
+        ledger.flags(observed)
+    }
+
     /// Rows since the beginning.
     pub(crate) fn n_rows(&self) -> usize {
         self.n_rows
@@ -140,14 +173,16 @@ impl Past {
                 *last = *value;
             }
         }
-        let observed: Vec<bool> = row.values.iter().map(|v| !v.is_nan()).collect();
+        for (observed, value) in self.observed.iter_mut().zip(&row.values) {
+            *observed = !value.is_nan();
+        }
         match (forecaster, &mut self.network) {
             (Forecaster::Network(network), Some(past)) => {
-                let predicted = network.push(past, &self.last_seen, &observed);
+                let predicted = network.push(past, &self.last_seen, &self.observed);
                 Ok(predicted.map_err(DetectorError::Model)?.forecast)
             }
             (Forecaster::Reconstruction(network), _) => {
-                self.window.push(&self.last_seen, &observed, network.window());
+                self.window.push(&self.last_seen, &self.observed, network.window());
                 let Window { values, observed } = self.window.clone();
                 let window = Sequence::new(network.n_features(), values, observed);
                 let scores = window.and_then(|window| network.score_last(&window));

@@ -3,9 +3,11 @@
 mod calibration;
 mod column;
 mod detector;
+mod follower;
 mod forecaster;
 mod held_out;
 mod kind;
+mod ledger;
 mod manifest;
 mod members;
 mod method;
@@ -18,6 +20,7 @@ mod training;
 
 pub use column::Column;
 pub use detector::{Detector, DetectorError, TrainingRecord};
+pub use follower::{Followed, Follower};
 pub use kind::{DetectorKind, UnknownDetector};
 pub use oddns_core as core;
 pub use oddns_detect::{Diagnosis, IncidentEvent, PersistenceConfig, diagnose};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibration::Pace;
 use crate::column::Column;
-use crate::detector::{Detector, DetectorError, TrainingRecord};
+use crate::detector::{Detector, DetectorError, TrainingRecord, tracked};
 use crate::forecaster::Forecaster;
 use crate::kind::{DetectorKind, UnknownDetector};
 use crate::members::{Calibration, N_MEMBERS};
@@ -118,7 +118,7 @@ struct TrainingEntry {
 
 /// As JSON text; the same detector gives the same text.
 pub(crate) fn write(detector: &Detector) -> Result<String, DetectorError> {
-    let Detector { columns, schema, scaler, method, kind, record } = detector;
+    let Detector { columns, schema, scaler, method, kind, record, .. } = detector;
     let (mut calibration, mut reconstruction, mut baseline) = (None, None, None);
     match method {
         Method::Members { calibration: own, .. } => calibration = Some(own.as_ref()),
@@ -241,6 +241,7 @@ pub(crate) fn read(text: &str, bytes: &[u8]) -> Result<Detector, DetectorError> 
             n_rows: manifest.n_rows,
         },
         record: record(&manifest.training),
+        tracked: tracked(&columns),
         columns: columns.into(),
         schema,
         kind,
@@ -342,7 +343,7 @@ fn calibration(manifest: &Manifest) -> Result<Calibration, DetectorError> {
     })
 }
 
-fn rival(manifest: &Manifest, baseline: &Baseline) -> Result<Rival, DetectorError> {
+fn rival(manifest: &Manifest, baseline: &'static Baseline) -> Result<Rival, DetectorError> {
     let entry = manifest.baseline.as_ref().ok_or_else(|| missing("baseline"))?;
     if !is_above_zero(&entry.unit) || !(0.0..=1.0).contains(&entry.scale_weight) {
         return Err(damaged("the unit or a weight of the baseline is out of range".to_owned()));
@@ -354,8 +355,8 @@ fn rival(manifest: &Manifest, baseline: &Baseline) -> Result<Rival, DetectorErro
         return Err(damaged(format!("`{}` has {found} features, not one a column", baseline.name)));
     }
     Ok(Rival {
+        baseline,
         fitted,
-        bounded: baseline.bounded,
         unit: entry.unit,
         scale_weight: entry.scale_weight,
         line: line(manifest, &entry.line)?,

@@ -1,9 +1,12 @@
 //! The members of the score: what each says about a row.
 
 use oddns_detect::AlarmLine;
-use oddns_detect::baseline::{FittedKMeans, FittedStreamingPca, Score as _};
+use oddns_detect::baseline::{FittedKMeans, FittedStreamingPca, Score as Baseline};
 use oddns_features::{CLIP, Scaler};
 
+use crate::detector::DetectorError;
+use crate::ledger::{Keep, Ledger};
+use crate::method::keep_line;
 use crate::trailing::{Level, TrailingRms};
 
 /// How many members make the score.
@@ -17,6 +20,8 @@ pub(crate) const SUSTAINED_ROWS: usize = 32;
 const STRUCTURE_ROWS: usize = 8;
 /// Rows of which the score is a mean.
 const SMOOTHING_ROWS: usize = 3;
+/// Rows counted in a saved state at most, so that counting on cannot overflow.
+const MOST_ROWS: usize = usize::MAX / 2;
 /// Features that can be surprised at once and count for the most surprised.
 const TOP: usize = 3;
 /// A feature beyond so many of its own units says nothing more.
@@ -230,6 +235,31 @@ impl Memory {
     }
 }
 
+impl Keep for Memory {
+    fn keep(&mut self, ledger: &mut Ledger<'_>) -> Result<(), DetectorError> {
+        self.sustained.keep(ledger)?;
+        ledger.numbers(&mut self.surprise, |square| square >= 0.0 && square.is_finite())?;
+        keep_baseline(&mut self.change, ledger)?;
+        keep_baseline(&mut self.structure, ledger)?;
+        self.structure_misses.keep(ledger)?;
+        self.level.keep(ledger)?;
+        self.smoothing.keep(ledger)?;
+        self.freshness.keep(ledger)?;
+        keep_line(&mut self.line, ledger)
+    }
+}
+
+/// A baseline for as many features.
+fn keep_baseline<B: Baseline>(
+    baseline: &mut B,
+    ledger: &mut Ledger<'_>,
+) -> Result<(), DetectorError> {
+    let width = |baseline: &B| baseline.strengths().len();
+    ledger.part(baseline, B::state, |fresh, numbers| {
+        B::from_state(numbers).ok().filter(|restored| width(restored) == width(fresh))
+    })
+}
+
 impl Calibration {
     /// The squares of the members, each in its own unit.
     fn squares(&self, members: &[f32; N_MEMBERS]) -> [f32; N_MEMBERS] {
@@ -310,5 +340,12 @@ impl Smoothing {
         self.n += 1;
         let filled = self.n.min(SMOOTHING_ROWS);
         (self.last[..filled].iter().sum::<f32>() / filled as f32).sqrt()
+    }
+}
+
+impl Keep for Smoothing {
+    fn keep(&mut self, ledger: &mut Ledger<'_>) -> Result<(), DetectorError> {
+        ledger.numbers(&mut self.last, |square| square >= 0.0 && square.is_finite())?;
+        ledger.count(&mut self.n, MOST_ROWS)
     }
 }

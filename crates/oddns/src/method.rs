@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use oddns_detect::AlarmLine;
+
+use crate::detector::DetectorError;
 use crate::forecaster::Forecaster;
+use crate::ledger::{Keep, Ledger};
 use crate::members::{Calibration, Exhibit, Memory, Verdict};
 use crate::reconstructed::Reconstructed;
 use crate::rival::Rival;
@@ -79,4 +83,30 @@ impl Judge {
             Self::Rival(rival) => rival.fitted.strengths().to_vec(),
         }
     }
+}
+
+impl Keep for Judge {
+    fn keep(&mut self, ledger: &mut Ledger<'_>) -> Result<(), DetectorError> {
+        match self {
+            Self::Members { memory, .. } => memory.keep(ledger),
+            Self::Reconstruction(reconstructed) => keep_line(&mut reconstructed.line, ledger),
+            Self::Rival(rival) => {
+                let Rival { baseline, fitted, line, .. } = &mut **rival;
+                ledger.part(
+                    fitted,
+                    |fitted| fitted.state(),
+                    |_, numbers| baseline.restore(numbers).ok(),
+                )?;
+                keep_line(line, ledger)
+            }
+        }
+    }
+}
+
+/// The line of a stream.
+pub(crate) fn keep_line(
+    line: &mut AlarmLine,
+    ledger: &mut Ledger<'_>,
+) -> Result<(), DetectorError> {
+    ledger.part(line, AlarmLine::state, AlarmLine::restore)
 }

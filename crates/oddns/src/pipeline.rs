@@ -8,9 +8,9 @@ use oddns_detect::{IncidentEvent, IncidentTracker, Observation, PersistenceConfi
 use oddns_features::{Extractor, Features, Fleet, schema};
 
 use crate::detector::{Detector, DetectorError};
-use crate::forecaster::Past;
+use crate::follower::{Followed, Follower};
 use crate::members::StandardRow;
-use crate::stream::{Judged, Prepared, Stream, continues, stretches};
+use crate::stream::{Judged, Prepared, Stream, stretches};
 
 /// Why there is a score, or why there is none yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct Step {
     /// Feature values in the detector's column order, in their units; NaN where missing. Empty
     /// when the scrape gave no row.
     pub row: Vec<f32>,
-    /// What the model expected of each feature, in its unit. Empty when there is no score.
+    /// The usual value of each feature, in its unit. Empty when there is no score.
     pub expected: Vec<f32>,
     /// Why there is a score or not.
     pub state: State,
@@ -76,13 +76,9 @@ pub struct Step {
 /// Follows one CoreDNS server, scrape by scrape.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
-    detector: Arc<Detector>,
     instance: String,
     extractor: Extractor,
-    stream: Stream,
-    tracker: IncidentTracker,
-    past: Past,
-    last_row: Option<Timestamp>,
+    follower: Follower,
     answered: bool,
     spoke_coredns: bool,
 }
@@ -91,26 +87,34 @@ impl Pipeline {
     /// For a detector that was trained on CoreDNS features of this version.
     pub fn new(detector: Arc<Detector>, instance: String) -> Result<Self, DetectorError> {
         detector.check_schema(&schema())?;
-        let stream = Stream::new(Arc::clone(&detector), PersistenceConfig::default());
-        let columns = detector.schema().columns().to_vec();
-        let past = detector.method.forecaster().live(columns.len())?;
-        let tracker = IncidentTracker::new(instance.clone(), columns);
-        Ok(Self {
-            detector,
-            instance,
-            extractor: Extractor::default(),
-            stream,
-            tracker,
-            past,
-            last_row: None,
-            answered: false,
-            spoke_coredns: false,
-        })
+        Ok(Self::of(Follower::new(detector, instance.clone()), instance))
+    }
+
+    /// Goes on where [`Pipeline::state`] was called, but for the last scrape: rates need one before,
+    /// so that the first one gives no row. Errors as [`Follower::resume`], and as
+    /// [`Pipeline::new`].
+    pub fn resume(
+        detector: Arc<Detector>,
+        instance: String,
+        state: &[u8],
+    ) -> Result<Self, DetectorError> {
+        detector.check_schema(&schema())?;
+        Ok(Self::of(Follower::resume(detector, instance.clone(), state)?, instance))
+    }
+
+    fn of(follower: Follower, instance: String) -> Self {
+        let extractor = Extractor::default();
+        Self { instance, extractor, follower, answered: false, spoke_coredns: false }
+    }
+
+    /// What it learned since training, as bytes for [`Pipeline::resume`]; see [`Follower::state`].
+    pub fn state(&self) -> Result<Vec<u8>, DetectorError> {
+        self.follower.state()
     }
 
     /// The incident that goes on, if any.
     pub fn current_incident(&self) -> Option<&Incident> {
-        self.tracker.current()
+        self.follower.current_incident()
     }
 
     /// Takes the next scrape of a server that is alone; `table` is the one its samples refer to, the
@@ -141,7 +145,7 @@ impl Pipeline {
             time: scrape.time,
             row: Vec::new(),
             expected: Vec::new(),
-            state: self.state(),
+            state: self.condition(),
             score: None,
             incident: None,
         };
@@ -154,17 +158,16 @@ impl Pipeline {
         if !self.spoke_coredns {
             return Ok(Step { row, ..nothing });
         }
-        let judged = self.take(scrape.time, &row)?;
-        let incident = track(&mut self.tracker, &judged, &row);
-        let state = self.state();
-        let (score, expected) =
-            (state == State::Scoring).then_some((judged.score, judged.expected)).unzip();
-        let expected = expected.unwrap_or_default();
+        let Followed { score, usual, warming_up, incident } =
+            self.follower.push(scrape.time, &row)?;
+        let (score, expected) = (!warming_up).then_some((score, usual)).unzip();
+        let (state, expected) = (self.condition(), expected.unwrap_or_default());
         Ok(Step { row, expected, state, score, incident, ..nothing })
     }
 
-    fn state(&self) -> State {
-        let (seen, needed) = (self.past.n_rows(), self.detector.warm_up_rows());
+    fn condition(&self) -> State {
+        let needed = self.follower.detector().warm_up_rows();
+        let seen = self.follower.n_rows();
         match (self.answered, self.spoke_coredns) {
             (false, _) => State::NoData,
             (true, false) => State::NotCoredns,
@@ -172,25 +175,13 @@ impl Pipeline {
             _ => State::Scoring,
         }
     }
-
-    /// Judges a row. Until there is a full past to look back on that only warms up the memories
-    /// of the members.
-    fn take(&mut self, time: Timestamp, row: &[f32]) -> Result<Judged, DetectorError> {
-        let interval = f64::from(self.detector.record.interval_seconds);
-        if self.last_row.is_some_and(|last| !continues(last, time, interval)) {
-            self.past.clear();
-        }
-        self.last_row = Some(time);
-        let prepared = self.stream.prepare(row);
-        let warming_up = self.past.n_rows() < self.detector.warm_up_rows();
-        let forecast = self.past.push(self.detector.method.forecaster(), &prepared.standard)?;
-        let judged = self.stream.judge(time, row, &prepared, forecast, warming_up);
-        self.stream.adapt(&prepared);
-        Ok(judged)
-    }
 }
 
-fn track(tracker: &mut IncidentTracker, judged: &Judged, row: &[f32]) -> Option<IncidentEvent> {
+pub(crate) fn track(
+    tracker: &mut IncidentTracker,
+    judged: &Judged,
+    row: &[f32],
+) -> Option<IncidentEvent> {
     tracker.push(Observation {
         time: judged.score.time,
         score: judged.score.score,
@@ -206,7 +197,7 @@ fn track(tracker: &mut IncidentTracker, judged: &Judged, row: &[f32]) -> Option<
 pub struct Scored {
     /// One score a row of the frame, in order. Rows without a full past never alarm.
     pub scores: Vec<Score>,
-    /// What the model expected of each feature in each row, in its unit; row-major.
+    /// The usual value of each feature at each row, in its unit; row-major.
     pub expected: Vec<f32>,
     /// Signed deviation of each feature in each row, in standard deviations of normal operation;
     /// for a missing value how surprising that is; row-major.
@@ -225,7 +216,7 @@ pub fn score_frame(
 ) -> Result<Scored, DetectorError> {
     detector.check_schema(&Schema::new(frame.columns().to_vec()))?;
     let mut stream = Stream::new(Arc::clone(detector), PersistenceConfig::default());
-    let mut tracker = IncidentTracker::new(instance.to_owned(), frame.columns().to_vec());
+    let mut tracker = IncidentTracker::of(instance.to_owned(), Arc::clone(&detector.tracked));
     let mut scored = Scored::default();
     let interval = f64::from(detector.record.interval_seconds);
     for stretch in stretches(frame, interval) {

@@ -19,9 +19,8 @@ const MOST_UNITS: f32 = 1e6;
 /// behind in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Rival {
+    pub(crate) baseline: &'static Baseline,
     pub(crate) fitted: Box<dyn Score>,
-    /// Whether what counts are the odds of its scores: a line is found from a tail that does not end.
-    pub(crate) bounded: bool,
     /// High quantile of its scores of rows it was not fitted on, above zero.
     pub(crate) unit: f32,
     pub(crate) line: AlarmLine,
@@ -31,7 +30,7 @@ pub(crate) struct Rival {
 
 impl Rival {
     pub(crate) fn fit(
-        baseline: &Baseline,
+        baseline: &'static Baseline,
         stretches: &[Stretch],
         blocks: &Blocks,
         pace: Pace,
@@ -59,13 +58,13 @@ impl Rival {
         let unit = quantile(&scores, UNIT_QUANTILE).max(UNIT_FLOOR);
         let strengths: Vec<f32> = scores.iter().map(|score| in_units(*score, unit)).collect();
         let line = pace.line(&strengths);
-        let (fitted, bounded) = (fit(&|_, _| true)?, baseline.bounded);
-        Ok(Self { fitted, bounded, unit, line, scale_weight: pace.scale_weight() })
+        let fitted = fit(&|_, _| true)?;
+        Ok(Self { baseline, fitted, unit, line, scale_weight: pace.scale_weight() })
     }
 
     /// Takes in a row on the modelled scale, and judges it.
     pub(crate) fn judge(&mut self, modelled: &[f32]) -> Verdict {
-        let score = unbounded(self.fitted.score(modelled), self.bounded);
+        let score = unbounded(self.fitted.score(modelled), self.baseline.bounded);
         let strength = in_units(score, self.unit);
         let score = strength / self.line.level();
         self.line.push(strength);
@@ -73,7 +72,8 @@ impl Rival {
     }
 }
 
-/// The odds of a bounded score, and any other as it is. Order stays.
+/// The odds of a bounded score, and any other as it is: a line is found from a tail that does not
+/// end. Order stays.
 fn unbounded(score: f32, bounded: bool) -> f32 {
     if !bounded {
         return score;

@@ -6,7 +6,8 @@ use oddns_core::{Frame, Score, Timestamp};
 use oddns_detect::{Deviations, Persistence, PersistenceConfig, contributions};
 use oddns_features::{FEATURES, Scaler};
 
-use crate::detector::Detector;
+use crate::detector::{Detector, DetectorError};
+use crate::ledger::{Keep, Ledger};
 use crate::members::{Exhibit, StandardRow, Verdict};
 use crate::method::Judge;
 use crate::training::modelled_row;
@@ -130,6 +131,24 @@ impl Stream {
             deviation: standard.deviation.clone(),
             expected,
         }
+    }
+}
+
+impl Keep for Stream {
+    fn keep(&mut self, ledger: &mut Ledger<'_>) -> Result<(), DetectorError> {
+        let Scaler { mean, scale, missing_ratio, .. } = &mut self.scaler;
+        ledger.numbers(mean, f32::is_finite)?;
+        ledger.numbers(scale, |scale| scale > 0.0 && scale.is_finite())?;
+        ledger.numbers(missing_ratio, |ratio| (0.0..=1.0).contains(&ratio))?;
+        ledger.flags(&mut self.shown)?;
+        self.judge.keep(ledger)?;
+        let (mut active, mut run) = self.persistence.state();
+        ledger.flag(&mut active)?;
+        let mut n = run as usize;
+        ledger.count(&mut n, u32::MAX as usize)?;
+        run = n as u32;
+        self.persistence.resume(active, run);
+        Ok(())
     }
 }
 

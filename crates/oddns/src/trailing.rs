@@ -1,5 +1,8 @@
 //! What the last rows of a stream were like, feature by feature.
 
+use crate::detector::DetectorError;
+use crate::ledger::{Keep, Ledger, damaged};
+
 /// A squared value counts at most this much: a single row is not a whole window.
 const LARGEST_SQUARE: f32 = 1e4;
 
@@ -43,6 +46,20 @@ impl TrailingRms {
     }
 }
 
+impl Keep for TrailingRms {
+    fn keep(&mut self, ledger: &mut Ledger<'_>) -> Result<(), DetectorError> {
+        let most = self.n_rows * self.rms.len();
+        let is_square = |square: f32| (0.0..=LARGEST_SQUARE).contains(&square);
+        ledger.list(&mut self.squares, most, is_square)?;
+        ledger.count(&mut self.next, self.n_rows.saturating_sub(1))?;
+        // Rows that are not whole, or a place that nothing leads to.
+        let n = self.squares.len() / self.rms.len().max(1);
+        let whole = n * self.rms.len() == self.squares.len();
+        let follows = n == self.n_rows || self.next == n;
+        if whole && follows { Ok(()) } else { Err(damaged("its last rows are not whole")) }
+    }
+}
+
 /// Rows over which a level is averaged while it moves away from normal, …
 const AWAY_ROWS: f32 = 16.0;
 /// … and on its way back, so that the memory of trouble does not outlast it.
@@ -66,6 +83,12 @@ impl Level {
             *mean += (value - *mean) / rows;
         }
         &self.0
+    }
+}
+
+impl Keep for Level {
+    fn keep(&mut self, ledger: &mut Ledger<'_>) -> Result<(), DetectorError> {
+        ledger.numbers(&mut self.0, f32::is_finite)
     }
 }
 

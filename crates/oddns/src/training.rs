@@ -11,7 +11,7 @@ use oddns_model::{Config, Network, Progress, Reconstruction, Sequence, TrainReco
 
 use crate::calibration::{Pace, Stretch};
 use crate::column::{Column, columns_of};
-use crate::detector::{Detector, DetectorError, TrainingRecord};
+use crate::detector::{Detector, DetectorError, TrainingRecord, tracked};
 use crate::forecaster::{Forecaster, last_values};
 use crate::held_out::{Blocks, Course, N_FOLDS, predict_held_out, shortest_block};
 use crate::kind::DetectorKind;
@@ -109,6 +109,7 @@ fn fit(
     let mut lesson = Lesson { stretches, columns: &columns, scaler: &scaler, pace, options };
     let (method, trained) = lesson.learn(parent, progress)?;
     Ok(Detector {
+        tracked: tracked(&columns),
         schema: Schema::new(columns.iter().map(|column| column.name.clone()).collect()),
         columns: columns.into(),
         scaler,
@@ -221,7 +222,11 @@ impl Lesson<'_> {
         Ok(Arc::new(Calibration::fit(stretches, blocks, scaler, columns, *pace)?))
     }
 
-    fn rival(&self, sequences: &[Sequence], baseline: &Baseline) -> Result<Learned, DetectorError> {
+    fn rival(
+        &self,
+        sequences: &[Sequence],
+        baseline: &'static Baseline,
+    ) -> Result<Learned, DetectorError> {
         let blocks = match baseline.steps {
             true => Blocks::halves(sequences),
             false => Blocks::new(sequences, SUSTAINED_ROWS),

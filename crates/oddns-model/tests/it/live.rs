@@ -53,13 +53,13 @@ proptest! {
         let found = bits(&network.complete_last(&last, n_groups).unwrap());
         prop_assert_eq!(&found, &completion[cut * n..][..n]);
 
-        let mut state = network.live(n_groups).unwrap();
+        let mut state = network.live(n_groups);
         let before = push(&network, &mut state, &sequence, 0..cut);
         prop_assert_eq!(&before.0[..], &forecast[..cut * n]);
         prop_assert_eq!(&before.1[..], &completion[..cut * n]);
 
         let saved = network.resume(n_groups, state.n_rows(), state.memory()).unwrap();
-        let mut warmed = network.live(n_groups).unwrap();
+        let mut warmed = network.live(n_groups);
         let warm_up = cut.saturating_sub(network.receptive_field() - 1)..cut;
         push(&network, &mut warmed, &sequence, warm_up);
         for mut state in [state.clone(), state, saved, warmed] {
@@ -70,6 +70,8 @@ proptest! {
             let again = push(&network, &mut state, &sequence, 0..rows);
             prop_assert_eq!(&again.1[..], &completion[..]);
         }
+        let alone = push(&network, &mut network.live(0), &sequence, 0..rows);
+        prop_assert_eq!(alone, (forecast, vec![]));
     }
 }
 
@@ -77,7 +79,7 @@ proptest! {
 fn a_long_stream_stays_equal() {
     let network = Network::new(Config::recipe(38), 9).unwrap();
     let sequence = waves(38, 3000, 0.0);
-    let mut state = network.live(4).unwrap();
+    let mut state = network.live(4);
     let (forecasts, completions) = push(&network, &mut state, &sequence, 0..3000);
     assert_eq!(forecasts, bits(&network.forecast(&sequence).unwrap()));
     assert_eq!(completions, bits(&network.complete(&sequence, 4).unwrap()));

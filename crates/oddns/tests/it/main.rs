@@ -3,6 +3,7 @@
 // With `cfg(test)` the lints know that all of it is test code.
 #[cfg(test)]
 mod any_table;
+mod follower;
 #[cfg(test)]
 mod kinds;
 #[cfg(test)]
