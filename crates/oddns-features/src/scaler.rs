@@ -28,7 +28,24 @@ impl Scaler {
     /// matters, one a feature. A feature that was never seen has mean 0 and its resolution as
     /// scale.
     pub fn fit<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, resolution: &[f32]) -> Self {
-        let n_rows = rows.clone().count();
+        Self::fit_each(|look| rows.clone().for_each(look), resolution)
+    }
+
+    /// As [`Scaler::fit`], from rows that need not be in memory all at once: `each` shows all of
+    /// them, the same ones each of the few times that it is called.
+    pub fn fit_each(each: impl Fn(&mut dyn FnMut(&[f32])), resolution: &[f32]) -> Self {
+        let mut ranges = vec![Range::default(); resolution.len()];
+        let mut n_rows = 0;
+        each(&mut |row| {
+            n_rows += 1;
+            ranges.iter_mut().zip(row).for_each(|(range, value)| range.take(*value));
+        });
+        let rough = moments(&each, vec![(f32::NEG_INFINITY, f32::INFINITY); resolution.len()]);
+        let limits = rough.iter().map(|(mean, deviation)| {
+            let limit = WINSOR * deviation;
+            (mean - limit, mean + limit)
+        });
+        let fine = moments(&each, limits.collect());
         let mut scaler = Self {
             mean: Vec::new(),
             scale: Vec::new(),
@@ -36,14 +53,13 @@ impl Scaler {
             missing_ratio: Vec::new(),
             n_rows,
         };
-        for (at, resolution) in resolution.iter().enumerate() {
-            let values = rows.clone().map(|row| row[at]).filter(|value| value.is_finite());
-            let n_seen = values.clone().count();
-            let (mean, scale, floor) = location(values, *resolution);
-            scaler.mean.push(mean);
-            scaler.scale.push(scale);
+        for ((range, (mean, deviation)), resolution) in ranges.iter().zip(fine).zip(resolution) {
+            let seen = range.n_seen > 0;
+            let floor = if seen { resolution.max(range.floor()) } else { *resolution };
+            scaler.mean.push(if seen { mean } else { 0.0 });
+            scaler.scale.push(if seen { deviation.max(floor) } else { floor });
             scaler.floor.push(floor);
-            scaler.missing_ratio.push(1.0 - n_seen as f32 / n_rows.max(1) as f32);
+            scaler.missing_ratio.push(1.0 - range.n_seen as f32 / n_rows.max(1) as f32);
         }
         scaler
     }
@@ -87,27 +103,60 @@ impl Scaler {
     }
 }
 
-/// Mean, scale and floor of one feature: plain moments first, then moments of the values cut at
-/// five of those.
-fn location(values: impl Iterator<Item = f32> + Clone, resolution: f32) -> (f32, f32, f32) {
-    let (mean, deviation) = moments(values.clone());
-    if mean.is_nan() {
-        return (0.0, resolution, resolution);
-    }
-    let lowest = values.clone().fold(f32::INFINITY, f32::min);
-    let highest = values.clone().fold(f32::NEG_INFINITY, f32::max);
-    // Each by itself, as the whole range may be more than an f32 can hold.
-    let floor = resolution.max(RANGE_FLOOR * highest - RANGE_FLOOR * lowest);
-    let limit = WINSOR * deviation;
-    let (mean, deviation) = moments(values.map(|v| v.clamp(mean - limit, mean + limit)));
-    (mean, deviation.max(floor), floor)
+/// Between which values a feature lies.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    n_seen: usize,
+    lowest: f32,
+    highest: f32,
 }
 
-fn moments(values: impl Iterator<Item = f32> + Clone) -> (f32, f32) {
-    let n = values.clone().count() as f64;
-    let mean = values.clone().map(f64::from).sum::<f64>() / n;
-    let variance = values.map(|v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
-    (mean as f32, variance.sqrt() as f32)
+impl Default for Range {
+    fn default() -> Self {
+        Self { n_seen: 0, lowest: f32::INFINITY, highest: f32::NEG_INFINITY }
+    }
+}
+
+impl Range {
+    fn take(&mut self, value: f32) {
+        if value.is_finite() {
+            self.n_seen += 1;
+            (self.lowest, self.highest) = (self.lowest.min(value), self.highest.max(value));
+        }
+    }
+
+    fn floor(self) -> f32 {
+        // Each by itself, as the whole range may be more than an f32 can hold.
+        RANGE_FLOOR * self.highest - RANGE_FLOOR * self.lowest
+    }
+}
+
+/// Mean and standard deviation of each feature, with values cut to its limits; NaN without a value.
+fn moments(each: &impl Fn(&mut dyn FnMut(&[f32])), limits: Vec<(f32, f32)>) -> Vec<(f32, f32)> {
+    let mut sums = vec![(0.0_f64, 0.0_f64); limits.len()];
+    add_up(each, &limits, &mut sums, |_, value| value);
+    let means: Vec<f64> = sums.iter().map(|(n, sum)| sum / n).collect();
+    sums.fill((0.0, 0.0));
+    add_up(each, &limits, &mut sums, |at, value| (value - means[at]).powi(2));
+    let deviation = |(n, squares): &(f64, f64)| (squares / n).sqrt() as f32;
+    means.iter().zip(&sums).map(|(mean, sums)| (*mean as f32, deviation(sums))).collect()
+}
+
+/// Counts the values of each feature that are there, and sums what is taken `of` them.
+fn add_up(
+    each: &impl Fn(&mut dyn FnMut(&[f32])),
+    limits: &[(f32, f32)],
+    sums: &mut [(f64, f64)],
+    of: impl Fn(usize, f64) -> f64,
+) {
+    each(&mut |row| {
+        for (at, value) in row.iter().enumerate().filter(|(_, value)| value.is_finite()) {
+            let (low, high) = limits[at];
+            let (n, sum) = &mut sums[at];
+            *n += 1.0;
+            *sum += of(at, f64::from(value.max(low).min(high)));
+        }
+    });
 }
 
 #[cfg(test)]

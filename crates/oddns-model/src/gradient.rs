@@ -60,7 +60,8 @@ impl Network {
         let inputs = self.inputs(example.sequence, example.rows.clone(), example.hidden());
         let pass = self.pass(&self.history(&inputs.history), inputs.visible.as_ref());
         let mut slope = Plane::zeros(self.config().n_features, example.rows.len(), 0, 0);
-        gradient.loss += add_loss(example, &pass.output, weight, &mut slope);
+        let wanted = self.wanted(example.sequence, example.rows.clone());
+        gradient.loss += add_loss(example, &wanted, &pass.output, weight, &mut slope);
         self.backward(reversed, &inputs, &pass, slope, &mut gradient.by_parameter);
     }
 
@@ -89,12 +90,18 @@ impl Network {
     }
 }
 
-/// Sums the loss of the entries that count, and writes its slope.
-fn add_loss(example: &Example<'_>, output: &Plane, weight: f32, slope: &mut Plane) -> f64 {
+/// Sums the loss of the entries that count, and writes its slope. `wanted` is row-major.
+fn add_loss(
+    example: &Example<'_>,
+    wanted: &[f32],
+    output: &Plane,
+    weight: f32,
+    slope: &mut Plane,
+) -> f64 {
     let n_features = example.sequence.n_features();
     let (mut losses, mut sums) = (vec![0.0; n_features], [0.0; LOSS_LANES]);
     let targets = example.targets.chunks(n_features);
-    let wanted = example.wanted.chunks(n_features);
+    let wanted = wanted.chunks(n_features);
     for (t, (values, targets)) in wanted.zip(targets).enumerate() {
         row_loss(values, targets, output.row(t), weight, slope.row_mut(t), &mut losses);
         for losses in losses.chunks(LOSS_LANES) {
@@ -161,8 +168,7 @@ mod tests {
         let values = (0..90).map(|_| 3.0 * random.unit() - 1.5).collect();
         let observed = (0..90).map(|_| random.unit() < 0.9).collect();
         let sequences = [Sequence::new(3, values, observed).unwrap()];
-        let wanted = network.wanted(&sequences).unwrap();
-        let sampler = Sampler::new(&sequences, &wanted, vec![30], 30);
+        let sampler = Sampler::new(&sequences, vec![30], 30);
         for example in sampler.draw(&mut random, 2) {
             let mut gradient = Gradient::zeros(&network);
             network.add_example(&network.reversed(), &example, 1.0, &mut gradient);

@@ -17,9 +17,19 @@ impl Network {
     /// What the linear part alone says of each row, from the rows before: shape and errors as
     /// [`Network::forecast`]. All zeros for a network without a linear part.
     pub fn linear_forecast(&self, sequence: &Sequence) -> Result<Vec<f32>, ModelError> {
-        self.check_width(sequence)?;
-        let mut forecast = vec![0.0; sequence.len() * sequence.n_features()];
-        self.add_linear(sequence, 0, &mut forecast);
+        self.linear_forecast_of(sequence, 0..sequence.len())
+    }
+
+    /// The given rows of [`Network::linear_forecast`], the same to the bit. Rows behind the end are
+    /// an error.
+    pub fn linear_forecast_of(
+        &self,
+        sequence: &Sequence,
+        rows: Range<usize>,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.check_rows(sequence, &rows)?;
+        let mut forecast = vec![0.0; rows.len() * sequence.n_features()];
+        self.add_linear(sequence, rows.start, &mut forecast);
         Ok(forecast)
     }
 
@@ -48,18 +58,18 @@ impl Network {
         }
     }
 
-    /// What the other layers should give for each row: the values less the linear part, row-major.
-    pub(crate) fn wanted(&self, sequences: &[Sequence]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let of_one = |sequence: &Sequence| {
-            let mut wanted = self.linear_forecast(sequence)?;
-            for (row, wanted) in wanted.chunks_mut(sequence.n_features()).enumerate() {
-                for (wanted, value) in wanted.iter_mut().zip(sequence.row(row)) {
-                    *wanted = value - *wanted;
-                }
+    /// What the other layers should give for `rows` of `sequence`: the values less the linear part,
+    /// row-major.
+    pub(crate) fn wanted(&self, sequence: &Sequence, rows: Range<usize>) -> Vec<f32> {
+        let n = sequence.n_features();
+        let mut wanted = vec![0.0; rows.len() * n];
+        self.add_linear(sequence, rows.start, &mut wanted);
+        for (row, wanted) in rows.zip(wanted.chunks_mut(n)) {
+            for (wanted, value) in wanted.iter_mut().zip(sequence.row(row)) {
+                *wanted = value - *wanted;
             }
-            Ok(wanted)
-        };
-        sequences.iter().map(of_one).collect()
+        }
+        wanted
     }
 
     /// Adds the linear part to `predicted`, the rows of `sequence` from `start` on.

@@ -63,8 +63,6 @@ fn show_where(values: &[f32], observed: &[bool], visible: &mut [f32], may: impl 
 pub(crate) struct Example<'a> {
     pub(crate) sequence: &'a Sequence,
     pub(crate) rows: Range<usize>,
-    /// Row-major; what the learned layers should give.
-    pub(crate) wanted: &'a [f32],
     /// Row-major; whether an entry counts for the loss, being hidden and observed.
     pub(crate) targets: Vec<bool>,
     /// Row-major; empty hides every current value.
@@ -72,13 +70,7 @@ pub(crate) struct Example<'a> {
 }
 
 impl<'a> Example<'a> {
-    /// `wanted` is as long as the sequence.
-    fn new(
-        sequence: &'a Sequence,
-        wanted: &'a [f32],
-        rows: Range<usize>,
-        hidden: Vec<bool>,
-    ) -> Self {
+    fn new(sequence: &'a Sequence, rows: Range<usize>, hidden: Vec<bool>) -> Self {
         let mut targets = Vec::with_capacity(rows.len() * sequence.n_features());
         for row in rows.clone() {
             targets.extend_from_slice(sequence.observed(row));
@@ -86,9 +78,7 @@ impl<'a> Example<'a> {
         for (target, hidden) in targets.iter_mut().zip(&hidden) {
             *target &= hidden;
         }
-        let n = sequence.n_features();
-        let wanted = &wanted[rows.start * n..rows.end * n];
-        Self { sequence, rows, wanted, targets, hidden }
+        Self { sequence, rows, targets, hidden }
     }
 
     /// What the network may not see.
@@ -105,21 +95,14 @@ impl<'a> Example<'a> {
 /// Draws windows, each row of the training part being as likely as any other to fall in one.
 pub(crate) struct Sampler<'a> {
     sequences: &'a [Sequence],
-    /// As [`crate::Network::wanted`].
-    wanted: &'a [Vec<f32>],
     /// Rows to learn from, of each sequence: its first ones.
     n_rows: Vec<usize>,
     length: usize,
 }
 
 impl<'a> Sampler<'a> {
-    pub(crate) fn new(
-        sequences: &'a [Sequence],
-        wanted: &'a [Vec<f32>],
-        n_rows: Vec<usize>,
-        length: usize,
-    ) -> Self {
-        Self { sequences, wanted, n_rows, length }
+    pub(crate) fn new(sequences: &'a [Sequence], n_rows: Vec<usize>, length: usize) -> Self {
+        Self { sequences, n_rows, length }
     }
 
     /// Windows that hide everything and windows that hide some features, by turns.
@@ -138,7 +121,7 @@ impl<'a> Sampler<'a> {
         let start = random.below(self.n_rows[at] - length + 1);
         let n_entries = if forecast { 0 } else { length * sequence.n_features() };
         let hidden = (0..n_entries).map(|_| random.unit() < HIDDEN_SHARE).collect();
-        Example::new(sequence, &self.wanted[at], start..start + length, hidden)
+        Example::new(sequence, start..start + length, hidden)
     }
 }
 
@@ -151,8 +134,7 @@ mod tests {
         let short = Sequence::new(2, vec![0.0; 80], vec![true; 80]).unwrap();
         let long = Sequence::new(2, vec![0.0; 800], vec![true; 800]).unwrap();
         let sequences = [short, long];
-        let wanted = [vec![0.0; 80], vec![0.0; 800]];
-        let sampler = Sampler::new(&sequences, &wanted, vec![40, 300], 160);
+        let sampler = Sampler::new(&sequences, vec![40, 300], 160);
         let examples = sampler.draw(&mut Random::new(3), 200);
         assert!(examples.iter().all(|e| e.rows.len() == e.sequence.len().min(160)));
         assert!(examples.iter().all(|e| e.rows.end <= 300), "the held-out rows are not learned");

@@ -94,6 +94,20 @@ impl Network {
         if expected == found { Ok(()) } else { Err(ModelError::Width { expected, found }) }
     }
 
+    /// Refuses a sequence of another width, and rows that it does not have.
+    pub(crate) fn check_rows(
+        &self,
+        sequence: &Sequence,
+        rows: &Range<usize>,
+    ) -> Result<(), ModelError> {
+        self.check_width(sequence)?;
+        if rows.start <= rows.end && rows.end <= sequence.len() {
+            return Ok(());
+        }
+        let allowed = format!("within 0..{}", sequence.len());
+        Err(ModelError::Setting { field: "rows", found: format!("{rows:?}"), allowed })
+    }
+
     /// `rows` of `sequence` as the branches read them. Rows before the range count as zeros.
     pub(crate) fn inputs(
         &self,

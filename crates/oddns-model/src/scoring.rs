@@ -18,6 +18,17 @@ impl Network {
         self.predict(sequence, 0..sequence.len(), 1)
     }
 
+    /// The given rows of [`Network::forecast`], the same to the bit. Rows behind the end are an
+    /// error.
+    pub fn forecast_of(
+        &self,
+        sequence: &Sequence,
+        rows: Range<usize>,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.check_rows(sequence, &rows)?;
+        self.predict(sequence, rows, 1)
+    }
+
     /// The last row of [`Network::forecast`], the same to the bit. Only the last
     /// [`Network::receptive_field`] rows of `sequence` count, so a caller may give just those.
     pub fn forecast_last(&self, sequence: &Sequence) -> Result<Vec<f32>, ModelError> {

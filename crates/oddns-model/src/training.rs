@@ -99,8 +99,7 @@ pub fn retrain(
     let n_rows = sequences.iter().zip(&n_held_out).map(|(s, held_out)| s.len() - held_out);
     let n_rows = n_rows.collect::<Vec<_>>();
     network.solve_linear(sequences, &n_rows);
-    let wanted = network.wanted(sequences)?;
-    let sampler = Sampler::new(sequences, &wanted, n_rows, options.length);
+    let sampler = Sampler::new(sequences, n_rows, options.length);
     let losses = optimise(&mut network, &sampler, options, progress)?;
     let last = &losses[losses.len() - losses.len().div_ceil(10)..];
     let record = TrainRecord {

@@ -3,7 +3,7 @@
 //! All of it is learned from rows that were predicted without having been learned: a forecast by a
 //! network of the other fold, a structure of the other fold, a level against the other half.
 
-use oddns_detect::baseline::{CentreDistance, Fit, FittedStreamingPca, KMeans, Rows, StreamingPca};
+use oddns_detect::baseline::{CentreDistance, Fit, KMeans, StreamingPca};
 use oddns_detect::{AlarmLine, quantile};
 use oddns_features::Scaler;
 
@@ -12,8 +12,9 @@ use crate::detector::DetectorError;
 use crate::held_out::{Blocks, N_FOLDS};
 use crate::members::{
     Calibration, Exhibit, Memory, N_MEMBERS, SURPRISE_FLOOR, SURPRISE_UNIT, SUSTAINED_ROWS,
-    Smoothing, StandardRow,
+    Smoothing, StandardRow, misses,
 };
+use crate::normal::{Normal, Sampled, Seen, Stretch, fit_chosen};
 use crate::trailing::{Level, TrailingRms};
 
 /// Quantile that is one unit.
@@ -50,8 +51,6 @@ const LINE_HALF_LIFE: f64 = 7.0 * DAY;
 /// Seconds between lines.
 const LINE_TURN: f64 = 3600.0;
 const DAY: f64 = 86_400.0;
-/// The structure is looked for anew so many times in a half-life.
-const STRUCTURE_TURNS: f64 = 10.0;
 /// An interval that is not known counts as CoreDNS's usual one.
 const USUAL_INTERVAL: f64 = 15.0;
 /// Alarms for each that the exponential tail of the scores foretells: real tails are heavier.
@@ -61,31 +60,6 @@ const SMALLEST_RISK: f64 = 3e-5;
 /// And not to more, or it would lie among the scores of normal operation.
 const LARGEST_RISK: f64 = 1e-3;
 const WEEK: f64 = 7.0 * DAY;
-
-/// A stretch of rows of normal operation, with what is to be held against them.
-pub(crate) struct Stretch {
-    /// On the modelled scale, row-major.
-    pub(crate) modelled: Vec<f32>,
-    pub(crate) rows: Vec<StandardRow>,
-    /// Held-out forecasts, row-major.
-    pub(crate) forecast: Vec<f32>,
-    /// First row with a full past.
-    pub(crate) from: usize,
-}
-
-impl Stretch {
-    fn width(&self) -> usize {
-        self.rows.first().map_or(0, |row| row.values.len())
-    }
-
-    pub(crate) fn modelled_row(&self, at: usize) -> &[f32] {
-        &self.modelled[at * self.width()..(at + 1) * self.width()]
-    }
-
-    fn forecast_row(&self, at: usize) -> &[f32] {
-        &self.forecast[at * self.width()..(at + 1) * self.width()]
-    }
-}
 
 /// What rests on the time between rows.
 #[derive(Debug, Clone, Copy)]
@@ -135,17 +109,14 @@ impl Pace {
 
     fn structure(self) -> StreamingPca {
         let half_life = self.rows(SCALE_HALF_LIFE);
-        StreamingPca {
-            half_life_rows: half_life as f32,
-            turn_every_rows: (half_life / STRUCTURE_TURNS) as usize,
-        }
+        StreamingPca { half_life_rows: half_life as f32 }
     }
 }
 
 impl Calibration {
-    /// From stretches of normal operation of one or more servers, all of one width.
+    /// From normal operation.
     pub(crate) fn fit(
-        stretches: &[Stretch],
+        normal: &Normal<'_>,
         blocks: &Blocks,
         scaler: &Scaler,
         columns: &[Column],
@@ -157,30 +128,33 @@ impl Calibration {
             .map(|(column, scale)| column.resolution / scale)
             .collect();
         let least: Vec<f32> = resolution.iter().map(|r| RESOLUTION_PART * r).collect();
-        let against_half = deviations_from_other_half(stretches, scaler);
-        let wandering = wandering(stretches);
+        let halves = OtherHalves::of(normal, scaler);
+        let wandering = wandering(normal);
+        let changes = KMeans { distance: CentreDistance::Mean, seed: 0 };
         let mut calibration = Self {
-            sustained: sustained_units(stretches, &least),
-            surprise: mean_squares(stretches),
+            sustained: sustained_units(normal, &least)?,
+            surprise: mean_squares(normal)?,
             surprise_floor: least
                 .iter()
                 .map(|least| SURPRISE_FLOOR.max(least / SURPRISE_UNIT))
                 .collect(),
-            coarseness: coarseness(stretches, &resolution),
-            level: level_units(stretches, &against_half, &least),
+            coarseness: coarseness(normal, &resolution),
+            level: level_units(normal, &halves, &least),
             level_gain: wandering.iter().map(|w| (1.0 - w.correlation).powi(2)).collect(),
             level_weight: level_weight(&wandering),
             unit: [1.0; N_MEMBERS],
             fresh: 0.0,
             scale_weight: pace.scale_weight(),
             surprise_weight: pace.weight(SURPRISE_HALF_LIFE),
-            change: fit(&KMeans { distance: CentreDistance::Mean, seed: 0 }, stretches, |_, _| {
-                true
-            })?,
-            structure: fit(&pace.structure(), stretches, |_, _| true)?,
+            change: fit_chosen(normal.stretches, |_, _| true, |rows| changes.fit(rows))?,
+            structure: fit_chosen(
+                normal.stretches,
+                |_, _| true,
+                |rows| pace.structure().fit(rows),
+            )?,
             line: pace.line(&[]),
         };
-        let members = calibration.held_out_members(stretches, &against_half, blocks, pace)?;
+        let members = calibration.held_out_members(normal, &halves, blocks, pace)?;
         for at in 0..N_MEMBERS {
             let values: Vec<f32> = members.iter().flatten().map(|members| members[at]).collect();
             calibration.unit[at] = quantile(&values, UNIT_QUANTILE).max(UNIT_FLOOR);
@@ -195,38 +169,38 @@ impl Calibration {
     /// end.
     fn held_out_members(
         &mut self,
-        stretches: &[Stretch],
-        against_half: &[Vec<StandardRow>],
+        normal: &Normal<'_>,
+        halves: &OtherHalves,
         blocks: &Blocks,
         pace: Pace,
     ) -> Result<Vec<Vec<[f32; N_MEMBERS]>>, DetectorError> {
-        let mut members: Vec<Vec<[f32; N_MEMBERS]>> =
-            stretches.iter().map(|s| vec![[0.0; N_MEMBERS]; s.rows.len()]).collect();
+        let rows = |stretch: &Stretch<'_>| vec![[0.0; N_MEMBERS]; stretch.len()];
+        let mut members: Vec<Vec<[f32; N_MEMBERS]>> = normal.stretches.iter().map(rows).collect();
         let mut surprise = Vec::new();
         for fold in 0..N_FOLDS {
-            let structure: FittedStreamingPca =
-                fit(&pace.structure(), stretches, |stretch, row| {
-                    blocks.fold(stretch, row) != fold
-                })?;
+            let structure = fit_chosen(
+                normal.stretches,
+                |stretch, row| blocks.fold(stretch, row) != fold,
+                |rows| pace.structure().fit(rows),
+            )?;
             let mut memory = Memory::new(&Self { structure, ..self.clone() });
-            for (at, stretch) in stretches.iter().enumerate() {
-                for (row, standard) in against_half[at].iter().enumerate() {
-                    let exhibit = Exhibit {
-                        modelled: stretch.modelled_row(row),
-                        standard,
-                        forecast: stretch.forecast_row(row),
-                    };
-                    let found = memory.take(exhibit, self).members();
-                    if blocks.fold(at, row) == fold {
-                        members[at][row] = found;
-                    }
+            normal.each(|seen| {
+                let standard = halves.standard_row(seen);
+                let exhibit = Exhibit {
+                    modelled: seen.modelled,
+                    standard: &standard,
+                    forecast: seen.forecast,
+                };
+                let found = memory.take(exhibit, self).members();
+                if blocks.fold(seen.stretch, seen.row) == fold {
+                    members[seen.stretch][seen.row] = found;
                 }
-            }
+            })?;
             surprise = memory.surprise;
         }
         self.surprise = surprise;
-        for (members, stretch) in members.iter_mut().zip(stretches) {
-            members.drain(..stretch.from.min(members.len()));
+        for members in &mut members {
+            members.drain(..normal.from.min(members.len()));
         }
         Ok(members)
     }
@@ -245,45 +219,20 @@ fn smoothed(
     found
 }
 
-/// Fits a detector to the rows that are `wanted` of each stretch, one stretch after the other.
-fn fit<F: Fit>(
-    how: &F,
-    stretches: &[Stretch],
-    wanted: impl Fn(usize, usize) -> bool,
-) -> Result<F::Fitted, DetectorError> {
-    let (values, width) = chosen_rows(stretches, wanted);
-    let rows = Rows::new(&values, width).map_err(DetectorError::Member)?;
-    how.fit(rows).map_err(DetectorError::Member)
-}
-
-/// The rows that are `wanted` of each stretch, one stretch after the other, and their width.
-pub(crate) fn chosen_rows(
-    stretches: &[Stretch],
-    wanted: impl Fn(usize, usize) -> bool,
-) -> (Vec<f32>, usize) {
-    let mut values = Vec::new();
-    for (at, stretch) in stretches.iter().enumerate() {
-        for row in (0..stretch.rows.len()).filter(|row| wanted(at, *row)) {
-            values.extend_from_slice(stretch.modelled_row(row));
+/// Unit of each feature's trailing misses.
+fn sustained_units(normal: &Normal<'_>, least: &[f32]) -> Result<Vec<f32>, DetectorError> {
+    let mut sampled = Sampled::new(normal.width(), normal.n_full_rows());
+    let mut trailing = TrailingRms::default();
+    normal.each(|seen| {
+        if seen.row == 0 {
+            trailing = TrailingRms::new(SUSTAINED_ROWS, normal.width());
         }
-    }
-    (values, stretches.first().map_or(1, Stretch::width))
-}
-
-/// High quantile of each feature's trailing misses.
-fn sustained_units(stretches: &[Stretch], least: &[f32]) -> Vec<f32> {
-    let width = stretches.first().map_or(0, Stretch::width);
-    let mut seen = vec![Vec::new(); width];
-    for stretch in stretches {
-        let mut trailing = TrailingRms::new(SUSTAINED_ROWS, width);
-        for (at, row) in stretch.rows.iter().enumerate() {
-            let rms = trailing.push(row.misses(stretch.forecast_row(at)));
-            if at >= stretch.from {
-                seen.iter_mut().zip(rms).for_each(|(seen, rms)| seen.push(*rms));
-            }
+        let rms = trailing.push(misses(seen.values, seen.forecast));
+        if seen.row >= normal.from {
+            sampled.take(rms.iter().copied());
         }
-    }
-    units(&seen, SUSTAINED_FLOOR, least)
+    })?;
+    Ok(units(sampled.features(), SUSTAINED_FLOOR, least))
 }
 
 /// The unit of each feature, at least `floor` and `least`.
@@ -296,93 +245,139 @@ fn units(seen: &[Vec<f32>], floor: f32, least: &[f32]) -> Vec<f32> {
 /// What part of the smallest change that matters (`resolution`, standardised) each feature moves by
 /// itself, at most 1: members that standardise for themselves know nothing of what matters, and
 /// would see much in little.
-fn coarseness(stretches: &[Stretch], resolution: &[f32]) -> Vec<f32> {
-    let width = stretches.first().map_or(0, Stretch::width);
-    (0..width)
-        .map(|feature| {
-            let values = stretches.iter().flat_map(|stretch| &stretch.rows);
-            let values = values.map(|row| row.values[feature]).filter(|value| !value.is_nan());
-            let lowest = values.clone().fold(f32::INFINITY, f32::min);
-            let highest = values.clone().fold(f32::NEG_INFINITY, f32::max);
-            let n = values.clone().count().max(1) as f64;
-            let mean = values.clone().map(f64::from).sum::<f64>() / n;
-            let variance = values.map(|value| (f64::from(value) - mean).powi(2)).sum::<f64>() / n;
-            let own_scale = (variance.sqrt() as f32).max(RANGE_PART * (highest - lowest));
-            // A feature that never moved has no scale of its own.
-            if own_scale > 0.0 { (own_scale / resolution[feature]).min(1.0) } else { 1.0 }
-        })
-        .collect()
+fn coarseness(normal: &Normal<'_>, resolution: &[f32]) -> Vec<f32> {
+    let mut spreads = vec![Spread::default(); normal.width()];
+    normal.each_standardised(|row| {
+        spreads.iter_mut().zip(row).for_each(|(spread, value)| spread.take(*value));
+    });
+    normal.each_standardised(|row| {
+        spreads.iter_mut().zip(row).for_each(|(spread, value)| spread.take_again(*value));
+    });
+    let coarseness = |(spread, resolution): (&Spread, &f32)| {
+        let own_scale = spread.scale();
+        // A feature that never moved has no scale of its own.
+        if own_scale > 0.0 { (own_scale / resolution).min(1.0) } else { 1.0 }
+    };
+    spreads.iter().zip(resolution).map(coarseness).collect()
+}
+
+/// How far the values of a feature lie apart, those that are there.
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    lowest: f32,
+    highest: f32,
+    n: f64,
+    sum: f64,
+    squares: f64,
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        let (lowest, highest) = (f32::INFINITY, f32::NEG_INFINITY);
+        Self { lowest, highest, n: 0.0, sum: 0.0, squares: 0.0 }
+    }
+}
+
+impl Spread {
+    fn take(&mut self, value: f32) {
+        if !value.is_nan() {
+            (self.lowest, self.highest) = (self.lowest.min(value), self.highest.max(value));
+            self.n += 1.0;
+            self.sum += f64::from(value);
+        }
+    }
+
+    /// Takes each value once more, after all were taken.
+    fn take_again(&mut self, value: f32) {
+        if !value.is_nan() {
+            self.squares += (f64::from(value) - self.sum / self.n).powi(2);
+        }
+    }
+
+    fn scale(self) -> f32 {
+        let deviation = (self.squares / self.n.max(1.0)).sqrt() as f32;
+        deviation.max(RANGE_PART * (self.highest - self.lowest))
+    }
 }
 
 /// Mean square of each feature's misses, each miss cut at four root mean squares.
-fn mean_squares(stretches: &[Stretch]) -> Vec<f32> {
-    let rough = mean_square_misses(stretches, None);
-    mean_square_misses(stretches, Some(&rough)).iter().map(|square| *square as f32).collect()
+fn mean_squares(normal: &Normal<'_>) -> Result<Vec<f32>, DetectorError> {
+    let rough = mean_square_misses(normal, None)?;
+    let fine = mean_square_misses(normal, Some(&rough))?;
+    Ok(fine.iter().map(|square| *square as f32).collect())
 }
 
-fn mean_square_misses(stretches: &[Stretch], limits: Option<&[f64]>) -> Vec<f64> {
-    let width = stretches.first().map_or(0, Stretch::width);
-    let (mut sums, mut n) = (vec![0.0_f64; width], 0_u32);
-    for stretch in stretches {
-        for at in stretch.from..stretch.rows.len() {
-            n += 1;
-            let misses = stretch.rows[at].misses(stretch.forecast_row(at));
-            for (feature, (sum, miss)) in sums.iter_mut().zip(misses).enumerate() {
-                let limit = f64::from(MISS_WINSOR) * limits.map_or(f64::MAX, |l| l[feature].sqrt());
-                *sum += f64::from(miss).abs().min(limit).powi(2);
-            }
+fn mean_square_misses(
+    normal: &Normal<'_>,
+    limits: Option<&[f64]>,
+) -> Result<Vec<f64>, DetectorError> {
+    let mut sums = vec![0.0_f64; normal.width()];
+    normal.each(|seen| {
+        if seen.row < normal.from {
+            return;
         }
-    }
-    sums.iter().map(|sum| sum / f64::from(n.max(1))).collect()
-}
-
-/// The rows of each stretch with deviations from what is normal in the other halves of all
-/// stretches: how far levels go that were not learned.
-fn deviations_from_other_half(stretches: &[Stretch], scaler: &Scaler) -> Vec<Vec<StandardRow>> {
-    let half = |stretch: &Stretch| stretch.rows.len() / 2;
-    let others: Vec<Scaler> = [false, true]
-        .into_iter()
-        .map(|second| {
-            let rows = stretches.iter().flat_map(|stretch| {
-                // What the first half is held against are the second halves.
-                let rows =
-                    if second { 0..half(stretch) } else { half(stretch)..stretch.rows.len() };
-                rows.map(|row| stretch.modelled_row(row))
-            });
-            Scaler::fit(rows, &scaler.floor)
-        })
-        .collect();
-    let deviation = |stretch: &Stretch, row: usize| {
-        let other = &others[usize::from(row >= half(stretch))];
-        StandardRow::new(other, stretch.modelled_row(row)).deviation
-    };
-    let rows = |stretch: &Stretch| {
-        let rows = stretch.rows.iter().enumerate();
-        rows.map(|(row, standard)| StandardRow {
-            values: standard.values.clone(),
-            deviation: deviation(stretch, row),
-        })
-        .collect()
-    };
-    stretches.iter().map(rows).collect()
-}
-
-/// High quantile of each feature's level.
-fn level_units(
-    stretches: &[Stretch],
-    against_half: &[Vec<StandardRow>],
-    least: &[f32],
-) -> Vec<f32> {
-    let width = stretches.first().map_or(0, Stretch::width);
-    let mut seen = vec![Vec::new(); width];
-    for rows in against_half {
-        let mut level = Level::new(width);
-        for row in rows {
-            let levels = level.push(&row.deviation);
-            seen.iter_mut().zip(levels).for_each(|(seen, level)| seen.push(level.abs()));
+        let misses = misses(seen.values, seen.forecast);
+        for (feature, (sum, miss)) in sums.iter_mut().zip(misses).enumerate() {
+            let limit = f64::from(MISS_WINSOR) * limits.map_or(f64::MAX, |l| l[feature].sqrt());
+            *sum += f64::from(miss).abs().min(limit).powi(2);
         }
+    })?;
+    let n = normal.n_full_rows().max(1) as f64;
+    Ok(sums.iter().map(|sum| sum / n).collect())
+}
+
+/// What is normal in each half of all stretches, held against the other: how far levels go that were
+/// not learned.
+struct OtherHalves {
+    /// Rows of each stretch in its first half.
+    first: Vec<usize>,
+    /// For rows of the first half, and of the second.
+    scalers: [Scaler; 2],
+}
+
+impl OtherHalves {
+    fn of(normal: &Normal<'_>, scaler: &Scaler) -> Self {
+        let first: Vec<usize> = normal.stretches.iter().map(|s| s.len() / 2).collect();
+        let scalers = [false, true].map(|second| {
+            let each = |look: &mut dyn FnMut(&[f32])| {
+                normal.each_modelled(|stretch, row, modelled| {
+                    // What the first half is held against are the second halves.
+                    if (row < first[stretch]) == second {
+                        look(modelled);
+                    }
+                });
+            };
+            Scaler::fit_each(each, &scaler.floor)
+        });
+        Self { first, scalers }
     }
-    units(&seen, LEVEL_FLOOR, least)
+
+    /// The deviation of each feature of a row on the modelled scale.
+    fn deviation(&self, stretch: usize, row: usize, modelled: &[f32]) -> Vec<f32> {
+        let other = &self.scalers[usize::from(row >= self.first[stretch])];
+        StandardRow::new(other, modelled).deviation
+    }
+
+    /// A row as members see it, but for what its levels are held against.
+    fn standard_row(&self, seen: Seen<'_>) -> StandardRow {
+        let deviation = self.deviation(seen.stretch, seen.row, seen.modelled);
+        StandardRow { values: seen.values.to_vec(), deviation }
+    }
+}
+
+/// Unit of each feature's level.
+fn level_units(normal: &Normal<'_>, halves: &OtherHalves, least: &[f32]) -> Vec<f32> {
+    let n_rows = normal.stretches.iter().map(Stretch::len).sum();
+    let mut sampled = Sampled::new(normal.width(), n_rows);
+    let mut level = Level::default();
+    normal.each_modelled(|stretch, row, modelled| {
+        if row == 0 {
+            level = Level::new(normal.width());
+        }
+        let levels = level.push(&halves.deviation(stretch, row, modelled));
+        sampled.take(levels.iter().map(|level| level.abs()));
+    });
+    units(sampled.features(), LEVEL_FLOOR, least)
 }
 
 /// How a feature moves by itself.
@@ -393,31 +388,47 @@ struct Wandering {
 }
 
 /// Where normal operation keeps a level for long, a level is no news.
-fn wandering(stretches: &[Stretch]) -> Vec<Wandering> {
-    let width = stretches.first().map_or(0, Stretch::width);
-    (0..width).map(|feature| wandering_of(stretches, feature)).collect()
+fn wandering(normal: &Normal<'_>) -> Vec<Wandering> {
+    let width = normal.width();
+    let known = |value: f32| if value.is_nan() { 0.0 } else { f64::from(value) };
+    let (mut n, mut means, mut variances) = (0.0_f64, vec![0.0; width], vec![0.0; width]);
+    normal.each_standardised(|row| {
+        n += 1.0;
+        means.iter_mut().zip(row).for_each(|(sum, value)| *sum += known(*value));
+    });
+    means.iter_mut().for_each(|mean| *mean /= n.max(1.0));
+    normal.each_standardised(|row| {
+        for ((sum, value), mean) in variances.iter_mut().zip(row).zip(&means) {
+            *sum += (known(*value) - mean).powi(2);
+        }
+    });
+    variances.iter_mut().for_each(|variance| *variance /= n.max(1.0));
+    let (products, n_pairs) = products_apart(normal.stretches, &means);
+    let wandering = |(product, variance): (&f64, &f64)| {
+        let lively = variance.sqrt() > f64::from(LIVELY);
+        let correlation = product / n_pairs.max(1.0) / variance.max(f64::MIN_POSITIVE);
+        let correlation = if lively { correlation.clamp(0.0, 1.0) as f32 } else { 0.0 };
+        Wandering { correlation, lively }
+    };
+    products.iter().zip(&variances).map(wandering).collect()
 }
 
-fn wandering_of(stretches: &[Stretch], feature: usize) -> Wandering {
-    let value = |row: &StandardRow| {
-        let value = f64::from(row.values[feature]);
-        if value.is_nan() { 0.0 } else { value }
-    };
-    let all = || stretches.iter().flat_map(|stretch| &stretch.rows).map(value);
-    let n = all().count().max(1) as f64;
-    let mean = all().sum::<f64>() / n;
-    let variance = all().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
-    let (mut product, mut n_pairs) = (0.0, 0_u32);
-    for stretch in stretches {
-        for pair in stretch.rows.windows(WANDERING_ROWS + 1) {
-            product += (value(&pair[0]) - mean) * (value(&pair[WANDERING_ROWS]) - mean);
-            n_pairs += 1;
+/// Sums of the products of each feature's values 32 rows apart, and of how many pairs.
+fn products_apart(stretches: &[Stretch<'_>], means: &[f64]) -> (Vec<f64>, f64) {
+    let (mut products, mut n_pairs) = (vec![0.0; means.len()], 0.0);
+    for Stretch { sequence, .. } in stretches {
+        let value = |row: usize, at: usize| {
+            let value = if sequence.observed(row)[at] { sequence.row(row)[at] } else { 0.0 };
+            f64::from(value) - means[at]
+        };
+        for row in 0..sequence.len().saturating_sub(WANDERING_ROWS) {
+            n_pairs += 1.0;
+            for (at, product) in products.iter_mut().enumerate() {
+                *product += value(row, at) * value(row + WANDERING_ROWS, at);
+            }
         }
     }
-    let lively = variance.sqrt() > f64::from(LIVELY);
-    let correlation = product / f64::from(n_pairs.max(1)) / variance.max(f64::MIN_POSITIVE);
-    let correlation = if lively { correlation.clamp(0.0, 1.0) as f32 } else { 0.0 };
-    Wandering { correlation, lively }
+    (products, n_pairs)
 }
 
 fn level_weight(wandering: &[Wandering]) -> f32 {

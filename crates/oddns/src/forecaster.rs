@@ -7,6 +7,7 @@ use oddns_model::{LiveState, Network, Reconstruction, Sequence};
 use crate::detector::DetectorError;
 use crate::ledger::{Ledger, damaged};
 use crate::members::{SUSTAINED_ROWS, StandardRow};
+use crate::normal::last_values;
 use crate::reconstructed::{N_SCORES, outlooks};
 use crate::training::{predict, sequence};
 
@@ -51,7 +52,7 @@ impl Forecaster {
                 let scores = network.score(&sequence(rows)?, 1).map_err(DetectorError::Model)?;
                 Ok(outlooks(&scores, network.n_features()))
             }
-            Self::LastValue => Ok(last_values(&sequence(rows)?)),
+            Self::LastValue => Ok(last_values(&sequence(rows)?, 0..rows.len())),
             Self::Nobody => Ok(Vec::new()),
         }
     }
@@ -72,15 +73,6 @@ impl Forecaster {
             n_rows: 0,
         }
     }
-}
-
-/// The row before each row, zeros before the first: what is missing carries what was last seen.
-pub(crate) fn last_values(sequence: &Sequence) -> Vec<f32> {
-    let mut found = vec![0.0; sequence.n_features()];
-    for row in 1..sequence.len() {
-        found.extend_from_slice(sequence.row(row - 1));
-    }
-    found
 }
 
 /// What a stream of rows left behind.

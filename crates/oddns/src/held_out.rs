@@ -11,12 +11,13 @@ use std::ops::{ControlFlow, Range};
 use oddns_model::{Config, Network, Progress, Sequence, TrainOptions, TrainRecord, retrain, train};
 
 use crate::detector::DetectorError;
-use crate::training::predict;
 
 /// Folds, and networks trained for calibration.
 pub(crate) const N_FOLDS: usize = 2;
 /// Most blocks that a sequence is cut into; longer records have longer blocks.
 const MAX_BLOCKS: usize = 16;
+/// Rows that are forecast at a time, so that a long record takes no more memory than a short one.
+const CHUNK_ROWS: usize = 256;
 
 /// Rows that a fold needs in a row: half as much again as decide a prediction.
 pub(crate) fn shortest_block(receptive_field: usize) -> usize {
@@ -65,64 +66,87 @@ impl<'a> Course<'a> {
 
 /// What networks expect of rows that they were not trained on.
 pub(crate) struct HeldOut {
-    /// Forecasts of each sequence, row-major.
-    pub(crate) forecasts: Vec<Vec<f32>>,
+    /// One a fold, of those that learned the others.
+    networks: Vec<Network>,
+    blocks: Blocks,
     /// How much of the correction to the linear forecast is worth taking, for each feature, 0 to 1:
     /// least squares on the held-out rows. On a short record, or for a feature that only moves in
     /// line with the last rows, the layers have learned noise.
     pub(crate) gain: Vec<f32>,
 }
 
-/// Forecasts every row of `sequences` by a network that was not trained on it.
-pub(crate) fn predict_held_out(
-    sequences: &[Sequence],
-    blocks: &Blocks,
-    course: &mut Course<'_>,
-    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<HeldOut, DetectorError> {
-    let zeros = || sequences.iter().map(|s| vec![0.0; s.len() * s.n_features()]).collect();
-    let (mut linear, mut full): (Vec<Vec<f32>>, Vec<Vec<f32>>) = (zeros(), zeros());
-    for fold in 0..N_FOLDS {
-        let (network, _) = course.train(&kept(sequences, blocks, fold)?, progress)?;
-        for (at, sequence) in sequences.iter().enumerate() {
-            let by_lines = network.linear_forecast(sequence).map_err(DetectorError::Model)?;
-            let forecast = predict(&network, sequence)?;
-            for block in blocks.0.iter().filter(|b| b.sequence == at && b.fold == fold) {
-                let width = sequence.n_features();
-                let values = block.rows.start * width..block.rows.end * width;
-                linear[at][values.clone()].copy_from_slice(&by_lines[values.clone()]);
-                full[at][values.clone()].copy_from_slice(&forecast[values]);
-            }
+impl HeldOut {
+    /// Trains the networks.
+    pub(crate) fn train(
+        sequences: &[Sequence],
+        blocks: Blocks,
+        course: &mut Course<'_>,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Self, DetectorError> {
+        let mut networks = Vec::with_capacity(N_FOLDS);
+        for fold in 0..N_FOLDS {
+            networks.push(course.train(&kept(sequences, &blocks, fold), progress)?.0);
         }
+        let mut held_out = Self { networks, blocks, gain: Vec::new() };
+        held_out.gain = held_out.gains(sequences)?;
+        Ok(held_out)
     }
-    let gain = gains(sequences, &linear, &full);
-    for (linear, full) in linear.iter().zip(&mut full) {
-        for (row, linear) in full.chunks_mut(gain.len()).zip(linear.chunks(gain.len())) {
-            for at in 0..gain.len() {
-                row[at] = linear[at] + gain[at] * (row[at] - linear[at]);
-            }
-        }
-    }
-    Ok(HeldOut { forecasts: full, gain })
-}
 
-/// The share of each feature's correction that leaves the smallest squared miss.
-fn gains(sequences: &[Sequence], linear: &[Vec<f32>], full: &[Vec<f32>]) -> Vec<f32> {
-    let width = sequences.first().map_or(0, Sequence::n_features);
-    let (mut products, mut squares) = (vec![0.0_f64; width], vec![0.0_f64; width]);
-    for ((sequence, linear), full) in sequences.iter().zip(linear).zip(full) {
-        for (row, (linear, full)) in linear.chunks(width).zip(full.chunks(width)).enumerate() {
-            for at in (0..width).filter(|at| sequence.observed(row)[*at]) {
-                let correction = f64::from(full[at] - linear[at]);
-                products[at] += correction * f64::from(sequence.row(row)[at] - linear[at]);
-                squares[at] += correction * correction;
+    /// Of `rows` of a sequence, each by the network that has not seen it; row-major.
+    pub(crate) fn forecast(
+        &self,
+        at: usize,
+        sequence: &Sequence,
+        rows: Range<usize>,
+    ) -> Result<Vec<f32>, DetectorError> {
+        let mut found = Vec::with_capacity(rows.len() * self.gain.len());
+        for (fold, rows) in self.blocks.parts(at, rows) {
+            let (linear, mut full) = self.both(fold, sequence, rows)?;
+            let width = self.gain.len();
+            for (row, linear) in full.chunks_mut(width).zip(linear.chunks(width)) {
+                for at in 0..width {
+                    row[at] = linear[at] + self.gain[at] * (row[at] - linear[at]);
+                }
+            }
+            found.extend(full);
+        }
+        Ok(found)
+    }
+
+    /// What the network of a fold expects, by its linear part and in full.
+    fn both(
+        &self,
+        fold: usize,
+        sequence: &Sequence,
+        rows: Range<usize>,
+    ) -> Result<(Vec<f32>, Vec<f32>), DetectorError> {
+        let network = &self.networks[fold];
+        let linear = network.linear_forecast_of(sequence, rows.clone());
+        let full = network.forecast_of(sequence, rows);
+        Ok((linear.map_err(DetectorError::Model)?, full.map_err(DetectorError::Model)?))
+    }
+
+    /// The share of each feature's correction that leaves the smallest squared miss.
+    fn gains(&self, sequences: &[Sequence]) -> Result<Vec<f32>, DetectorError> {
+        let width = sequences.first().map_or(0, Sequence::n_features);
+        let (mut products, mut squares) = (vec![0.0_f64; width], vec![0.0_f64; width]);
+        for (fold, at, rows) in self.blocks.chunks() {
+            let sequence = &sequences[at];
+            let (linear, full) = self.both(fold, sequence, rows.clone())?;
+            let rows = rows.zip(linear.chunks(width).zip(full.chunks(width)));
+            for (row, (linear, full)) in rows {
+                for at in (0..width).filter(|at| sequence.observed(row)[*at]) {
+                    let correction = f64::from(full[at] - linear[at]);
+                    products[at] += correction * f64::from(sequence.row(row)[at] - linear[at]);
+                    squares[at] += correction * correction;
+                }
             }
         }
+        let gain = |(product, square): (&f64, &f64)| {
+            if *square > 0.0 { (product / square).clamp(0.0, 1.0) as f32 } else { 0.0 }
+        };
+        Ok(products.iter().zip(&squares).map(gain).collect())
     }
-    let gain = |(product, square): (&f64, &f64)| {
-        if *square > 0.0 { (product / square).clamp(0.0, 1.0) as f32 } else { 0.0 }
-    };
-    products.iter().zip(&squares).map(gain).collect()
 }
 
 /// A part of a sequence that is held out together.
@@ -169,22 +193,34 @@ impl Blocks {
         let at = self.0.partition_point(|block| end_of(block) <= (sequence, row));
         self.0.get(at).map_or(0, |block| block.fold)
     }
+
+    /// `rows` of a sequence, cut where the fold changes, each part with its fold.
+    fn parts(
+        &self,
+        sequence: usize,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let own = self.0.iter().filter(move |block| block.sequence == sequence);
+        own.filter_map(move |block| {
+            let part = block.rows.start.max(rows.start)..block.rows.end.min(rows.end);
+            (part.start < part.end).then_some((block.fold, part))
+        })
+    }
+
+    /// All rows, a few at a time: their fold, their sequence, and which they are.
+    fn chunks(&self) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
+        self.0.iter().flat_map(|block| {
+            let (fold, sequence, end) = (block.fold, block.sequence, block.rows.end);
+            let starts = block.rows.clone().step_by(CHUNK_ROWS);
+            starts.map(move |from| (fold, sequence, from..(from + CHUNK_ROWS).min(end)))
+        })
+    }
 }
 
 /// The blocks that are not of `fold`, as sequences of their own.
-pub(crate) fn kept(
-    sequences: &[Sequence],
-    blocks: &Blocks,
-    fold: usize,
-) -> Result<Vec<Sequence>, DetectorError> {
+pub(crate) fn kept(sequences: &[Sequence], blocks: &Blocks, fold: usize) -> Vec<Sequence> {
     let others = blocks.0.iter().filter(|block| block.fold != fold);
-    others.map(|block| part(&sequences[block.sequence], block.rows.clone())).collect()
-}
-
-fn part(sequence: &Sequence, rows: Range<usize>) -> Result<Sequence, DetectorError> {
-    let values = rows.clone().flat_map(|row| sequence.row(row)).copied().collect();
-    let observed = rows.flat_map(|row| sequence.observed(row)).copied().collect();
-    Sequence::new(sequence.n_features(), values, observed).map_err(DetectorError::Model)
+    others.map(|block| sequences[block.sequence].part(block.rows.clone())).collect()
 }
 
 #[cfg(test)]
@@ -204,7 +240,7 @@ mod tests {
                 assert!(block.rows.clone().all(|row| fold(row) == block.fold));
             }
             for fold in 0..N_FOLDS {
-                let kept = kept(&sequences, &blocks, fold).unwrap();
+                let kept = kept(&sequences, &blocks, fold);
                 assert!(
                     !kept.is_empty() && kept.iter().all(|part| part.len() >= 48),
                     "{lengths:?}"

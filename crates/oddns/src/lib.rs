@@ -11,6 +11,7 @@ mod ledger;
 mod manifest;
 mod members;
 mod method;
+mod normal;
 mod pipeline;
 mod reconstructed;
 mod rival;

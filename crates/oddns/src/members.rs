@@ -57,16 +57,21 @@ impl StandardRow {
 
     /// What the forecast missed each value by; nothing where the value is missing.
     pub(crate) fn misses<'a>(&'a self, forecast: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
-        let miss = |(value, forecast): (&f32, &f32)| value - forecast;
-        self.values.iter().zip(forecast).map(miss).map(|m| if m.is_nan() { 0.0 } else { m })
+        misses(&self.values, forecast)
     }
+}
+
+/// What the forecast missed each value by; nothing where the value is missing.
+pub(crate) fn misses<'a>(values: &'a [f32], forecast: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+    let miss = |(value, forecast): (&f32, &f32)| value - forecast;
+    values.iter().zip(forecast).map(miss).map(|m| if m.is_nan() { 0.0 } else { m })
 }
 
 /// What is learned of normal operation beside the network: the units in which members speak. One
 /// value a feature unless said otherwise, all on the standardised scale.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Calibration {
-    /// High quantile of the trailing misses of the forecast.
+    /// Trailing misses of the forecast: half as much again as nine rows in ten stay below.
     pub(crate) sustained: Vec<f32>,
     /// Mean square of the misses, as it was at the end of training.
     pub(crate) surprise: Vec<f32>,
@@ -74,7 +79,7 @@ pub(crate) struct Calibration {
     pub(crate) surprise_floor: Vec<f32>,
     /// Part of what matters that change and structure see in full, above 0, at most 1.
     pub(crate) coarseness: Vec<f32>,
-    /// High quantile of the level.
+    /// The same of the level.
     pub(crate) level: Vec<f32>,
     /// How much a level says, 0 to 1: nothing for a feature that wanders by itself.
     pub(crate) level_gain: Vec<f32>,
@@ -109,8 +114,8 @@ pub(crate) struct Exhibit<'a> {
 pub(crate) struct Memory {
     sustained: TrailingRms,
     pub(crate) surprise: Vec<f32>,
-    pub(crate) change: FittedKMeans,
-    pub(crate) structure: FittedStreamingPca,
+    change: FittedKMeans,
+    structure: FittedStreamingPca,
     structure_misses: TrailingRms,
     level: Level,
     smoothing: Smoothing,

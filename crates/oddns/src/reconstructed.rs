@@ -109,7 +109,7 @@ impl Course<'_> {
         let blocks = Blocks::halves(sequences);
         let mut held_out = Vec::new();
         for fold in 0..N_FOLDS {
-            let (network, _) = self.train(&kept(sequences, &blocks, fold)?, fold, progress)?;
+            let (network, _) = self.train(&kept(sequences, &blocks, fold), fold, progress)?;
             for (at, sequence) in sequences.iter().enumerate() {
                 let scores = self.score(&network, sequence)?;
                 let rows = (WINDOW..sequence.len()).filter(|row| blocks.fold(at, *row) == fold);

@@ -1,12 +1,13 @@
 //! A detector to compare with, as a detector of its own: its unit, and its line.
 
-use oddns_detect::baseline::{Baseline, Rows, Score, Setting};
+use oddns_detect::baseline::{Baseline, Score, Setting};
 use oddns_detect::{AlarmLine, quantile};
 
-use crate::calibration::{Pace, Stretch, UNIT_QUANTILE, chosen_rows};
+use crate::calibration::{Pace, UNIT_QUANTILE};
 use crate::detector::DetectorError;
 use crate::held_out::{Blocks, N_FOLDS};
 use crate::members::Verdict;
+use crate::normal::{Stretch, fit_chosen};
 
 /// Smallest unit of a score: a table that hardly moves has scores that hardly do.
 const UNIT_FLOOR: f32 = 0.05;
@@ -31,24 +32,23 @@ pub(crate) struct Rival {
 impl Rival {
     pub(crate) fn fit(
         baseline: &'static Baseline,
-        stretches: &[Stretch],
+        stretches: &[Stretch<'_>],
         blocks: &Blocks,
         pace: Pace,
         seed: u64,
     ) -> Result<Self, DetectorError> {
         let setting = Setting { step_seconds: pace.step_seconds(), seed };
         let fit = |wanted: &dyn Fn(usize, usize) -> bool| {
-            let (values, width) = chosen_rows(stretches, wanted);
-            let rows = Rows::new(&values, width).map_err(DetectorError::Member)?;
-            baseline.fit(rows, setting).map_err(DetectorError::Member)
+            fit_chosen(stretches, wanted, |rows| baseline.fit(rows, setting))
         };
+        let mut modelled = vec![0.0; stretches.first().map_or(0, Stretch::width)];
         let mut scores = Vec::new();
         for fold in 0..N_FOLDS {
             let mut fitted = fit(&|stretch, row| blocks.fold(stretch, row) != fold)?;
             for (at, stretch) in stretches.iter().enumerate() {
-                for row in 0..stretch.rows.len() {
-                    let score =
-                        unbounded(fitted.score(stretch.modelled_row(row)), baseline.bounded);
+                for row in 0..stretch.len() {
+                    stretch.model(row, &mut modelled);
+                    let score = unbounded(fitted.score(&modelled), baseline.bounded);
                     if blocks.fold(at, row) == fold {
                         scores.push(score);
                     }

@@ -1,6 +1,5 @@
 //! Fitting a detector to normal operation.
 
-use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -9,14 +8,15 @@ use oddns_detect::baseline::Baseline;
 use oddns_features::Scaler;
 use oddns_model::{Config, Network, Progress, Reconstruction, Sequence, TrainRecord};
 
-use crate::calibration::{Pace, Stretch};
+use crate::calibration::Pace;
 use crate::column::{Column, columns_of};
 use crate::detector::{Detector, DetectorError, TrainingRecord, tracked};
-use crate::forecaster::{Forecaster, last_values};
-use crate::held_out::{Blocks, Course, N_FOLDS, predict_held_out, shortest_block};
+use crate::forecaster::Forecaster;
+use crate::held_out::{Blocks, Course, HeldOut, N_FOLDS, shortest_block};
 use crate::kind::DetectorKind;
 use crate::members::{Calibration, SUSTAINED_ROWS, StandardRow};
 use crate::method::Method;
+use crate::normal::{Expected, Normal, Stretch};
 use crate::reconstructed::{self, Reconstructed};
 use crate::rival::Rival;
 use crate::stream::stretches;
@@ -97,20 +97,26 @@ fn fit(
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Detector, DetectorError> {
     let (interval_seconds, needed) = (interval(frames), needed_rows(columns.len()));
-    let modelled = stretches_of(frames, &columns, interval_seconds);
-    let longest = modelled.iter().map(|values| values.len() / columns.len()).max().unwrap_or(0);
+    let found = stretches_of(frames, interval_seconds);
+    let longest = found.iter().map(|(_, rows)| rows.len()).max().unwrap_or(0);
     if longest < needed {
         return Err(DetectorError::TooShort { found: longest, needed });
     }
     let pace = Pace::new(interval_seconds, options.alarms_per_week);
-    let mut scaler = fit_scaler(&modelled, &columns)?;
-    let stretches = standardised(modelled, &mut scaler, pace, columns.len(), needed);
-    let n_rows = stretches.iter().map(|stretch| stretch.rows.len()).sum();
-    let mut lesson = Lesson { stretches, columns: &columns, scaler: &scaler, pace, options };
+    let mut scaler = fit_scaler(frames, &columns)?;
+    let weight = pace.scale_weight();
+    let long = found.into_iter().filter(|(_, rows)| rows.len() >= needed);
+    let stretches = long
+        .map(|(frame, rows)| Stretch::new(frame, rows, &columns, &mut scaler, weight))
+        .collect::<Result<Vec<_>, _>>()?;
+    let n_rows = stretches.iter().map(Stretch::len).sum();
+    let (schema, tracked) = (schema_of(&columns), tracked(&columns));
+    let lesson =
+        Lesson { stretches: &stretches, columns: &columns, scaler: &scaler, pace, options };
     let (method, trained) = lesson.learn(parent, progress)?;
     Ok(Detector {
-        tracked: tracked(&columns),
-        schema: Schema::new(columns.iter().map(|column| column.name.clone()).collect()),
+        tracked,
+        schema,
         columns: columns.into(),
         scaler,
         kind: options.detector,
@@ -130,7 +136,7 @@ fn fit(
 
 /// All that a method learns from.
 struct Lesson<'a> {
-    stretches: Vec<Stretch>,
+    stretches: &'a [Stretch<'a>],
     columns: &'a [Column],
     scaler: &'a Scaler,
     pace: Pace,
@@ -142,12 +148,11 @@ type Learned = (Method, Option<TrainRecord>);
 
 impl Lesson<'_> {
     fn learn(
-        &mut self,
+        &self,
         parent: Option<&Forecaster>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Learned, DetectorError> {
-        let sequences =
-            self.stretches.iter().map(|s| sequence(&s.rows)).collect::<Result<Vec<_>, _>>()?;
+        let sequences: Vec<Sequence> = self.stretches.iter().map(|s| s.sequence.clone()).collect();
         match self.options.detector {
             DetectorKind::Masked => {
                 let parent = match parent {
@@ -169,7 +174,7 @@ impl Lesson<'_> {
     }
 
     fn masked(
-        &mut self,
+        &self,
         sequences: &[Sequence],
         parent: Option<&Network>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
@@ -177,20 +182,20 @@ impl Lesson<'_> {
         let width = sequences.first().map_or(1, Sequence::n_features);
         let mut course = Course::new(parent, width, network_options(self.options, sequences));
         let blocks = Blocks::new(sequences, course.receptive_field());
-        let held_out = predict_held_out(sequences, &blocks, &mut course, progress)?;
+        let held_out = HeldOut::train(sequences, blocks.clone(), &mut course, progress)?;
         let from = course.receptive_field();
         let (mut network, trained) = course.train(sequences, progress)?;
         network.dampen(&held_out.gain).map_err(DetectorError::Model)?;
-        let calibration = self.calibrate(held_out.forecasts, from, &blocks)?;
+        let calibration = self.calibrate(Expected::Network(held_out), from, &blocks)?;
         let forecaster = Forecaster::Network(Arc::new(network));
         Ok((Method::Members { forecaster, calibration }, Some(trained)))
     }
 
-    fn without_network(&mut self, sequences: &[Sequence]) -> Result<Learned, DetectorError> {
+    fn without_network(&self, sequences: &[Sequence]) -> Result<Learned, DetectorError> {
         let forecaster = Forecaster::LastValue;
         let from = forecaster.warm_up_rows();
-        let forecasts = sequences.iter().map(last_values).collect();
-        let calibration = self.calibrate(forecasts, from, &Blocks::new(sequences, from))?;
+        let blocks = Blocks::new(sequences, from);
+        let calibration = self.calibrate(Expected::LastValue, from, &blocks)?;
         Ok((Method::Members { forecaster, calibration }, None))
     }
 
@@ -208,18 +213,15 @@ impl Lesson<'_> {
         Ok((Method::Reconstruction { forecaster, reconstructed }, Some(record)))
     }
 
-    /// From what was to be expected of each stretch by somebody who had not learned it.
     fn calibrate(
-        &mut self,
-        forecasts: Vec<Vec<f32>>,
+        &self,
+        expected: Expected,
         from: usize,
         blocks: &Blocks,
     ) -> Result<Arc<Calibration>, DetectorError> {
-        for (stretch, forecast) in self.stretches.iter_mut().zip(forecasts) {
-            (stretch.from, stretch.forecast) = (from, forecast);
-        }
-        let Self { stretches, columns, scaler, pace, .. } = self;
-        Ok(Arc::new(Calibration::fit(stretches, blocks, scaler, columns, *pace)?))
+        let Self { stretches, columns, scaler, pace, .. } = *self;
+        let normal = Normal { stretches, expected, from };
+        Ok(Arc::new(Calibration::fit(&normal, blocks, scaler, columns, pace)?))
     }
 
     fn rival(
@@ -232,7 +234,7 @@ impl Lesson<'_> {
             false => Blocks::new(sequences, SUSTAINED_ROWS),
         };
         let seed = self.options.seed;
-        let rival = Rival::fit(baseline, &self.stretches, &blocks, self.pace, seed)?;
+        let rival = Rival::fit(baseline, self.stretches, &blocks, self.pace, seed)?;
         Ok((Method::Rival(Box::new(rival)), None))
     }
 }
@@ -254,72 +256,89 @@ fn needed_rows(width: usize) -> usize {
     N_FOLDS * shortest_block(receptive_field)
 }
 
-/// The values of each stretch without a long pause on the modelled scale, row by row.
-fn stretches_of(frames: &[&Frame], columns: &[Column], interval_seconds: f32) -> Vec<Vec<f32>> {
-    let rows = |frame: &Frame, stretch: std::ops::Range<usize>| {
-        stretch.flat_map(|at| modelled_row(frame.row(at), columns)).collect()
+/// The rows of each frame that have no long pause between them.
+fn stretches_of<'a>(
+    frames: &[&'a Frame],
+    interval_seconds: f32,
+) -> Vec<(&'a Frame, std::ops::Range<usize>)> {
+    let of_frame = |frame: &&'a Frame| {
+        let (frame, found) = (*frame, stretches(frame, f64::from(interval_seconds)));
+        found.into_iter().map(move |rows| (frame, rows))
     };
-    frames
-        .iter()
-        .flat_map(|frame| {
-            let found = stretches(frame, f64::from(interval_seconds));
-            found.into_iter().map(|stretch| rows(frame, stretch))
-        })
-        .collect()
+    frames.iter().flat_map(of_frame).collect()
 }
 
-/// Each stretch that is long enough, standardised as it will be when it is scored: by a scaler that
-/// follows, and ends where the record ends. Not predicted yet.
-fn standardised(
-    modelled: Vec<Vec<f32>>,
-    scaler: &mut Scaler,
-    pace: Pace,
-    width: usize,
-    needed: usize,
-) -> Vec<Stretch> {
-    let weight = pace.scale_weight();
-    let mut stretches = Vec::new();
-    for modelled in modelled.into_iter().filter(|values| values.len() >= needed * width) {
-        let mut rows = Vec::with_capacity(modelled.len() / width);
-        for row in modelled.chunks_exact(width) {
-            rows.push(StandardRow::new(scaler, row));
-            scaler.adapt(row, weight);
-        }
-        stretches.push(Stretch { modelled, rows, forecast: Vec::new(), from: 0 });
-    }
-    stretches
+fn schema_of(columns: &[Column]) -> Schema {
+    Schema::new(columns.iter().map(|column| column.name.clone()).collect())
 }
 
 /// One row on the modelled scale.
 pub(crate) fn modelled_row(row: &[f32], columns: &[Column]) -> Vec<f32> {
-    row.iter().zip(columns).map(|(value, column)| column.transform.apply(*value)).collect()
+    let mut modelled = vec![0.0; columns.len()];
+    model(row, columns, &mut modelled);
+    modelled
 }
 
-fn fit_scaler(modelled: &[Vec<f32>], columns: &[Column]) -> Result<Scaler, DetectorError> {
-    if columns.is_empty() || modelled.iter().flatten().all(|value| value.is_nan()) {
+/// Writes one row on the modelled scale.
+pub(crate) fn model(row: &[f32], columns: &[Column], into: &mut [f32]) {
+    for ((into, value), column) in into.iter_mut().zip(row).zip(columns) {
+        *into = column.transform.apply(*value);
+    }
+}
+
+fn fit_scaler(frames: &[&Frame], columns: &[Column]) -> Result<Scaler, DetectorError> {
+    let rows = || frames.iter().flat_map(|frame| frame.rows()).map(|(_, row)| row);
+    if columns.is_empty() || rows().flatten().all(|value| value.is_nan()) {
         return Err(DetectorError::Empty);
     }
     let resolution: Vec<f32> = columns.iter().map(|column| column.resolution).collect();
-    let rows = modelled.iter().flat_map(|frame| frame.chunks_exact(columns.len()));
-    Ok(Scaler::fit(rows, &resolution))
+    let each = |look: &mut dyn FnMut(&[f32])| {
+        let mut modelled = vec![0.0; columns.len()];
+        for row in rows() {
+            model(row, columns, &mut modelled);
+            look(&modelled);
+        }
+    };
+    Ok(Scaler::fit_each(each, &resolution))
 }
 
-/// What the network reads: a missing value carries the last known one, marked as not seen.
-pub(crate) fn sequence(rows: &[impl Borrow<StandardRow>]) -> Result<Sequence, DetectorError> {
-    let width = rows.first().map_or(1, |row| row.borrow().values.len());
-    let mut last = vec![0.0; width];
-    let mut values = Vec::with_capacity(rows.len() * width);
-    let mut observed = Vec::with_capacity(rows.len() * width);
-    for row in rows {
-        for (at, value) in row.borrow().values.iter().enumerate() {
+/// Standardised rows on their way to a sequence.
+pub(crate) struct SequenceBuilder {
+    last: Vec<f32>,
+    values: Vec<f32>,
+    observed: Vec<bool>,
+}
+
+impl SequenceBuilder {
+    pub(crate) fn new(width: usize, n_rows: usize) -> Self {
+        let (values, observed) =
+            (Vec::with_capacity(n_rows * width), Vec::with_capacity(n_rows * width));
+        Self { last: vec![0.0; width], values, observed }
+    }
+
+    /// Adds a row, NaN where missing: a missing value carries the last known one, marked as not
+    /// seen.
+    pub(crate) fn push(&mut self, row: impl Iterator<Item = f32>) {
+        for (last, value) in self.last.iter_mut().zip(row) {
             if !value.is_nan() {
-                last[at] = *value;
+                *last = value;
             }
-            values.push(last[at]);
-            observed.push(!value.is_nan());
+            self.values.push(*last);
+            self.observed.push(!value.is_nan());
         }
     }
-    Sequence::new(width, values, observed).map_err(DetectorError::Model)
+
+    pub(crate) fn finish(self) -> Result<Sequence, DetectorError> {
+        Sequence::new(self.last.len(), self.values, self.observed).map_err(DetectorError::Model)
+    }
+}
+
+/// What the network reads.
+pub(crate) fn sequence(rows: &[&StandardRow]) -> Result<Sequence, DetectorError> {
+    let width = rows.first().map_or(1, |row| row.values.len());
+    let mut sequence = SequenceBuilder::new(width, rows.len());
+    rows.iter().for_each(|row| sequence.push(row.values.iter().copied()));
+    sequence.finish()
 }
 
 fn network_options(options: &TrainOptions, sequences: &[Sequence]) -> oddns_model::TrainOptions {

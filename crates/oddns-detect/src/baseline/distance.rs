@@ -2,9 +2,9 @@
 
 use super::rows::Rows;
 use super::scale::{STATIC_CLIP, Scales};
-use super::state::{self, Fields, Persist};
+use super::state::{Fields, Judge, Persist};
 use super::strength::{magnitudes, root_mean_square};
-use super::{Fit, Score, width_checked};
+use super::{Fit, width_checked};
 use crate::DetectError;
 
 /// Root mean square of the standardised values of a row: no structure, no time. What a model does
@@ -28,23 +28,15 @@ impl Fit for Distance {
     }
 }
 
-impl Score for FittedDistance {
-    fn score(&mut self, row: &[f32]) -> f32 {
+impl Judge for FittedDistance {
+    fn judge(&mut self, row: &[f32]) -> f32 {
         self.scales.standardise(row, STATIC_CLIP, &mut self.strengths);
         magnitudes(&mut self.strengths);
         root_mean_square(&self.strengths)
     }
 
-    fn strengths(&self) -> &[f32] {
+    fn found(&self) -> &[f32] {
         &self.strengths
-    }
-
-    fn state(&self) -> Vec<f32> {
-        state::write(self)
-    }
-
-    fn from_state(numbers: &[f32]) -> Result<Self, DetectError> {
-        state::read(numbers)
     }
 }
 

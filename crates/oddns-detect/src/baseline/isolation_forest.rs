@@ -5,8 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::rows::{LARGEST, Rows, value};
 use super::scale::Scales;
-use super::state::{self, Fields, LARGEST_COUNT, Persist, damaged};
-use super::{Fit, Score, width_checked};
+use super::state::{Fields, Judge, LARGEST_COUNT, Persist, damaged};
+use super::{Fit, width_checked};
 use crate::DetectError;
 
 /// Constant of Euler and Mascheroni.
@@ -74,7 +74,7 @@ impl Fit for IsolationForest {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let trees = (0..self.n_trees.clamp(1, MOST_TREES)).map(|_| {
             let sample = draw(normal.n_rows(), n_samples, &mut rng);
-            let rows = sample.iter().map(|at| complete(&scales, normal.row(*at))).collect();
+            let rows = sample.iter().map(|at| complete(&scales, &normal.row(*at))).collect();
             Tree::grow(rows, &mut rng)
         });
         let trees = trees.collect();
@@ -177,8 +177,8 @@ impl Tree {
     }
 }
 
-impl Score for FittedIsolationForest {
-    fn score(&mut self, row: &[f32]) -> f32 {
+impl Judge for FittedIsolationForest {
+    fn judge(&mut self, row: &[f32]) -> f32 {
         for (at, value) in self.values.iter_mut().enumerate() {
             *value = value_or_mean(&self.scales, row, at);
         }
@@ -192,16 +192,8 @@ impl Score for FittedIsolationForest {
         (-depth / n_trees / mean_depth(self.n_samples).max(1.0)).exp2()
     }
 
-    fn strengths(&self) -> &[f32] {
+    fn found(&self) -> &[f32] {
         &self.strengths
-    }
-
-    fn state(&self) -> Vec<f32> {
-        state::write(self)
-    }
-
-    fn from_state(numbers: &[f32]) -> Result<Self, DetectError> {
-        state::read(numbers)
     }
 }
 
@@ -250,6 +242,7 @@ impl Persist for Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::baseline::Score;
 
     #[test]
     fn depths_as_published() {

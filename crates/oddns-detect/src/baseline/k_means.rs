@@ -3,17 +3,19 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::motion::{LAGS, LARGEST_STEP, Motion, Shape};
+use super::motion::{LAGS, LARGEST_STEP, Motion, STEPS, Shape};
 use super::rows::Rows;
-use super::state::{self, Fields, Persist};
+use super::state::{Fields, Judge, Persist};
 use super::strength::root_mean_square;
-use super::{Fit, Score, width_checked};
+use super::{Fit, width_checked};
 use crate::{DetectError, quantile};
 
 /// Netdata's number of clusters.
 const N_CENTRES: usize = 2;
 /// Shapes that the clusters are found on. Netdata takes one in five of six hours of seconds.
 const MOST_SHAPES: usize = 4320;
+/// Distances that the line is found from: many more than its quantile needs.
+const MOST_DISTANCES: usize = 1 << 17;
 /// Clusters have settled long before.
 const MOST_ROUNDS: usize = 50;
 /// Netdata flags a distance that 99 % of training stays below.
@@ -74,46 +76,56 @@ impl Fit for KMeans {
         let width = width_checked(normal)?;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut motion = Motion::new(normal);
-        let shapes = shapes(&mut motion, normal);
-        let clusters = shapes.iter().map(|shapes| Clusters::fit(shapes, self.distance, &mut rng));
-        let clusters = clusters.collect();
+        let mut again = motion.clone();
+        let shapes = sampled(&mut motion, normal, MOST_SHAPES, Motion::shape);
+        let found = |shapes: &Vec<Shape>| settled(first_centres(shapes, &mut rng), shapes);
+        let centres: Vec<[Shape; N_CENTRES]> = shapes.iter().map(found).collect();
+        let distance = |motion: &Motion, at: usize| {
+            distance_from(&centres[at], &motion.shape(at), self.distance)
+        };
+        let distances = sampled(&mut again, normal, MOST_DISTANCES, distance);
+        let clusters = centres.iter().zip(&distances).map(|(c, d)| Clusters::new(*c, d)).collect();
         Ok(FittedKMeans { distance: self.distance, motion, clusters, strengths: vec![0.0; width] })
     }
 }
 
-/// The shapes of each feature in all rows that have the rows before them.
-fn shapes(motion: &mut Motion, rows: Rows<'_>) -> Vec<Vec<Shape>> {
-    let mut shapes = vec![Vec::new(); rows.width()];
-    for row in rows.iter() {
+/// What is `told` of each feature at rows that have the rows before them: at `most` of them, evenly
+/// spread.
+fn sampled<T: Clone>(
+    motion: &mut Motion,
+    rows: Rows<'_>,
+    most: usize,
+    told: impl Fn(&Motion, usize) -> T,
+) -> Vec<Vec<T>> {
+    let every = rows.n_rows().saturating_sub(STEPS).div_ceil(most).max(1);
+    let (mut sampled, mut n_full) = (vec![Vec::new(); rows.width()], 0);
+    rows.each(|row| {
         motion.take(row);
         if !motion.is_full() {
-            continue;
+            return;
         }
-        for (at, shapes) in shapes.iter_mut().enumerate() {
-            shapes.push(motion.shape(at));
+        if n_full % every == 0 {
+            let features = sampled.iter_mut().enumerate();
+            features.for_each(|(at, sampled)| sampled.push(told(motion, at)));
         }
-    }
-    shapes
+        n_full += 1;
+    });
+    sampled
 }
 
 impl Clusters {
-    fn fit(shapes: &[Shape], distance: CentreDistance, rng: &mut ChaCha8Rng) -> Self {
-        let every = shapes.len().div_ceil(MOST_SHAPES).max(1);
-        let some: Vec<Shape> = shapes.iter().step_by(every).copied().collect();
-        let mut clusters = Self { centres: settled(first_centres(&some, rng), &some), line: 1.0 };
-        let distances: Vec<f32> =
-            shapes.iter().map(|shape| clusters.distance(shape, distance)).collect();
+    /// `distances` are those of training.
+    fn new(centres: [Shape; N_CENTRES], distances: &[f32]) -> Self {
         // Without any shape the quantile is no number, and the floor is taken.
-        clusters.line = quantile(&distances, LINE_QUANTILE).max(LINE_FLOOR);
-        clusters
+        Self { centres, line: quantile(distances, LINE_QUANTILE).max(LINE_FLOOR) }
     }
+}
 
-    fn distance(&self, shape: &Shape, distance: CentreDistance) -> f32 {
-        let distances = self.centres.map(|centre| square_distance(&centre, shape).sqrt());
-        match distance {
-            CentreDistance::Mean => distances.iter().sum::<f32>() / N_CENTRES as f32,
-            CentreDistance::Nearest => distances.iter().copied().fold(f32::INFINITY, f32::min),
-        }
+fn distance_from(centres: &[Shape; N_CENTRES], shape: &Shape, distance: CentreDistance) -> f32 {
+    let distances = centres.map(|centre| square_distance(&centre, shape).sqrt());
+    match distance {
+        CentreDistance::Mean => distances.iter().sum::<f32>() / N_CENTRES as f32,
+        CentreDistance::Nearest => distances.iter().copied().fold(f32::INFINITY, f32::min),
     }
 }
 
@@ -176,26 +188,19 @@ impl FittedKMeans {
     }
 }
 
-impl Score for FittedKMeans {
-    fn score(&mut self, row: &[f32]) -> f32 {
+impl Judge for FittedKMeans {
+    fn judge(&mut self, row: &[f32]) -> f32 {
         self.motion.take(row);
         for (at, clusters) in self.clusters.iter().enumerate() {
-            let distance = clusters.distance(&self.motion.shape(at), self.distance);
+            let shape = self.motion.shape(at);
+            let distance = distance_from(&clusters.centres, &shape, self.distance);
             self.strengths[at] = (distance / clusters.line).min(MOST_LINES);
         }
         root_mean_square(&self.strengths)
     }
 
-    fn strengths(&self) -> &[f32] {
+    fn found(&self) -> &[f32] {
         &self.strengths
-    }
-
-    fn state(&self) -> Vec<f32> {
-        state::write(self)
-    }
-
-    fn from_state(numbers: &[f32]) -> Result<Self, DetectError> {
-        state::read(numbers)
     }
 }
 

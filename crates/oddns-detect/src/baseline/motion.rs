@@ -10,7 +10,7 @@ const SMOOTHING: usize = 3;
 /// Smoothed movements in a shape: the newest and five before it, as in Netdata.
 pub(crate) const LAGS: usize = 6;
 /// Steps that a shape is made of.
-const STEPS: usize = SMOOTHING + LAGS - 1;
+pub(crate) const STEPS: usize = SMOOTHING + LAGS - 1;
 /// Steps are cut here, in standard deviations: their squares have to fit an `f32`.
 pub(crate) const LARGEST_STEP: f32 = 1e6;
 

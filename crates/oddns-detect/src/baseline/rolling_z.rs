@@ -2,10 +2,10 @@
 
 use super::rows::Rows;
 use super::scale::CLIP;
-use super::state::{self, Fields, Persist};
+use super::state::{Fields, Judge, Persist};
 use super::strength::furthest;
 use super::window::{Units, Window};
-use super::{Fit, Score, width_checked};
+use super::{Fit, width_checked};
 use crate::DetectError;
 
 /// Buckets of a window: half an hour each when it is a day.
@@ -41,10 +41,10 @@ impl Fit for RollingZ {
             values: vec![0.0; width],
             strengths: vec![0.0; width],
         };
-        for row in normal.iter() {
+        normal.each(|row| {
             fitted.read(row);
             fitted.window.take(&fitted.values);
-        }
+        });
         Ok(fitted)
     }
 }
@@ -67,8 +67,8 @@ impl FittedRollingZ {
     }
 }
 
-impl Score for FittedRollingZ {
-    fn score(&mut self, row: &[f32]) -> f32 {
+impl Judge for FittedRollingZ {
+    fn judge(&mut self, row: &[f32]) -> f32 {
         self.read(row);
         for at in 0..self.strengths.len() {
             self.strengths[at] = self.strength(at);
@@ -77,16 +77,8 @@ impl Score for FittedRollingZ {
         furthest(&self.strengths)
     }
 
-    fn strengths(&self) -> &[f32] {
+    fn found(&self) -> &[f32] {
         &self.strengths
-    }
-
-    fn state(&self) -> Vec<f32> {
-        state::write(self)
-    }
-
-    fn from_state(numbers: &[f32]) -> Result<Self, DetectError> {
-        state::read(numbers)
     }
 }
 
@@ -104,6 +96,7 @@ impl Persist for FittedRollingZ {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::baseline::Score;
 
     #[test]
     fn distance_is_told_in_deviations_of_the_window() {

@@ -1,17 +1,30 @@
 //! Rows of numbers, and which numbers count.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use crate::DetectError;
 
 /// Magnitudes beyond this, infinities too, count as this: their squares still fit an `f64`, and
 /// their differences an `f32`.
 pub(crate) const LARGEST: f32 = 1e37;
 
-/// Rows of raw values in order of time, one after the other, all of the same width.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Rows of raw values in order of time, all of the same width.
+#[derive(Clone, Copy)]
 pub struct Rows<'a> {
-    values: &'a [f32],
-    /// At least 1, and a divisor of the number of values.
+    source: Source<'a>,
+    /// At least 1.
+    n_rows: usize,
+    /// At least 1.
     width: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// Row by row.
+    Table(&'a [f32]),
+    /// Writes a row.
+    Made(&'a dyn Fn(usize, &mut [f32])),
 }
 
 impl<'a> Rows<'a> {
@@ -24,7 +37,24 @@ impl<'a> Rows<'a> {
         if width == 0 || values.is_empty() || !values.len().is_multiple_of(width) {
             return Err(DetectError::Shape { n_values: values.len(), width });
         }
-        Ok(Self { values, width })
+        Ok(Self { source: Source::Table(values), n_rows: values.len() / width, width })
+    }
+
+    /// Rows that are not in memory all at once: `make` writes row `at`, less than `n_rows`, of
+    /// `width` values. It is called more than once for a row, and gives the same each time.
+    ///
+    /// # Errors
+    ///
+    /// When there is no row, or no value in it.
+    pub fn made(
+        n_rows: usize,
+        width: usize,
+        make: &'a dyn Fn(usize, &mut [f32]),
+    ) -> Result<Self, DetectError> {
+        if width == 0 || n_rows == 0 {
+            return Err(DetectError::Shape { n_values: 0, width });
+        }
+        Ok(Self { source: Source::Made(make), n_rows, width })
     }
 
     /// Values in a row, at least 1.
@@ -34,17 +64,39 @@ impl<'a> Rows<'a> {
 
     /// How many rows there are, at least 1.
     pub fn n_rows(&self) -> usize {
-        self.values.len() / self.width
+        self.n_rows
     }
 
-    /// Each row, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &'a [f32]> + Clone + use<'a> {
-        self.values.chunks_exact(self.width)
+    /// Shows each row, in order.
+    pub fn each(&self, mut look: impl FnMut(&[f32])) {
+        match self.source {
+            Source::Table(values) => values.chunks_exact(self.width).for_each(look),
+            Source::Made(make) => {
+                let mut row = vec![f32::NAN; self.width];
+                for at in 0..self.n_rows {
+                    make(at, &mut row);
+                    look(&row);
+                }
+            }
+        }
     }
 
     /// Row `at`, less than [`Rows::n_rows`].
-    pub(crate) fn row(&self, at: usize) -> &'a [f32] {
-        &self.values[at * self.width..(at + 1) * self.width]
+    pub(crate) fn row(&self, at: usize) -> Cow<'a, [f32]> {
+        match self.source {
+            Source::Table(values) => values[at * self.width..(at + 1) * self.width].into(),
+            Source::Made(make) => {
+                let mut row = vec![f32::NAN; self.width];
+                make(at, &mut row);
+                row.into()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Rows<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows of {} values", self.n_rows, self.width)
     }
 }
 
@@ -61,8 +113,16 @@ mod tests {
     #[test]
     fn rows_are_whole() {
         let rows = Rows::new(&[1.0, 2.0, 3.0, 4.0], 2).unwrap();
-        assert_eq!((rows.width(), rows.n_rows()), (2, 2));
-        assert_eq!(rows.iter().last(), Some(&[3.0, 4.0][..]));
+        let made = |at: usize, row: &mut [f32]| {
+            row.copy_from_slice(&[1.0 + 2.0 * at as f32, 2.0 + 2.0 * at as f32])
+        };
+        for rows in [rows, Rows::made(2, 2, &made).unwrap()] {
+            assert_eq!((rows.width(), rows.n_rows()), (2, 2));
+            let mut seen = Vec::new();
+            rows.each(|row| seen.extend_from_slice(row));
+            assert_eq!((seen, rows.row(1)), (vec![1.0, 2.0, 3.0, 4.0], [3.0, 4.0][..].into()));
+        }
+        assert!(Rows::made(0, 2, &made).is_err() && Rows::made(2, 0, &made).is_err());
         for (values, width) in [(&[][..], 1), (&[1.0], 0), (&[1.0, 2.0, 3.0], 2)] {
             assert!(Rows::new(values, width).is_err());
         }

@@ -53,11 +53,11 @@ impl Scales {
             highest: f32::NEG_INFINITY,
         };
         let mut moments = vec![start; rows.width()];
-        for row in rows.iter() {
+        rows.each(|row| {
             for (at, moments) in moments.iter_mut().enumerate() {
                 moments.take(value(row, at));
             }
-        }
+        });
         let mean = moments.iter().map(|m| m.mean as f32).collect();
         let floor: Vec<f32> = moments.iter().map(Moments::floor).collect();
         let scale = moments.iter().zip(&floor).map(|(m, floor)| m.deviation().max(*floor));

@@ -1,5 +1,8 @@
 //! A fitted detector as plain numbers, and back.
 
+use std::fmt;
+
+use super::Score;
 use super::rows::LARGEST;
 use crate::DetectError;
 
@@ -8,13 +11,15 @@ pub(crate) const LARGEST_COUNT: usize = 1 << 24;
 
 /// The numbers of a state, being written or being read. Each detector names its fields once, in
 /// one order, for both.
-pub(crate) enum Fields<'a> {
+pub enum Fields<'a> {
+    /// What was written so far.
     Write(Vec<f32>),
+    /// What was not read yet.
     Read(&'a [f32]),
 }
 
 /// What can be written as numbers and made of them again.
-pub(crate) trait Persist: Default + Clone {
+pub trait Persist: Default + Clone {
     /// Hands every field to `fields`, in a fixed order.
     fn fields(&mut self, fields: &mut Fields<'_>) -> Result<(), DetectError>;
 }
@@ -133,6 +138,33 @@ impl Fields<'_> {
             *parts = vec![T::default(); len];
         }
         parts.iter_mut().try_for_each(|part| part.fields(self))
+    }
+}
+
+/// A fitted detector that can be written as numbers. Each is a [`Score`].
+pub trait Judge: Persist + fmt::Debug + Send + Sync + 'static {
+    /// See [`Score::score`].
+    fn judge(&mut self, row: &[f32]) -> f32;
+
+    /// See [`Score::strengths`].
+    fn found(&self) -> &[f32];
+}
+
+impl<J: Judge> Score for J {
+    fn score(&mut self, row: &[f32]) -> f32 {
+        self.judge(row)
+    }
+
+    fn strengths(&self) -> &[f32] {
+        self.found()
+    }
+
+    fn state(&self) -> Vec<f32> {
+        write(self)
+    }
+
+    fn from_state(numbers: &[f32]) -> Result<Self, DetectError> {
+        read(numbers)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::rows::Rows;
 use super::scale::{STATIC_CLIP, Scales};
-use super::state::{self, Fields, Persist};
+use super::state::{Fields, Judge, Persist};
 use super::strength::{magnitudes, root_mean_square};
 use super::subspace::Subspace;
-use super::{Fit, Score, width_checked};
+use super::{Fit, width_checked};
 use crate::DetectError;
 
 /// What the principal components of training (90 % of the variance of the standardised values) do
@@ -28,33 +28,27 @@ impl Fit for StaticPca {
         let width = width_checked(normal)?;
         let (scales, mut subspace) = (Scales::fit(normal), Subspace::new(width));
         let mut z = vec![0.0; width];
-        for (n_before, row) in normal.iter().enumerate() {
+        let mut n_seen = 0;
+        normal.each(|row| {
+            n_seen += 1;
             scales.standardise(row, STATIC_CLIP, &mut z);
-            subspace.take(&z, 1.0 / (n_before + 1) as f32);
-        }
+            subspace.take(&z, 1.0 / n_seen as f32);
+        });
         subspace.turn();
         Ok(FittedStaticPca { scales, subspace, strengths: z })
     }
 }
 
-impl Score for FittedStaticPca {
-    fn score(&mut self, row: &[f32]) -> f32 {
+impl Judge for FittedStaticPca {
+    fn judge(&mut self, row: &[f32]) -> f32 {
         self.scales.standardise(row, STATIC_CLIP, &mut self.strengths);
         self.subspace.remove(&mut self.strengths);
         magnitudes(&mut self.strengths);
         root_mean_square(&self.strengths)
     }
 
-    fn strengths(&self) -> &[f32] {
+    fn found(&self) -> &[f32] {
         &self.strengths
-    }
-
-    fn state(&self) -> Vec<f32> {
-        state::write(self)
-    }
-
-    fn from_state(numbers: &[f32]) -> Result<Self, DetectError> {
-        state::read(numbers)
     }
 }
 

@@ -2,27 +2,25 @@
 
 use super::rows::{Rows, value};
 use super::scale::{CLIP, Scales};
-use super::state::{self, Fields, Persist};
+use super::state::{Fields, Judge, Persist};
 use super::strength::{furthest, magnitudes};
 use super::subspace::Subspace;
-use super::{Fit, Score, width_checked};
+use super::{Fit, width_checked};
 use crate::DetectError;
 
 /// What the principal components of the recent past do not account for: mean of the three largest
 /// residuals. Mean, scale and covariance are exponentially weighted and take every row in after it
-/// was judged.
+/// was judged; the components follow the covariance, one of them a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StreamingPca {
     /// Rows after which a row weighs half; at least 1.
     pub half_life_rows: f32,
-    /// Rows from one search for the components to the next; at least 1.
-    pub turn_every_rows: usize,
 }
 
 impl Default for StreamingPca {
     /// The half-life of the measured recipe: five days of one-minute rows.
     fn default() -> Self {
-        Self { half_life_rows: 7200.0, turn_every_rows: 720 }
+        Self { half_life_rows: 7200.0 }
     }
 }
 
@@ -31,8 +29,6 @@ impl Default for StreamingPca {
 pub struct FittedStreamingPca {
     /// How far one row moves mean, scale and covariance, 0 to 1.
     weight: f32,
-    turn_every_rows: usize,
-    n_since_turn: usize,
     scales: Scales,
     subspace: Subspace,
     strengths: Vec<f32>,
@@ -48,18 +44,18 @@ impl Fit for StreamingPca {
         let half_life = if self.half_life_rows >= 1.0 { self.half_life_rows } else { 1.0 };
         let mut fitted = FittedStreamingPca {
             weight: (1.0 - 0.5_f32.powf(1.0 / half_life)).max(f32::MIN_POSITIVE),
-            turn_every_rows: self.turn_every_rows.clamp(1, state::LARGEST_COUNT),
-            n_since_turn: 0,
             scales: Scales::fit(normal),
             subspace: Subspace::new(width),
             strengths: vec![0.0; width],
             z: vec![0.0; width],
         };
-        for (n_before, row) in normal.iter().enumerate() {
+        let mut n_seen = 0;
+        normal.each(|row| {
+            n_seen += 1;
             // A plain mean until the weight of a row is down to what it will be.
-            let weight = fitted.weight.max(1.0 / (n_before + 1) as f32);
+            let weight = fitted.weight.max(1.0 / n_seen as f32);
             fitted.take(row, weight);
-        }
+        });
         fitted.subspace.turn();
         Ok(fitted)
     }
@@ -74,45 +70,26 @@ impl FittedStreamingPca {
         }
         self.subspace.take(&self.z, weight);
     }
-
-    /// Searches for the components when it is time.
-    fn turn(&mut self) {
-        self.n_since_turn += 1;
-        if self.n_since_turn >= self.turn_every_rows {
-            self.n_since_turn = 0;
-            self.subspace.turn();
-        }
-    }
 }
 
-impl Score for FittedStreamingPca {
-    fn score(&mut self, row: &[f32]) -> f32 {
+impl Judge for FittedStreamingPca {
+    fn judge(&mut self, row: &[f32]) -> f32 {
         self.scales.standardise(row, CLIP, &mut self.strengths);
         self.subspace.remove(&mut self.strengths);
         magnitudes(&mut self.strengths);
         self.take(row, self.weight);
-        self.turn();
+        self.subspace.follow();
         furthest(&self.strengths)
     }
 
-    fn strengths(&self) -> &[f32] {
+    fn found(&self) -> &[f32] {
         &self.strengths
-    }
-
-    fn state(&self) -> Vec<f32> {
-        state::write(self)
-    }
-
-    fn from_state(numbers: &[f32]) -> Result<Self, DetectError> {
-        state::read(numbers)
     }
 }
 
 impl Persist for FittedStreamingPca {
     fn fields(&mut self, fields: &mut Fields<'_>) -> Result<(), DetectError> {
         fields.positive(&mut self.weight)?;
-        fields.count(&mut self.turn_every_rows, 1..=state::LARGEST_COUNT)?;
-        fields.count(&mut self.n_since_turn, 0..=state::LARGEST_COUNT)?;
         self.scales.fields(fields)?;
         let width = self.scales.width();
         self.subspace.fields(fields, width)?;

@@ -11,8 +11,6 @@ use crate::DetectError;
 
 /// Half-life of what adapts slowly: five days, as in the measured recipe.
 const HALF_LIFE_SECONDS: f32 = 5.0 * DAY_SECONDS;
-/// How often directions are searched anew; a tenth of the half-life changes little.
-const TURN_SECONDS: f32 = 0.5 * DAY_SECONDS;
 const DAY_SECONDS: f32 = 86_400.0;
 /// A row of a table of an unknown step counts as a minute.
 const DEFAULT_STEP_SECONDS: f32 = 60.0;
@@ -114,9 +112,7 @@ pub const BASELINES: &[Baseline] = &[
         bounded: false,
         steps: false,
         fit: |rows, setting| {
-            let half_life_rows = setting.rows(HALF_LIFE_SECONDS);
-            let turn_every_rows = setting.rows(TURN_SECONDS) as usize;
-            boxed(StreamingPca { half_life_rows, turn_every_rows }.fit(rows))
+            boxed(StreamingPca { half_life_rows: setting.rows(HALF_LIFE_SECONDS) }.fit(rows))
         },
         restore: |state| boxed(FittedStreamingPca::from_state(state)),
     },

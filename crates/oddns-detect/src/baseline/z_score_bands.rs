@@ -2,10 +2,10 @@
 
 use super::rows::Rows;
 use super::scale::CLIP;
-use super::state::{self, Fields, LARGEST_COUNT, Persist};
+use super::state::{Fields, Judge, LARGEST_COUNT, Persist};
 use super::strength::furthest;
 use super::window::{Moments, Units, Window};
-use super::{Fit, Score, width_checked};
+use super::{Fit, width_checked};
 use crate::DetectError;
 
 /// The constants of `rules/adaptive.yml`. Standard deviations from the middle to an edge …
@@ -114,9 +114,7 @@ impl Fit for ZScoreBands {
             values: vec![0.0; width],
             strengths: vec![0.0; width],
         };
-        for row in normal.iter() {
-            fitted.take(row);
-        }
+        normal.each(|row| fitted.take(row));
         Ok(fitted)
     }
 }
@@ -213,8 +211,8 @@ impl Past {
     }
 }
 
-impl Score for FittedZScoreBands {
-    fn score(&mut self, row: &[f32]) -> f32 {
+impl Judge for FittedZScoreBands {
+    fn judge(&mut self, row: &[f32]) -> f32 {
         self.take(row);
         for at in 0..self.strengths.len() {
             self.strengths[at] = self.strength(at);
@@ -222,16 +220,8 @@ impl Score for FittedZScoreBands {
         furthest(&self.strengths)
     }
 
-    fn strengths(&self) -> &[f32] {
+    fn found(&self) -> &[f32] {
         &self.strengths
-    }
-
-    fn state(&self) -> Vec<f32> {
-        state::write(self)
-    }
-
-    fn from_state(numbers: &[f32]) -> Result<Self, DetectError> {
-        state::read(numbers)
     }
 }
 
@@ -261,6 +251,7 @@ impl Persist for Level {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::baseline::Score;
 
     /// How far out of band `value` is after two days of tens, one every five minutes.
     fn outside(value: f32) -> f32 {
