@@ -54,8 +54,11 @@ fn checks(tools: &LintTools) -> Vec<Check> {
     let licences = ["--log-level", "error", "check", "bans", "licenses", "sources"];
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
+    // A workspace of its own, built by no other check.
+    let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
     vec![
         Check { name: "rustfmt", command: cargo(&["fmt", "--all", "--check"]) },
+        Check { name: "fuzz", command: cargo(&fuzz) },
         Check { name: "taplo", command: tool(&tools.taplo, &["fmt", "--check", "--diff"]) },
         Check { name: "typos", command: tool(&tools.typos, &[]) },
         Check { name: "machete", command: tool(&tools.machete, &["--skip-target-dir"]) },

@@ -3,6 +3,7 @@
 
 mod bench;
 mod docs;
+mod fuzz;
 mod lint;
 mod process;
 mod setup;
@@ -45,6 +46,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Feed random bytes to every parser and decoder.
+    Fuzz(fuzz::Options),
     /// Measure, and print one JSON line for each comparison.
     Bench {
         #[arg(value_parser = PossibleValuesParser::new(bench::names()))]
@@ -69,6 +72,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Lint => lint::run(),
         Task::Test { arguments } => test::run(&arguments),
         Task::Docs { check } => docs::run(check),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench { name } => bench::run(&name),
     }
 }

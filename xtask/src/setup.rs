@@ -21,7 +21,7 @@ use clap::ValueEnum;
 pub(crate) use cache::Cache;
 pub(crate) use coredns::{CURRENT as COREDNS_CURRENT, require as require_coredns};
 pub(crate) use model_peers::{ModelPeers, require as require_model_peers};
-pub(crate) use tools::LintTools;
+pub(crate) use tools::{LintTools, require_cargo_fuzz};
 
 /// What is installed together because one task needs all of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

@@ -1,4 +1,4 @@
-//! Cargo tools of `cargo xtask lint`, built once.
+//! Cargo tools of `cargo xtask lint` and `cargo xtask fuzz`, built once.
 //!
 //! On two cores cargo-machete takes 70 seconds to build and cargo-deny 150. That is cheap enough
 //! once per machine to prefer cargo-deny over a licence check of our own.
@@ -16,6 +16,7 @@ struct Tool {
 }
 
 const MACHETE: Tool = Tool { name: "cargo-machete", version: "0.9.2" };
+const FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2" };
 const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
 /// Where the programs of the lint group lie.
@@ -64,4 +65,12 @@ impl Tool {
 pub(super) fn install(cache: &Cache) -> Result<()> {
     MACHETE.install(cache)?;
     DENY.install(cache)
+}
+
+/// cargo-fuzz alone, for the task that needs no other tool.
+pub(crate) fn require_cargo_fuzz() -> Result<PathBuf> {
+    let cache = Cache::open()?;
+    let _lock = cache.lock()?;
+    FUZZ.install(&cache)?;
+    Ok(FUZZ.program(&cache))
 }

@@ -1,0 +1,4 @@
+//! Runs [`fuzz::labels_csv`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::bounded(bytes, fuzz::labels_csv));

@@ -1,0 +1,4 @@
+//! Runs [`fuzz::openmetrics`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::bounded(bytes, fuzz::openmetrics));

@@ -1,0 +1,4 @@
+//! Runs [`fuzz::sniff`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::bounded(bytes, fuzz::sniff));
