@@ -4,6 +4,7 @@ mod comparison;
 mod coredns;
 mod demo;
 mod libraries;
+mod live;
 mod memory;
 mod model;
 
@@ -20,6 +21,7 @@ struct Bench {
 const BENCHES: &[Bench] = &[
     Bench { name: "demo", run: demo::warm },
     Bench { name: "demo-cold", run: demo::cold },
+    Bench { name: "live", run: live::run },
     Bench { name: "model", run: model::run },
 ];
 

@@ -96,6 +96,10 @@ pub(crate) struct Watch {
     /// The model; see `oddns train`.
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
+    /// Keep what is learned of each server since training in this folder, so that a restart goes on
+    /// from it; without it, a restart goes on from the model.
+    #[arg(long = "storage.state", value_name = "FOLDER")]
+    pub(crate) state: Option<PathBuf>,
     /// Time between scrapes; the model's own interval when left out with `--target`.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) every: Option<Duration>,

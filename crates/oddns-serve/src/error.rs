@@ -1,5 +1,7 @@
 //! Why the service cannot start.
 
+use std::path::PathBuf;
+
 use oddns::DetectorError;
 
 /// Why the service cannot start. Once it runs, a failing target or client is data, not an error.
@@ -14,6 +16,14 @@ pub enum ServeError {
     TwiceTheSame {
         /// The name, `host:port`.
         instance: String,
+    },
+    /// There is no place for what is learned.
+    #[error("cannot use `{}` as the folder of states", path.display())]
+    States {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// The model does not fit.
     #[error("the model cannot judge the features of this version")]

@@ -35,6 +35,14 @@ pub enum Event {
         /// The whole chain of causes, in one line.
         error: String,
     },
+    /// What was learned since training cannot be kept, or what was kept cannot be used: learning
+    /// goes on from the model.
+    StateLost {
+        /// Of which server.
+        instance: String,
+        /// Why, in one line.
+        reason: String,
+    },
     /// Scrapes work again.
     ScrapeRecovered {
         /// Which server.

@@ -2,6 +2,7 @@
 
 mod config;
 mod error;
+mod states;
 mod watch;
 
 mod event;
@@ -24,5 +25,6 @@ pub use event::Event;
 pub use metrics::{Exposition, Metrics};
 pub use server::{router, run};
 pub use shared::Shared;
+pub use states::StateFolder;
 pub use view::{FeatureInfo, MAX_STEPS, ModelInfo, STATE_NAMES, Server, Truth, View, state_name};
 pub use watch::{Judge, NewJudge, watch, watch_with};

@@ -16,8 +16,9 @@ use crate::config::WatchTarget;
 use crate::error::ServeError;
 use crate::event::Event;
 use crate::shared::Shared;
+use crate::states::{Kept, StateFolder};
 use crate::view::ModelInfo;
-use oddns::{Detector, DetectorError, Fleet, Pipeline, State, Step};
+use oddns::{Detector, DetectorError, Fleet, State, Step};
 
 /// A server that shows ever new series would fill the memory; above this many the table, and with
 /// it the warm-up, starts anew. CoreDNS has some hundred series, a large one some thousand.
@@ -33,15 +34,23 @@ pub trait Judge: Send {
 
 /// A server beside the others of its job.
 struct Replica {
-    pipeline: Pipeline,
+    kept: Kept,
     fleet: SharedFleet,
+    instance: String,
+    events: mpsc::Sender<Event>,
 }
 
 impl Judge for Replica {
     fn push(&mut self, series: &SeriesTable, scrape: &Scrape) -> Result<Step, DetectorError> {
         // What a task that panicked left behind are rows like any other.
-        let mut fleet = self.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-        self.pipeline.push_in(&mut fleet, series, scrape)
+        let step = {
+            let mut fleet = self.fleet.lock().unwrap_or_else(PoisonError::into_inner);
+            self.kept.pipeline.push_in(&mut fleet, series, scrape)?
+        };
+        if let Some(reason) = self.kept.judged(scrape.time) {
+            let _ = self.events.try_send(state_lost(&self.instance, reason));
+        }
+        Ok(step)
     }
 }
 
@@ -51,23 +60,34 @@ type SharedFleet = Arc<Mutex<Fleet>>;
 /// Makes the judge of a server, given its name.
 pub type NewJudge = Arc<dyn Fn(&str) -> Result<Box<dyn Judge>, DetectorError> + Send + Sync>;
 
-/// Watches `targets` with a [`Pipeline`] each; those of one job are taken for replicas, and compared
-/// with each other. `model_id` is what tells the model from others. See
+/// Watches `targets` with a [`oddns::Pipeline`] each; those of one job are taken for replicas, and compared
+/// with each other. `model_id` is what tells the model from others. What is learned of a server since
+/// training is kept in `states`, where there is such a folder: every few minutes, and at the end. See
 /// [`watch_with`]. Fails also when the model was not trained on the features of this version.
 pub async fn watch(
     targets: Vec<WatchTarget>,
     detector: Arc<Detector>,
     model_id: String,
+    states: Option<StateFolder>,
     shared: Arc<Shared>,
     events: mpsc::Sender<Event>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     shared.set_model(ModelInfo::of(&detector, model_id));
     let fleets = fleets(&targets);
+    let telling = events.clone();
     let new_judge: NewJudge = Arc::new(move |instance| {
-        let pipeline = Pipeline::new(Arc::clone(&detector), instance.to_owned())?;
+        let (kept, trouble) = Kept::open(Arc::clone(&detector), instance, states.clone())?;
+        if let Some(reason) = trouble {
+            let _ = telling.try_send(state_lost(instance, reason));
+        }
         let fleet = fleets.get(instance).cloned().unwrap_or_default();
-        Ok(Box::new(Replica { pipeline, fleet }))
+        Ok(Box::new(Replica {
+            kept,
+            fleet,
+            instance: instance.to_owned(),
+            events: telling.clone(),
+        }))
     });
     watch_with(targets, new_judge, shared, events, shutdown).await
 }
@@ -112,6 +132,10 @@ pub async fn watch_with(
     }
     tasks.shutdown().await;
     Ok(())
+}
+
+fn state_lost(instance: &str, reason: String) -> Event {
+    Event::StateLost { instance: instance.to_owned(), reason }
 }
 
 /// The fleet of each target, by its name.

@@ -20,7 +20,7 @@ use crate::reconstructed::{N_SCORES, Reconstructed};
 use crate::rival::Rival;
 
 /// Raised when an older program could not read what a newer one writes.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

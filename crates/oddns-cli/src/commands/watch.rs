@@ -11,7 +11,7 @@ use oddns::{Detector, FEATURES, IncidentEvent, State};
 use oddns_core::{Schema, Score};
 use oddns_serve::{
     DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT, Event, ServeError,
-    Shared, View, WatchTarget,
+    Shared, StateFolder, View, WatchTarget,
 };
 use oddns_store::incident_json;
 use serde_json::json;
@@ -33,6 +33,7 @@ struct Plan {
     targets: Vec<WatchTarget>,
     listen_address: SocketAddr,
     model: Arc<Detector>,
+    states: Option<StateFolder>,
 }
 
 pub(crate) fn run(args: &Watch) -> anyhow::Result<()> {
@@ -64,7 +65,8 @@ fn plan(args: &Watch) -> anyhow::Result<Plan> {
     }
     let written = config.map_or(DEFAULT_LISTEN_ADDRESS, |config| config.listen_address);
     let listen_address = args.listen_address.unwrap_or(written);
-    Ok(Plan { targets, listen_address, model })
+    let states = args.state.as_deref().map(StateFolder::open).transpose()?;
+    Ok(Plan { targets, listen_address, model, states })
 }
 
 /// Refuses a model of other features before anything is said to be watched.
@@ -151,8 +153,9 @@ async fn serve(plan: Plan, output: Output) -> anyhow::Result<()> {
         let _ = stop_watching.send(true);
     });
     let id = model_file::id(&plan.model)?;
+    let Plan { targets, model, states, .. } = plan;
     let watching =
-        oddns_serve::watch(plan.targets, plan.model, id, shared, events, ended(stopped)).await;
+        oddns_serve::watch(targets, model, id, states, shared, events, ended(stopped)).await;
     // When watching failed by itself, the page ends too.
     let _ = stop.send(true);
     let _ = tokio::join!(page, telling);
@@ -203,6 +206,9 @@ fn print(event: &Event, model: &Detector) {
         Event::ScrapeRecovered { instance, time } => {
             output::line(format!("{} {instance} answers again", time.clock()));
         }
+        Event::StateLost { instance, reason } => {
+            output::line(format!("{instance} goes on from the model alone: {reason}"));
+        }
         _ => {}
     }
 }
@@ -240,6 +246,9 @@ fn print_json(event: &Event, model: &Detector) {
         Event::ScrapeFailed { instance, time, error } => json!({
             "event": "scrape_failed", "instance": instance, "timestamp": time.to_string(),
             "error": error,
+        }),
+        Event::StateLost { instance, reason } => json!({
+            "event": "state_lost", "instance": instance, "error": reason,
         }),
         Event::ScrapeRecovered { instance, time } => json!({
             "event": "scrape_recovered", "instance": instance, "timestamp": time.to_string(),

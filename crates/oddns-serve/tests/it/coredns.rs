@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use oddns::core::{Frame, Timestamp};
 use oddns::{Detector, FEATURES, State, TrainOptions};
-use oddns_serve::{Event, Shared, View, WatchTarget, watch};
+use oddns_serve::{Event, Shared, StateFolder, View, WatchTarget, watch};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -88,9 +88,14 @@ async fn a_real_server_is_scored_as_soon_as_the_window_is_full() {
     let (sender, mut events) = mpsc::channel(1000);
     let (stop, stopped) = oneshot::channel::<()>();
     let detector = hasty_detector();
-    let watching = watch(vec![target], detector, "hasty".into(), shared.clone(), sender, async {
+    let states = StateFolder::open(&folder.path().join("states")).unwrap();
+    let id = || "hasty".to_owned();
+    let again = (vec![target.clone()], Arc::clone(&detector), states.clone());
+    let stop_told = async {
         let _ = stopped.await;
-    });
+    };
+    let watching =
+        watch(vec![target], detector, id(), Some(states), shared.clone(), sender, stop_told);
     let watching = tokio::spawn(watching);
     let first_score = async {
         let mut states = Vec::new();
@@ -112,4 +117,28 @@ async fn a_real_server_is_scored_as_soon_as_the_window_is_full() {
     assert!(text.contains("oddns_model_info{id=\"hasty\",schema="), "{text}");
     stop.send(()).unwrap();
     timeout(Duration::from_secs(5), watching).await.expect("did not stop").unwrap().unwrap();
+
+    // After a restart it goes on: nothing is warmed up again.
+    let (sender, mut events) = mpsc::channel(1000);
+    let (targets, detector, states) = again;
+    let shared = Shared::new(View::new("", true));
+    let for_ever = std::future::pending();
+    let watching =
+        tokio::spawn(watch(targets, detector, id(), Some(states), shared, sender, for_ever));
+    let next = timeout(Duration::from_secs(20), async {
+        loop {
+            match events.recv().await.unwrap() {
+                Event::Score { .. } => return "a score",
+                Event::State { state: State::WarmingUp { seen, .. }, .. }
+                    if seen > 0 && seen < 33 =>
+                {
+                    return "warming up";
+                }
+                Event::StateLost { .. } => return "no state",
+                _ => {}
+            }
+        }
+    });
+    assert_eq!(next.await.expect("nothing came"), "a score");
+    watching.abort();
 }

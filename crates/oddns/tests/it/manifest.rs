@@ -67,7 +67,7 @@ fn what_is_no_manifest_is_refused() {
     {
         assert!(!reason(text).is_empty(), "{text}");
     }
-    assert!(reason("{\"format\":3}").contains("missing field `detector`"));
+    assert!(reason("{\"format\":4}").contains("missing field `detector`"));
     let deep = "[".repeat(100_000);
     assert!(reason(&deep).contains("recursion limit") || reason(&deep).contains("invalid type"));
 }
@@ -86,8 +86,8 @@ fn a_manifest_cut_anywhere_is_refused() {
 
 #[test]
 fn another_format_says_who_can_read_it() {
-    let found = reason_with("/format", Some(json!(4)));
-    assert_eq!(found, "format 4 is not format 3: use the oddns that wrote it");
+    let found = reason_with("/format", Some(json!(5)));
+    assert_eq!(found, "format 5 is not format 4: use the oddns that wrote it");
 }
 
 #[test]
