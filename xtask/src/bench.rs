@@ -22,6 +22,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "demo", run: demo::warm },
     Bench { name: "demo-cold", run: demo::cold },
     Bench { name: "live", run: live::run },
+    Bench { name: "memory", run: memory::run },
     Bench { name: "model", run: model::run },
 ];
 

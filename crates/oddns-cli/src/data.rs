@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context;
-use oddns::{Detector, extract_fleet};
+use oddns::{Detector, FleetExtractor, extract_fleet};
 use oddns_collect::{ReplayOptions, replay_file};
-use oddns_core::{Frame, Recording, Timestamp};
+use oddns_core::{Frame, Recording, SeriesTable, Timestamp};
 use oddns_store::{DataKind, HistoryFilter, read_frame, read_history, sniff};
 
 use crate::args::Selection;
@@ -22,12 +22,7 @@ pub(crate) struct Instance {
 pub(crate) fn read(path: &Path, selection: &Selection) -> anyhow::Result<Vec<Instance>> {
     let instances = match sniff(path)? {
         DataKind::FrameCsv | DataKind::FrameParquet => vec![table(path, selection)?],
-        DataKind::HistoryFolder | DataKind::HistoryParquet => {
-            // Of all instances: each is compared with the others, whichever was asked for.
-            let filter =
-                HistoryFilter { since: selection.since, until: selection.until, instance: None };
-            features(path, read_history(path, &filter)?.recordings, selection.instance.as_deref())?
-        }
+        DataKind::HistoryFolder | DataKind::HistoryParquet => history(path, selection)?,
         DataKind::Exposition | DataKind::PrometheusJson => {
             let recordings = replay_file(path, &ReplayOptions::default())?;
             let instance = selection.instance.as_deref();
@@ -51,6 +46,55 @@ fn table(path: &Path, selection: &Selection) -> anyhow::Result<Instance> {
     Ok(Instance { name: String::new(), frame: frame.between(selection.since, selection.until) })
 }
 
+/// The features of a history, read a day at a time: its samples are many times larger than they are.
+fn history(path: &Path, selection: &Selection) -> anyhow::Result<Vec<Instance>> {
+    let mut servers = FleetExtractor::default();
+    for (since, until) in days(path, selection) {
+        // Of all instances: each is compared with the others, whichever was asked for.
+        let filter = HistoryFilter { since, until, instance: None };
+        servers.take(read_history(path, &filter)?.recordings);
+    }
+    let wanted = |name: &str| selection.instance.as_deref().is_none_or(|wanted| wanted == name);
+    let silent = |series: &SeriesTable| !series.has_coredns();
+    if let Some((name, _)) = servers.servers().find(|(name, s)| silent(s) && wanted(name)) {
+        return Err(no_coredns(path, name).into());
+    }
+    let names: Vec<String> =
+        servers.servers().filter(|(_, s)| !silent(s)).map(|(name, _)| name.to_owned()).collect();
+    Ok(servers
+        .finish()
+        .filter(|(name, _)| wanted(name) && names.contains(name))
+        .map(|(name, frame)| Instance { name, frame })
+        .collect())
+}
+
+/// What was asked for of a history, cut at the midnights between its days.
+fn days(path: &Path, selection: &Selection) -> Vec<(Option<Timestamp>, Option<Timestamp>)> {
+    let folders = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut midnights: Vec<Timestamp> = folders
+        .filter_map(|folder| midnight_of(folder.file_name().to_str()?))
+        .filter(|midnight| selection.since.is_none_or(|since| since < *midnight))
+        .filter(|midnight| selection.until.is_none_or(|until| *midnight < until))
+        .collect();
+    midnights.sort_unstable();
+    let inner = || midnights.iter().copied().map(Some);
+    let starts = std::iter::once(selection.since).chain(inner());
+    starts.zip(inner().chain([selection.until])).collect()
+}
+
+/// When the day of a folder `day=YYYY-MM-DD` begins.
+fn midnight_of(folder: &str) -> Option<Timestamp> {
+    format!("{}T00:00:00Z", folder.strip_prefix("day=")?).parse().ok()
+}
+
+fn no_coredns(path: &Path, instance: &str) -> BadInput {
+    BadInput(format!(
+        "`{}`: instance `{instance}` has no metric that begins with `coredns_`: record a CoreDNS \
+         server's /metrics, or give a table of features instead",
+        path.display(),
+    ))
+}
+
 /// The features of recordings of CoreDNS servers, or of the `wanted` one beside the others.
 pub(crate) fn features(
     path: &Path,
@@ -60,13 +104,7 @@ pub(crate) fn features(
     let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
     let silent = |recording: &&Recording| !recording.series.has_coredns();
     if let Some(other) = recordings.iter().filter(silent).find(|r| is_wanted(&r.instance)) {
-        let reason = format!(
-            "`{}`: instance `{}` has no metric that begins with `coredns_`: record a CoreDNS \
-             server's /metrics, or give a table of features instead",
-            path.display(),
-            other.instance,
-        );
-        return Err(BadInput(reason).into());
+        return Err(no_coredns(path, &other.instance).into());
     }
     recordings.retain(|recording| recording.series.has_coredns());
     let mut instances = of_one_fleet(recordings);

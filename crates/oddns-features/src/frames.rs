@@ -1,6 +1,8 @@
 //! Whole recordings at once.
 
-use oddns_core::{Frame, Recording};
+use std::collections::BTreeMap;
+
+use oddns_core::{Frame, Recording, Scrape, SeriesId, SeriesTable};
 
 use crate::catalogue::schema;
 use crate::extractor::{Extractor, Features};
@@ -21,19 +23,100 @@ pub fn extract_fleet(recordings: &[Recording]) -> Vec<Frame> {
     let mut frames = vec![Frame::new(columns); recordings.len()];
     let mut extractors = vec![Extractor::default(); recordings.len()];
     let mut fleet = Fleet::default();
-    let mut next = vec![0; recordings.len()];
-    while let Some(at) = earliest(recordings, &next) {
-        let recording = &recordings[at];
-        let scrape = &recording.scrapes[next[at]];
-        next[at] += 1;
-        if let Features::Row(mut row) = extractors[at].push(&recording.series, scrape) {
-            fleet.compare(&recording.instance, scrape.time, &mut row);
-            // After a step of the clock a row may lie before the last one; a frame has no place
-            // for it.
-            let _ = frames[at].push(scrape.time, &row);
+    in_order(recordings, |at, scrape| {
+        let Recording { instance, series, .. } = &recordings[at];
+        let features = extractors[at].push(series, scrape);
+        append(features, instance, scrape, &mut fleet, &mut frames[at]);
+    });
+    frames
+}
+
+/// Adds what a scrape gave, beside the other servers.
+fn append(
+    features: Features,
+    instance: &str,
+    scrape: &Scrape,
+    fleet: &mut Fleet,
+    frame: &mut Frame,
+) {
+    if let Features::Row(mut row) = features {
+        fleet.compare(instance, scrape.time, &mut row);
+        // After a step of the clock a row may lie before the last one; a frame has no place for it.
+        let _ = frame.push(scrape.time, &row);
+    }
+}
+
+/// The same as [`extract_fleet`], from recordings that come part by part, so that a long history need
+/// not be in memory all at once.
+#[derive(Debug, Default)]
+pub struct FleetExtractor {
+    servers: BTreeMap<String, Server>,
+    fleet: Fleet,
+}
+
+#[derive(Debug)]
+struct Server {
+    extractor: Extractor,
+    /// All series of all parts.
+    series: SeriesTable,
+    frame: Frame,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let frame = Frame::new(schema().columns().to_vec());
+        Self { extractor: Extractor::default(), series: SeriesTable::default(), frame }
+    }
+}
+
+impl FleetExtractor {
+    /// Takes the next scrapes of some servers, each at most once among them. What is not later than
+    /// the parts before says nothing.
+    pub fn take(&mut self, mut recordings: Vec<Recording>) {
+        for recording in &mut recordings {
+            let server = self.servers.entry(recording.instance.clone()).or_default();
+            renumber(recording, &mut server.series);
+        }
+        let Self { servers, fleet } = self;
+        in_order(&recordings, |at, scrape| {
+            let instance = &recordings[at].instance;
+            let Some(server) = servers.get_mut(instance) else { return };
+            let features = server.extractor.push(&server.series, scrape);
+            append(features, instance, scrape, fleet, &mut server.frame);
+        });
+    }
+
+    /// The servers so far with all series that they showed, in order of their names.
+    pub fn servers(&self) -> impl Iterator<Item = (&str, &SeriesTable)> {
+        self.servers.iter().map(|(name, server)| (name.as_str(), &server.series))
+    }
+
+    /// The frame of each server, in order of their names.
+    pub fn finish(self) -> impl Iterator<Item = (String, Frame)> {
+        self.servers.into_iter().map(|(name, server)| (name, server.frame))
+    }
+}
+
+/// Lets the samples of a recording refer to `series`.
+fn renumber(recording: &mut Recording, series: &mut SeriesTable) {
+    let known = (0..).map_while(|id| recording.series.get(SeriesId(id)));
+    let numbers: Vec<SeriesId> = known.map(|key| series.intern(key)).collect();
+    for scrape in &mut recording.scrapes {
+        // A sample of no series is none.
+        scrape.samples.retain(|sample| (sample.series.0 as usize) < numbers.len());
+        for sample in &mut scrape.samples {
+            sample.series = numbers[sample.series.0 as usize];
         }
     }
-    frames
+}
+
+/// Shows the scrapes of all recordings in order of time, with the place of their recording.
+fn in_order(recordings: &[Recording], mut show: impl FnMut(usize, &Scrape)) {
+    let mut next = vec![0; recordings.len()];
+    while let Some(at) = earliest(recordings, &next) {
+        show(at, &recordings[at].scrapes[next[at]]);
+        next[at] += 1;
+    }
 }
 
 /// The recording whose next scrape is the earliest, the first of several; `None` at the end.

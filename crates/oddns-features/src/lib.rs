@@ -17,6 +17,6 @@ mod trend;
 pub use catalogue::{FEATURES, Feature, Unit, schema};
 pub use extractor::{Extractor, Features};
 pub use fleet::Fleet;
-pub use frames::{extract, extract_fleet};
+pub use frames::{FleetExtractor, extract, extract_fleet};
 pub use scaler::{CLIP, Scaler};
 pub use transform::Transform;

@@ -25,7 +25,7 @@ pub use follower::{Followed, Follower};
 pub use kind::{DetectorKind, UnknownDetector};
 pub use oddns_core as core;
 pub use oddns_detect::{Diagnosis, IncidentEvent, PersistenceConfig, diagnose};
-pub use oddns_features::{FEATURES, Feature, Fleet, extract, extract_fleet};
+pub use oddns_features::{FEATURES, Feature, Fleet, FleetExtractor, extract, extract_fleet};
 pub use oddns_model::Progress;
 pub use pipeline::{Pipeline, Scored, State, Step, score_frame};
 pub use training::TrainOptions;

@@ -74,7 +74,8 @@ fn cargo_home(scratch: &Path) -> Result<PathBuf> {
     Ok(home)
 }
 
-fn build(workspace: &Workspace) -> Result<PathBuf> {
+/// The release binary.
+pub(super) fn build(workspace: &Workspace) -> Result<PathBuf> {
     let mut cargo = process::cargo();
     cargo.args(["build", "--release", "--package", "oddns-cli"]).current_dir(&workspace.root);
     process::run(&mut cargo)?;

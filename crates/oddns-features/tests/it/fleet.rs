@@ -1,7 +1,7 @@
 //! Servers side by side: what one does and the others do not.
 
-use oddns_core::{Frame, Recording, Timestamp};
-use oddns_features::{FEATURES, Fleet, extract, extract_fleet};
+use oddns_core::{Frame, Recording, SeriesId, SeriesTable, Timestamp};
+use oddns_features::{FEATURES, Fleet, FleetExtractor, extract, extract_fleet};
 use proptest::prelude::*;
 
 use crate::server::{Server, empty, value};
@@ -120,4 +120,50 @@ proptest! {
             prop_assert_eq!(bits(a), bits(b));
         }
     }
+
+    /// Recordings that come part by part, with other numbers for their series, give the same frames.
+    #[test]
+    fn parts_of_a_history_give_the_frames_of_the_whole(
+        rates in prop::collection::vec(prop::collection::vec(0.0..500.0_f64, 9), 1..4),
+        mut cuts in prop::collection::vec(0_usize..10, 1..4),
+    ) {
+        let names = ["a", "b", "c"].into_iter().zip(&rates);
+        let fleet: Vec<Recording> = names.map(|(name, rates)| recording(name, 0.0, rates)).collect();
+        let mut parts = FleetExtractor::default();
+        cuts.sort_unstable();
+        let mut from = 0;
+        for cut in cuts.into_iter().chain([10]) {
+            let part = |whole: &Recording| {
+                let mut part = whole.clone();
+                part.scrapes = whole.scrapes[from..cut].to_vec();
+                // Another file numbers its series in another order.
+                renumbered(part, from)
+            };
+            parts.take(fleet.iter().map(part).collect());
+            from = cut;
+        }
+        let found: Vec<(String, Frame)> = parts.finish().collect();
+        for ((name, found), (recording, whole)) in found.iter().zip(fleet.iter().zip(extract_fleet(&fleet))) {
+            prop_assert_eq!(name, &recording.instance);
+            let bits = |frame: &Frame| -> Vec<u32> {
+                frame.rows().flat_map(|(_, row)| row.iter().map(|v| v.to_bits()).collect::<Vec<_>>()).collect()
+            };
+            prop_assert_eq!(found.timestamps(), whole.timestamps());
+            prop_assert_eq!(bits(found), bits(&whole));
+        }
+        prop_assert_eq!(found.len(), fleet.len());
+    }
+}
+
+/// The same recording with its series in another order.
+fn renumbered(mut recording: Recording, by: usize) -> Recording {
+    let n = recording.series.len();
+    let mut series = SeriesTable::default();
+    for at in 0..n {
+        series.intern(recording.series.get(SeriesId(((at + by) % n) as u32)).unwrap());
+    }
+    for sample in recording.scrapes.iter_mut().flat_map(|scrape| &mut scrape.samples) {
+        sample.series = series.intern(recording.series.get(sample.series).unwrap());
+    }
+    Recording { series, ..recording }
 }
