@@ -1,0 +1,293 @@
+//! What is simulated or played: servers, clients, upstreams, and the faults with their times.
+//!
+//! The same file is for the simulator and the lab. Reading it is pure.
+
+mod builtin;
+mod written;
+
+use oddns_core::Timestamp;
+
+use crate::fault::Fault;
+use crate::release::Release;
+use crate::span::Span;
+
+pub use builtin::{BUILT_IN, BuiltIn, built_in};
+
+/// A checked scenario with every default filled in.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Short name.
+    pub name: String,
+    /// What it is about, in a sentence; may be empty.
+    pub description: String,
+    /// Time of the first scrape.
+    pub start: Timestamp,
+    /// How long it lasts; a command may ask for another length.
+    pub length: Span,
+    /// Time between two scrapes of a server.
+    pub every: Span,
+    /// Servers that share the clients, 1 to 1000.
+    pub servers: usize,
+    /// Which release they are of.
+    pub coredns: Release,
+    /// What they are configured for.
+    pub corefile: Corefile,
+    /// Seed of all chance.
+    pub seed: u64,
+    /// The clients.
+    pub traffic: Traffic,
+    /// The servers that CoreDNS forwards to.
+    pub upstreams: Upstreams,
+    /// The machine that a server runs on.
+    pub machine: Machine,
+    /// Faults at given times, in any order.
+    pub faults: Vec<PlannedFault>,
+    /// Faults one after the other.
+    pub campaign: Option<Campaign>,
+}
+
+/// The configuration of the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Corefile {
+    /// As kubeadm writes it, with the `kubernetes` plugin, and a stub zone `corp.example`.
+    Kubernetes,
+    /// As the lab writes it: the cluster comes from a zone file.
+    ZoneFile,
+}
+
+/// Clients, as a fleet has them at its mean.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traffic {
+    /// Lookups that the clients of all servers begin each second, 0 to a million.
+    pub lookups_per_second: f64,
+    /// Weights of what they are about.
+    pub mix: Mix,
+    /// Share of lookups over TCP.
+    pub tcp_ratio: f64,
+    /// Share of questions with the DO bit.
+    pub dnssec_ok_ratio: f64,
+    /// Different outside names.
+    pub n_outside_names: usize,
+    /// Services of the cluster.
+    pub n_services: usize,
+    /// How unevenly names are asked for; 1 as on the internet, 0 all alike.
+    pub zipf_exponent: f64,
+    /// Seconds that an answer about the cluster is good.
+    pub cluster_ttl_seconds: f64,
+    /// Seconds that an answer from upstream is good; the cache keeps none for more than 30.
+    pub upstream_ttl_seconds: f64,
+    /// Whether the search path ends with the domain of the node, which upstream has to deny.
+    pub node_domain: bool,
+    /// Deviation of the logarithm of the rate that chance alone makes.
+    pub unrest: f64,
+    /// Rise and fall over a day; `None` for none.
+    pub day: Option<Day>,
+    /// Lookups at a weekend for each of a working day.
+    pub weekend_ratio: f64,
+    /// Jobs that start at full hours or the like; `None` for none.
+    pub cron: Option<Cron>,
+    /// Services and endpoints that change each second, at the mean.
+    pub changes_per_second: f64,
+}
+
+/// Weights of what lookups are about; only their proportions count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mix {
+    /// A and AAAA of services, through the search path.
+    pub inside: f64,
+    /// A and AAAA of outside names, through the search path.
+    pub outside: f64,
+    /// A and AAAA of outside names with the dot at the end.
+    pub qualified: f64,
+    /// SRV of a service.
+    pub srv: f64,
+    /// PTR of an address.
+    pub ptr: f64,
+    /// TXT of an outside name.
+    pub txt: f64,
+    /// A and AAAA of names of the stub zone; 0 where there is none.
+    pub stub: f64,
+    /// A and AAAA of names that exist nowhere, with the dot at the end.
+    pub missing: f64,
+}
+
+/// A sine with one peak a period.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Day {
+    /// Length of a day; shorter than 24 hours where time is compressed.
+    pub period: Span,
+    /// Swing as a share of the mean: 0.5 goes from half to one and a half.
+    pub amplitude_ratio: f64,
+    /// When its rate is at the mean and rises: seconds after the scenario starts.
+    pub rises_after_seconds: f64,
+}
+
+/// More lookups for a while, again and again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cron {
+    /// Time between two beginnings.
+    pub every: Span,
+    /// How long each lasts.
+    pub lasts: Span,
+    /// Times the usual lookups meanwhile.
+    pub times: f64,
+}
+
+/// The servers that CoreDNS forwards to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Upstreams {
+    /// How many for the root zone, 1 to 7.
+    pub count: usize,
+    /// Shortest time to an answer, in seconds.
+    pub delay_seconds: f64,
+    /// Further seconds, drawn evenly up to this.
+    pub jitter_seconds: f64,
+    /// Share of answers that the upstream has to look for itself, which take much longer.
+    pub recursion_ratio: f64,
+    /// Median of the time of these, in seconds.
+    pub recursion_seconds: f64,
+}
+
+/// What the machine that a server runs on does to its times.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Machine {
+    /// Median time to answer from memory, in seconds.
+    pub answer_seconds: f64,
+    /// Share of the answers that have to wait for the processor.
+    pub busy_ratio: f64,
+    /// Median of that wait, in seconds.
+    pub busy_seconds: f64,
+    /// CPU time of a query, in seconds.
+    pub query_cpu_seconds: f64,
+    /// CPU time of an upstream exchange on top, in seconds.
+    pub exchange_cpu_seconds: f64,
+    /// CPU cores in use when nobody asks, for scrapes and the like.
+    pub idle_cpu_ratio: f64,
+    /// Resident memory of a server that has just started, in bytes.
+    pub resident_bytes: f64,
+    /// Live heap of a server that has just started, in bytes.
+    pub heap_bytes: f64,
+    /// Time that the server takes to answer a scrape, in seconds.
+    pub scrape_seconds: f64,
+}
+
+/// A fault at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct PlannedFault {
+    /// Which.
+    pub fault: &'static Fault,
+    /// How long after the start.
+    pub at: Span,
+    /// How long it lasts.
+    pub length: Span,
+    /// In the unit of its [`crate::Strength`], within its range.
+    pub strength: f64,
+    /// Place of the server that feels it, for a fault that happens to one.
+    pub server: usize,
+}
+
+/// Faults one after the other, with quiet between, until the scenario ends.
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    /// Nothing happens before.
+    pub after: Span,
+    /// How long each fault lasts.
+    pub lasts: Span,
+    /// Quiet after each; at random from half of it to one and a half where `shuffled`.
+    pub pause: Span,
+    /// In an order, on servers, and of strengths by chance rather than as written and usual.
+    pub shuffled: bool,
+    /// Begins anew when all were played; otherwise the rest is quiet.
+    pub repeats: bool,
+    /// Which faults.
+    pub faults: Vec<&'static Fault>,
+}
+
+/// The first thing wrong with a scenario, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {message}")]
+pub struct ScenarioError {
+    /// Line, from 1; 0 when the place is not known.
+    pub line: u64,
+    /// Column, from 1; 0 when the place is not known.
+    pub column: u64,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl Scenario {
+    /// Reads the text of a scenario file and fills in the defaults: an empty text is two quiet
+    /// servers of a cluster for a day.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        written::parse(text)
+    }
+}
+
+impl Default for Mix {
+    /// About half of the answers NXDOMAIN, near the 46 % measured in a cluster with `ndots:5`.
+    fn default() -> Self {
+        Self {
+            inside: 0.64,
+            outside: 0.18,
+            qualified: 0.10,
+            srv: 0.04,
+            ptr: 0.03,
+            txt: 0.01,
+            stub: 0.0,
+            missing: 0.0,
+        }
+    }
+}
+
+impl Default for Traffic {
+    /// A small cluster: 100 lookups, about 400 queries, a second.
+    fn default() -> Self {
+        Self {
+            lookups_per_second: 100.0,
+            mix: Mix::default(),
+            tcp_ratio: 0.01,
+            dnssec_ok_ratio: 0.02,
+            n_outside_names: 2000,
+            n_services: 48,
+            zipf_exponent: 1.0,
+            cluster_ttl_seconds: 5.0,
+            upstream_ttl_seconds: 30.0,
+            node_domain: false,
+            unrest: 0.05,
+            day: None,
+            weekend_ratio: 1.0,
+            cron: None,
+            changes_per_second: 0.2,
+        }
+    }
+}
+
+impl Default for Upstreams {
+    /// Two of them, 2 to 8 ms away.
+    fn default() -> Self {
+        Self {
+            count: 2,
+            delay_seconds: 0.002,
+            jitter_seconds: 0.006,
+            recursion_ratio: 0.0,
+            recursion_seconds: 0.04,
+        }
+    }
+}
+
+impl Default for Machine {
+    /// Measured on CoreDNS 1.15.0 on two cores of a shared machine.
+    fn default() -> Self {
+        Self {
+            answer_seconds: 0.000_12,
+            busy_ratio: 0.08,
+            busy_seconds: 0.001,
+            query_cpu_seconds: 0.000_1,
+            exchange_cpu_seconds: 0.000_25,
+            idle_cpu_ratio: 0.01,
+            resident_bytes: 6.2e7,
+            heap_bytes: 1.0e7,
+            scrape_seconds: 0.008,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Scenarios that come with the program.
+
+use super::{Scenario, ScenarioError};
+use crate::nearest::nearest;
+
+/// A scenario that is known by name.
+#[derive(Debug, Clone, Copy)]
+pub struct BuiltIn {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is about.
+    pub doc: &'static str,
+    /// Its text, as a file would have it.
+    pub text: &'static str,
+}
+
+/// All of them.
+pub const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        name: "cluster",
+        doc: "Two servers of a Kubernetes cluster with days and weeks, and nothing wrong.",
+        text: include_str!("../../scenarios/cluster.yml"),
+    },
+    BuiltIn {
+        name: "faults",
+        doc: "The same cluster with every fault and benign change in turn, by chance.",
+        text: include_str!("../../scenarios/faults.yml"),
+    },
+    BuiltIn {
+        name: "lab",
+        doc: "What the lab does on one machine: a normal stretch, then every fault it can do.",
+        text: include_str!("../../scenarios/lab.yml"),
+    },
+    BuiltIn {
+        name: "recorded",
+        doc: "Servers like those of the bundled recordings, with their compressed days.",
+        text: include_str!("../../scenarios/recorded.yml"),
+    },
+];
+
+/// The scenario called `name`; `None` when there is none, and the nearest name then.
+pub fn built_in(name: &str) -> Result<Result<Scenario, ScenarioError>, &'static str> {
+    match BUILT_IN.iter().find(|known| known.name == name) {
+        Some(known) => Ok(Scenario::parse(known.text)),
+        None => Err(nearest(name, BUILT_IN.iter().map(|known| known.name)).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_one_is_valid_and_found() {
+        for known in BUILT_IN {
+            let scenario = built_in(known.name).unwrap().unwrap();
+            assert_eq!(scenario.name, known.name);
+        }
+        assert_eq!(built_in("fault").unwrap_err(), "faults");
+    }
+}

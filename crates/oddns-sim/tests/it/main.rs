@@ -1,0 +1,5 @@
+//! The simulator as its users see it.
+
+mod effects;
+mod exposition;
+mod properties;
