@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cluster::zone_file;
 use crate::corefile::Corefile;
+use crate::fault::Configuration;
 use crate::log::Log;
 use crate::ports::Ports;
 use crate::{LabError, http};
@@ -42,6 +43,7 @@ pub struct CoreDns {
     ports: Ports,
     folder: TempDir,
     verbose: bool,
+    other: Option<(Configuration, f64)>,
     // Before the process, so that no signal goes to a process id that is free again.
     throttle: Option<Throttle>,
     child: Option<Process>,
@@ -76,6 +78,7 @@ impl CoreDns {
             ports,
             folder,
             verbose: false,
+            other: None,
             throttle: None,
             child: None,
             version: String::new(),
@@ -130,6 +133,13 @@ impl CoreDns {
         self.write_corefile()
     }
 
+    /// Writes another Corefile, or the usual one again, which the server loads within four seconds
+    /// if it can be read; the number is that of the configuration.
+    pub fn configure(&mut self, other: Option<(Configuration, f64)>) -> Result<(), LabError> {
+        self.other = other;
+        self.write_corefile()
+    }
+
     /// An error with its last lines when the process has ended by itself.
     pub fn check(&mut self) -> Result<(), LabError> {
         let metrics = self.metrics_address();
@@ -180,7 +190,7 @@ impl CoreDns {
     pub fn corefile(&self) -> String {
         let zone = self.folder.path().join("zone");
         let upstreams = &self.config.upstreams;
-        Corefile { ports: self.ports, zone: &zone, upstreams, verbose: self.verbose }.text()
+        Corefile { ports: self.ports, zone: &zone, upstreams, verbose: self.verbose, other: self.other }.text()
     }
 
     fn running(&self) -> Result<&Process, LabError> {

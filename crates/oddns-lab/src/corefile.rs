@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::cluster::CLUSTER_DOMAIN;
+use crate::fault::Configuration;
 use crate::ports::Ports;
 
 /// All a Corefile depends on. Accepted by CoreDNS 1.6.9, 1.10.1 and 1.15.0 alike.
@@ -17,6 +19,8 @@ pub(crate) struct Corefile<'a> {
     /// Writes a default out in full: another text with the same meaning. A comment would not do, as
     /// CoreDNS compares what it has parsed.
     pub(crate) verbose: bool,
+    /// Another configuration than the usual one, with its number.
+    pub(crate) other: Option<(Configuration, f64)>,
 }
 
 impl Corefile<'_> {
@@ -29,6 +33,11 @@ impl Corefile<'_> {
         }
         let zone = self.zone.display();
         let policy = if self.verbose { " round_robin" } else { "" };
+        let (forward, cache) = (self.forward(), self.cache());
+        let broken = match self.other {
+            Some((Configuration::Broken, _)) => "    no_such_directive\n",
+            _ => "",
+        };
         format!(
             ".:{dns} {{
     bind 127.0.0.1
@@ -38,15 +47,45 @@ impl Corefile<'_> {
     file {zone} cluster.local
     prometheus 127.0.0.1:{metrics}
     forward .{upstreams} {{
-        max_concurrent 1000
+        {forward}
     }}
-    cache 30
-    loop
+    {cache}
+{broken}    loop
     reload 2s 1s
     loadbalance{policy}
 }}
 "
         )
+    }
+
+    fn forward(&self) -> String {
+        match self.other {
+            Some((Configuration::Sequential, _)) => {
+                "max_concurrent 1000\n        policy sequential".to_owned()
+            }
+            Some((Configuration::MaxConcurrent, most)) => format!("max_concurrent {most:.0}"),
+            _ => "max_concurrent 1000".to_owned(),
+        }
+    }
+
+    fn cache(&self) -> String {
+        match self.other {
+            Some((Configuration::ShortCache, seconds)) => {
+                format!("cache {:.0}", seconds.max(1.0))
+            }
+            Some((Configuration::SmallCache, entries)) => {
+                format!(
+                    "cache 30 {{\n        success {entries:.0}\n        denial {entries:.0}\n    }}"
+                )
+            }
+            Some((Configuration::ClusterUncached, _)) => {
+                let zone = CLUSTER_DOMAIN;
+                format!(
+                    "cache 30 {{\n        disable success {zone}\n        disable denial {zone}\n    }}"
+                )
+            }
+            _ => "cache 30".to_owned(),
+        }
     }
 }
 
@@ -61,6 +100,7 @@ mod tests {
             zone: Path::new("zone"),
             upstreams: &[([127, 0, 0, 1], 53).into(), ([127, 0, 0, 1], 54).into()],
             verbose: true,
+            other: None,
         }
         .text();
         for line in [

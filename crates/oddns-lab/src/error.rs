@@ -95,6 +95,18 @@ pub enum LabError {
         /// What the connection or the answer was wrong about.
         source: io::Error,
     },
+    /// A scenario asks for what can only be simulated.
+    #[error("the lab cannot do this to a real server: {faults}; leave it out or use `oddns simulate`")]
+    Impossible {
+        /// Names of the faults.
+        faults: String,
+    },
+    /// Two faults at a time.
+    #[error("`{fault}` begins before the fault before it ends: the lab does one at a time")]
+    Overlap {
+        /// The later one.
+        fault: String,
+    },
     /// A name that is not in the fault table.
     #[error("there is no fault `{name}`: choose one of {known}")]
     UnknownFault {

@@ -1,48 +1,39 @@
-//! The table of everything the lab can do to a server, harmful or not.
+//! What the lab does for the entries of the shared table of faults that it can do to a real server.
 
-use std::fmt;
+use std::ops::Deref;
 use std::time::Duration;
+
+use oddns_sim::Scenario;
 
 use crate::upstream::Rcode;
 use crate::{Behaviour, LabError, Mix, TrafficSettings};
 
-/// Where the cause of a fault lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// The servers CoreDNS forwards to, or the way to them.
-    Upstream,
-    /// The clients.
-    Traffic,
-    /// The CoreDNS process and its machine.
-    Process,
-    /// What operators do to CoreDNS on purpose.
-    Change,
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Upstream => "upstream",
-            Self::Traffic => "traffic",
-            Self::Process => "process",
-            Self::Change => "change",
-        })
-    }
+/// How much of a fault there is at an instant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dose {
+    /// In the unit of the fault's [`oddns_sim::Strength`].
+    pub strength: f64,
+    /// How much of the fault's time is over: 0 to 1.
+    pub progress: f64,
 }
 
 /// What is done, given the state without faults. Taking it back restores that state.
 #[derive(Debug, Clone, Copy)]
 pub enum Effect {
     /// Every upstream behaves differently.
-    Upstream(fn(&mut Behaviour)),
+    Upstream(fn(&mut Behaviour, Dose)),
     /// The first of several upstreams behaves differently.
-    FirstUpstream(fn(&mut Behaviour)),
+    FirstUpstream(fn(&mut Behaviour, Dose)),
     /// Every upstream closes its sockets.
     UpstreamClosed,
     /// The clients ask differently.
-    Traffic(fn(&mut TrafficSettings)),
+    Traffic(fn(&mut TrafficSettings, Dose)),
     /// Something happens to one server.
     Server(ServerAction),
+    /// Every server gets another Corefile, and every upstream behaves differently.
+    Configured(Configuration, fn(&mut Behaviour, Dose)),
+    /// Every server is restarted, one after the other, within the first half of the time.
+    RestartInTurn,
 }
 
 /// What can happen to one server.
@@ -50,6 +41,8 @@ pub enum Effect {
 pub enum ServerAction {
     /// Killed and started again at once: counters and cache start from nothing.
     Restart,
+    /// The same again and again, with so many seconds between as the fault is strong.
+    RestartAgain,
     /// Stopped by a signal until the fault is taken back.
     Freeze,
     /// Stopped for most of each tenth of a second, as by a CPU quota, until taken back.
@@ -58,238 +51,177 @@ pub enum ServerAction {
     Reload,
 }
 
-/// One entry of the table.
+/// A Corefile other than the usual one. A number is the fault's strength.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Configuration {
+    /// Upstreams are used in the order written.
+    Sequential,
+    /// So many queries may wait for upstream.
+    MaxConcurrent,
+    /// Answers are kept for so many seconds at most, and for at least one.
+    ShortCache,
+    /// Each cache holds so many entries.
+    SmallCache,
+    /// Names of the cluster are not cached.
+    ClusterUncached,
+    /// It cannot be read.
+    Broken,
+}
+
+/// One entry of the lab's table.
 #[derive(Debug, Clone, Copy)]
 pub struct Fault {
-    /// Unique; `snake_case`; the kind of its labels.
-    pub name: &'static str,
-    /// One sentence: what is done and how strongly.
-    pub doc: &'static str,
-    /// Where the cause lies.
-    pub family: Family,
-    /// Whether CoreDNS's own metrics, or their absence, tell it from normal.
-    pub visible: bool,
-    /// `false` for a benign change.
-    pub anomalous: bool,
+    /// The entry of the shared table: name, family, strength, what it shows.
+    pub about: &'static oddns_sim::Fault,
     /// What is done.
     pub effect: Effect,
 }
 
-/// Every fault and benign change the lab knows, by family.
+impl Deref for Fault {
+    type Target = oddns_sim::Fault;
+
+    fn deref(&self) -> &oddns_sim::Fault {
+        self.about
+    }
+}
+
+/// The shared entry called `name`, while compiling: a name that is not there does not compile.
+const fn about(name: &str) -> &'static oddns_sim::Fault {
+    let mut at = 0;
+    while !same(oddns_sim::FAULTS[at].name, name) {
+        at += 1;
+    }
+    &oddns_sim::FAULTS[at]
+}
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+const fn can(name: &str, effect: Effect) -> Fault {
+    Fault { about: about(name), effect }
+}
+
+/// Every fault and benign change that the lab can do, in the order of the shared table.
 pub const FAULTS: &[Fault] = &[
-    Fault {
-        name: "upstream_servfail",
-        doc: "Every upstream answers everything with SERVFAIL.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| behaviour.rcode = Some(Rcode::ServFail)),
-    },
-    Fault {
-        name: "upstream_outage",
-        doc: "Every upstream takes queries and answers none.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| behaviour.blackhole = true),
-    },
-    Fault {
-        name: "upstream_refused",
-        doc: "Every upstream has its port closed, so that the system refuses each packet.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::UpstreamClosed,
-    },
-    Fault {
-        name: "upstream_rejects",
-        doc: "Every upstream answers everything with REFUSED, as one does that lost its rights.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| behaviour.rcode = Some(Rcode::Refused)),
-    },
-    Fault {
-        name: "upstream_nxdomain",
-        doc: "Every upstream answers everything with NXDOMAIN, as one does that lost its zones.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| behaviour.rcode = Some(Rcode::NxDomain)),
-    },
-    Fault {
-        name: "upstream_latency",
-        doc: "Every upstream answers 300 to 400 ms later.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| {
-            behaviour.delay = Duration::from_millis(300);
-            behaviour.jitter = Duration::from_millis(100);
+    can("upstream_servfail", Effect::Upstream(|b, _| b.rcode = Some(Rcode::ServFail))),
+    can("upstream_outage", Effect::Upstream(|b, _| b.blackhole = true)),
+    can("upstream_refused", Effect::UpstreamClosed),
+    can("upstream_rejects", Effect::Upstream(|b, _| b.rcode = Some(Rcode::Refused))),
+    can("upstream_nxdomain", Effect::Upstream(|b, _| b.rcode = Some(Rcode::NxDomain))),
+    can(
+        "upstream_latency",
+        Effect::Upstream(|b, dose| {
+            b.delay = Duration::from_secs_f64(dose.strength);
+            b.jitter = Duration::from_secs_f64(dose.strength / 3.0);
         }),
-    },
-    Fault {
-        name: "upstream_loss",
-        doc: "Every upstream loses 20 % of the UDP queries.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| behaviour.loss_ratio = 0.2),
-    },
-    Fault {
-        name: "truncation",
-        doc: "Every upstream cuts half of its UDP replies, so that clients ask again over TCP.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| behaviour.truncate_ratio = 0.5),
-    },
-    Fault {
-        name: "upstream_some_servfail",
-        doc: "Every upstream answers 3 % of what it gets with SERVFAIL.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| behaviour.servfail_ratio = 0.03),
-    },
-    Fault {
-        name: "upstream_slight_latency",
-        doc: "Every upstream answers 30 ms later.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| behaviour.delay += Duration::from_millis(30)),
-    },
-    Fault {
-        name: "upstream_slight_loss",
-        doc: "Every upstream loses 5 % of the UDP queries.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| behaviour.loss_ratio = 0.05),
-    },
-    Fault {
-        name: "upstream_rate_limit",
-        doc: "Every upstream answers 4 queries a second and drops the rest.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Upstream(|behaviour| behaviour.most_per_second = Some(4)),
-    },
-    Fault {
-        name: "one_upstream_latency",
-        doc: "One of the upstreams answers 200 ms later.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::FirstUpstream(|behaviour| behaviour.delay = Duration::from_millis(200)),
-    },
-    Fault {
-        name: "one_upstream_outage",
-        doc: "One of the upstreams takes queries and answers none.",
-        family: Family::Upstream,
-        visible: true,
-        anomalous: true,
-        effect: Effect::FirstUpstream(|behaviour| behaviour.blackhole = true),
-    },
-    Fault {
-        name: "nxdomain_flood",
-        doc: "Random names that do not exist are asked for, ten a normal lookup and at least 200/s.",
-        family: Family::Traffic,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Traffic(|settings| {
-            settings.flood_per_second = (10.0 * settings.lookups_per_second).max(200.0);
+    ),
+    can("upstream_loss", Effect::Upstream(|b, dose| b.loss_ratio = dose.strength)),
+    can("truncation", Effect::Upstream(|b, dose| b.truncate_ratio = dose.strength)),
+    can("upstream_some_servfail", Effect::Upstream(|b, dose| b.servfail_ratio = dose.strength)),
+    can(
+        "upstream_slight_latency",
+        Effect::Upstream(|b, dose| b.delay += Duration::from_secs_f64(dose.strength)),
+    ),
+    can("upstream_slight_loss", Effect::Upstream(|b, dose| b.loss_ratio = dose.strength)),
+    can(
+        "upstream_rate_limit",
+        Effect::Upstream(|b, dose| b.most_per_second = Some(dose.strength.round() as u32)),
+    ),
+    can(
+        "one_upstream_latency",
+        Effect::FirstUpstream(|b, dose| b.delay = Duration::from_secs_f64(dose.strength)),
+    ),
+    can("one_upstream_outage", Effect::FirstUpstream(|b, _| b.blackhole = true)),
+    can("one_upstream_servfail", Effect::FirstUpstream(|b, _| b.rcode = Some(Rcode::ServFail))),
+    can("upstream_skew", Effect::Configured(Configuration::Sequential, |_, _| ())),
+    can(
+        "upstream_drift",
+        Effect::Upstream(|b, dose| {
+            b.delay += Duration::from_secs_f64(dose.strength * dose.progress);
         }),
-    },
-    Fault {
-        name: "traffic_spike",
-        doc: "Five times the lookups.",
-        family: Family::Traffic,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Traffic(|settings| settings.lookups_per_second *= 5.0),
-    },
-    Fault {
-        name: "traffic_drop",
-        doc: "A tenth of the lookups.",
-        family: Family::Traffic,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Traffic(|settings| settings.lookups_per_second *= 0.1),
-    },
-    Fault {
-        name: "cache_busting",
-        doc: "A client asks for ever new names that exist, one a normal lookup and at least 40/s.",
-        family: Family::Traffic,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Traffic(|settings| {
-            settings.unique_per_second = settings.lookups_per_second.max(40.0);
+    ),
+    can("stale_servfail", Effect::Upstream(|b, _| b.flapping = true)),
+    can(
+        "max_concurrent",
+        Effect::Configured(Configuration::MaxConcurrent, |b, _| {
+            b.delay = Duration::from_millis(300);
         }),
-    },
-    Fault {
-        name: "clients_over_tcp",
-        doc: "Half of the lookups go over TCP.",
-        family: Family::Traffic,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Traffic(|settings| settings.tcp_ratio = 0.5),
-    },
-    Fault {
-        name: "qtype_shift",
-        doc: "Most lookups ask for TXT, PTR and SRV instead of addresses.",
-        family: Family::Traffic,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Traffic(|settings| {
-            settings.mix = Mix { srv: 0.3, ptr: 0.8, txt: 1.2, ..settings.mix };
+    ),
+    can(
+        "nxdomain_flood",
+        Effect::Traffic(|t, dose| t.flood_per_second = many(dose, t, 200.0)),
+    ),
+    can(
+        "random_subdomain",
+        Effect::Traffic(|t, dose| t.flood_per_second = many(dose, t, 20.0)),
+    ),
+    can("traffic_spike", Effect::Traffic(|t, dose| t.lookups_per_second *= dose.strength)),
+    can("traffic_drop", Effect::Traffic(|t, dose| t.lookups_per_second *= dose.strength)),
+    can("requests_stop", Effect::Traffic(|t, _| t.lookups_per_second = 0.0)),
+    can(
+        "cache_busting",
+        Effect::Traffic(|t, dose| t.unique_per_second = many(dose, t, 40.0)),
+    ),
+    can("hot_name", Effect::Traffic(|t, dose| t.hot_per_second = many(dose, t, 200.0))),
+    can("retry_storm", Effect::Traffic(|t, dose| t.copies = dose.strength.round() as u32)),
+    can(
+        "search_path_storm",
+        Effect::Traffic(|t, _| {
+            t.mix.outside += t.mix.qualified;
+            t.mix.qualified = 0.0;
         }),
-    },
-    Fault {
-        name: "restart",
-        doc: "One server is killed and started again at once, with a cold cache.",
-        family: Family::Process,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Server(ServerAction::Restart),
-    },
-    Fault {
-        name: "process_freeze",
-        doc: "One server is frozen; its metrics do not answer either.",
-        family: Family::Process,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Server(ServerAction::Freeze),
-    },
-    Fault {
-        name: "cpu_throttle",
-        doc: "One server runs for a tenth of the time.",
-        family: Family::Process,
-        visible: true,
-        anomalous: true,
-        effect: Effect::Server(ServerAction::Throttle),
-    },
-    Fault {
-        name: "reload",
-        doc: "One server's Corefile is edited without changing its meaning, which makes it reload.",
-        family: Family::Change,
-        visible: true,
-        anomalous: false,
-        effect: Effect::Server(ServerAction::Reload),
-    },
-    Fault {
-        name: "qualified_names",
-        doc: "Clients write outside names with the dot at the end: fewer queries, less NXDOMAIN.",
-        family: Family::Change,
-        visible: true,
-        anomalous: false,
-        effect: Effect::Traffic(|settings| {
-            settings.mix.qualified += settings.mix.outside;
-            settings.mix.outside = 0.0;
+    ),
+    can("clients_over_tcp", Effect::Traffic(|t, dose| t.tcp_ratio = dose.strength)),
+    can(
+        "qtype_shift",
+        Effect::Traffic(|t, _| t.mix = Mix { srv: 0.3, ptr: 0.8, txt: 1.2, ..t.mix }),
+    ),
+    can("cache_ineffective", Effect::Configured(Configuration::ShortCache, |_, _| ())),
+    can("restart", Effect::Server(ServerAction::Restart)),
+    can("restart_storm", Effect::Server(ServerAction::RestartAgain)),
+    can("process_freeze", Effect::Server(ServerAction::Freeze)),
+    can("cpu_throttle", Effect::Server(ServerAction::Throttle)),
+    can("replica_imbalance", Effect::Traffic(|t, _| t.first_server_ratio = Some(0.9))),
+    can("bad_reload", Effect::Configured(Configuration::Broken, |_, _| ())),
+    can("conntrack_race", Effect::Traffic(|t, dose| t.lost_aaaa_ratio = dose.strength)),
+    can("client_packet_loss", Effect::Traffic(|t, dose| t.lost_ratio = dose.strength)),
+    can("reload", Effect::Server(ServerAction::Reload)),
+    can(
+        "qualified_names",
+        Effect::Traffic(|t, _| {
+            t.mix.qualified += t.mix.outside;
+            t.mix.outside = 0.0;
         }),
-    },
+    ),
+    can("cluster_uncached", Effect::Configured(Configuration::ClusterUncached, |_, _| ())),
+    can("rolling_deploy", Effect::RestartInTurn),
+    can(
+        "daily_peak",
+        Effect::Traffic(|t, dose| {
+            let wave = (std::f64::consts::PI * dose.progress).sin();
+            t.lookups_per_second *= 1.0 + (dose.strength - 1.0) * wave;
+        }),
+    ),
+    can("cache_size_change", Effect::Configured(Configuration::SmallCache, |_, _| ())),
+    can("rollout", Effect::Traffic(|t, dose| t.lookups_per_second *= dose.strength)),
 ];
+
+/// So many a normal lookup, and not fewer than would be noticed.
+fn many(dose: Dose, settings: &TrafficSettings, at_least: f64) -> f64 {
+    (dose.strength * settings.lookups_per_second).max(at_least)
+}
 
 /// The entry called `name`.
 pub fn fault(name: &str) -> Result<&'static Fault, LabError> {
@@ -297,6 +229,12 @@ pub fn fault(name: &str) -> Result<&'static Fault, LabError> {
         let known: Vec<&str> = FAULTS.iter().map(|fault| fault.name).collect();
         LabError::UnknownFault { name: name.to_owned(), known: known.join(", ") }
     })
+}
+
+/// Whether the lab can do everything that a scenario asks for; the names of what it cannot.
+pub(crate) fn impossible(scenario: &Scenario) -> Vec<&'static str> {
+    let planned = scenario.faults.iter().map(|planned| planned.fault.name);
+    planned.filter(|name| fault(name).is_err()).collect()
 }
 
 #[cfg(test)]
@@ -310,16 +248,23 @@ mod tests {
         }
         let message = fault("gremlins").unwrap_err().to_string();
         assert!(message.starts_with("there is no fault `gremlins`: choose one of upstream_"));
+        assert!(FAULTS.iter().filter(|fault| fault.anomalous).count() >= 35);
     }
 
     #[test]
     fn every_effect_changes_something() {
         for entry in FAULTS {
+            let dose = Dose { strength: entry.strength.usual, progress: 0.5 };
             let (mut behaviour, mut settings) = <(Behaviour, TrafficSettings)>::default();
             match entry.effect {
-                Effect::Upstream(change) | Effect::FirstUpstream(change) => change(&mut behaviour),
-                Effect::Traffic(change) => change(&mut settings),
-                Effect::UpstreamClosed | Effect::Server(_) => continue,
+                Effect::Upstream(change) | Effect::FirstUpstream(change) => {
+                    change(&mut behaviour, dose);
+                }
+                Effect::Traffic(change) => change(&mut settings, dose),
+                Effect::UpstreamClosed
+                | Effect::Server(_)
+                | Effect::Configured(..)
+                | Effect::RestartInTurn => continue,
             }
             let unchanged = (Behaviour::default(), TrafficSettings::default());
             assert_ne!((behaviour, settings), unchanged, "{}", entry.name);

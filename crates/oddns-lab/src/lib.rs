@@ -28,9 +28,9 @@ mod error;
 
 pub use coredns::{CoreDns, CoreDnsConfig};
 pub use error::LabError;
-pub use fault::{Effect, FAULTS, Family, Fault, ServerAction, fault};
+pub use fault::{Configuration, Dose, Effect, FAULTS, Fault, ServerAction, fault};
 pub use label::{LabelInterval, labels_csv};
-pub use scenario::{Lab, LabConfig, Phase};
+pub use scenario::{Lab, LabConfig, Phase, phases};
 pub use tally::ClientSecond;
 pub use traffic::{Mix, Rhythm, Traffic, TrafficConfig, TrafficSettings};
 pub use upstream::{Behaviour, Rcode, Upstream, UpstreamConfig, UpstreamCounts};

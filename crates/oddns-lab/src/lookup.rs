@@ -70,6 +70,11 @@ impl Lookups {
         self.single(&format!("u{label:016x}.cdn.com."))
     }
 
+    /// One question for the same name every time.
+    pub(crate) fn next_hot(&mut self) -> Result<Lookup, MessageError> {
+        self.single(&format!("{}.", outside_name(0)))
+    }
+
     fn single(&mut self, name: &str) -> Result<Lookup, MessageError> {
         let candidates = vec![Name::parse(name)?];
         let client_share = self.rng.random();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -15,7 +15,7 @@ use crate::LabError;
 use crate::arrivals::Arrivals;
 use crate::framing::{read_framed, write_framed};
 use crate::lookup::{Lookup, Lookups};
-use crate::message::{MAX_MESSAGE_BYTES, ReplyHeader, read_reply, write_query};
+use crate::message::{MAX_MESSAGE_BYTES, RecordType, ReplyHeader, read_reply, write_query};
 use crate::socket::{Asked, ClientSocket};
 use crate::tally::{ClientSecond, Seconds};
 use crate::traffic::{TrafficConfig, TrafficSettings};
@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_millis(1);
 /// Lookups under way; beyond it new ones are counted as unsent.
 const MAX_ACTIVE: usize = 65_536;
 const MAX_TCP_OPEN: usize = 256;
+/// Times one lookup is begun at most.
+const MAX_COPIES: u32 = 20;
 /// Packets read from one socket in one tick, so that no socket starves the others.
 const MAX_READ_AT_ONCE: usize = 1024;
 
@@ -75,6 +77,8 @@ pub(crate) struct Sender {
     arrivals: Arrivals,
     flood_arrivals: Arrivals,
     unique_arrivals: Arrivals,
+    hot_arrivals: Arrivals,
+    settings: TrafficSettings,
     arrival_rng: ChaCha8Rng,
     active: Vec<Option<Active>>,
     free: Vec<usize>,
@@ -106,6 +110,8 @@ impl Sender {
             arrivals: Arrivals::default(),
             flood_arrivals: Arrivals::default(),
             unique_arrivals: Arrivals::default(),
+            hot_arrivals: Arrivals::default(),
+            settings: TrafficSettings::default(),
             active: Vec::new(),
             free: Vec::new(),
             tcp_slots: Arc::new(Semaphore::new(MAX_TCP_OPEN)),
@@ -155,15 +161,24 @@ impl Sender {
         elapsed: Duration,
         now: Instant,
     ) {
+        self.settings = *settings;
         let elapsed = elapsed.as_secs_f64();
         let rate = settings.lookup_rate(since_start);
         for _ in 0..self.arrivals.due(elapsed, rate, &mut self.arrival_rng) {
             if let Ok(lookup) = self.lookups.next(&settings.mix, settings.tcp_ratio) {
+                for _ in 1..settings.copies.min(MAX_COPIES) {
+                    self.begin(lookup.clone(), now);
+                }
                 self.begin(lookup, now);
             }
         }
         for _ in 0..self.flood_arrivals.due(elapsed, settings.flood_rate(), &mut self.arrival_rng) {
             if let Ok(lookup) = self.lookups.next_random() {
+                self.begin(lookup, now);
+            }
+        }
+        for _ in 0..self.hot_arrivals.due(elapsed, settings.hot_rate(), &mut self.arrival_rng) {
+            if let Ok(lookup) = self.lookups.next_hot() {
                 self.begin(lookup, now);
             }
         }
@@ -175,8 +190,18 @@ impl Sender {
         }
     }
 
+    /// Where among the sockets, which are in the order of the servers, a client is.
+    fn place(&self, share: f64) -> f64 {
+        let even = 1.0 / self.config.servers.len() as f64;
+        match self.settings.first_server_ratio {
+            Some(first) if even < 1.0 && share < first => share / first * even,
+            Some(first) if even < 1.0 => even + (share - first) / (1.0 - first) * (1.0 - even),
+            _ => share,
+        }
+    }
+
     fn begin(&mut self, lookup: Lookup, now: Instant) {
-        let socket = (lookup.client_share * self.sockets.len() as f64) as usize;
+        let socket = (self.place(lookup.client_share) * self.sockets.len() as f64) as usize;
         let active = Active {
             socket: socket.min(self.sockets.len() - 1),
             candidate: 0,
@@ -226,8 +251,17 @@ impl Sender {
             return false;
         };
         let name = &active.lookup.candidates[active.candidate];
-        write_query(id, name, active.lookup.types[asked.type_index], &mut self.packet);
-        socket.send(&self.packet);
+        let record_type = active.lookup.types[asked.type_index];
+        write_query(id, name, record_type, &mut self.packet);
+        let lost_aaaa = match record_type {
+            RecordType::Aaaa => self.settings.lost_aaaa_ratio,
+            _ => 0.0,
+        };
+        let lost = self.settings.lost_ratio.max(lost_aaaa);
+        // Dice are only thrown when something can be lost: names come in the same order as ever.
+        if !(lost > 0.0 && self.arrival_rng.random::<f64>() < lost) {
+            socket.send(&self.packet);
+        }
         self.tally.sent += 1;
         true
     }

@@ -92,6 +92,16 @@ pub struct TrafficSettings {
     pub flood_per_second: f64,
     /// Questions each second for names that exist and that nobody asked for before.
     pub unique_per_second: f64,
+    /// Questions each second for one and the same name.
+    pub hot_per_second: f64,
+    /// Times each ordinary lookup is begun at once; 0 counts as 1, more than 20 as 20.
+    pub copies: u32,
+    /// Share of UDP questions that are lost on the way to the server.
+    pub lost_ratio: f64,
+    /// The same, of AAAA questions only.
+    pub lost_aaaa_ratio: f64,
+    /// Share of the lookups that the first server gets; `None` is its even share.
+    pub first_server_ratio: Option<f64>,
     /// What the ordinary lookups are about.
     pub mix: Mix,
     /// Share of ordinary lookups over TCP.
@@ -106,6 +116,11 @@ impl Default for TrafficSettings {
             lookups_per_second: 50.0,
             flood_per_second: 0.0,
             unique_per_second: 0.0,
+            hot_per_second: 0.0,
+            copies: 1,
+            lost_ratio: 0.0,
+            lost_aaaa_ratio: 0.0,
+            first_server_ratio: None,
             mix: Mix::default(),
             tcp_ratio: 0.01,
             rhythm: None,
@@ -122,6 +137,10 @@ impl TrafficSettings {
 
     pub(crate) fn flood_rate(&self) -> f64 {
         bounded(self.flood_per_second)
+    }
+
+    pub(crate) fn hot_rate(&self) -> f64 {
+        bounded(self.hot_per_second)
     }
 
     pub(crate) fn unique_rate(&self) -> f64 {

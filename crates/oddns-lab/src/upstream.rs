@@ -57,6 +57,8 @@ pub struct Behaviour {
     pub loss_ratio: f64,
     /// The code every reply carries, whatever was asked.
     pub rcode: Option<Rcode>,
+    /// Every reply of the first second of each six is SERVFAIL.
+    pub flapping: bool,
     /// Share of replies that are SERVFAIL instead.
     pub servfail_ratio: f64,
     /// Takes every query and answers none.
@@ -191,6 +193,8 @@ struct Dice {
     rng: ChaCha8Rng,
     /// Begin of the second that a limit counts in, and queries in it so far.
     counting: Option<(Instant, u32)>,
+    /// When flapping began.
+    flapping_since: Option<Instant>,
 }
 
 impl Dice {
@@ -207,6 +211,16 @@ impl Dice {
         n >= most
     }
 
+    /// Whether a query at `now` falls into the second of each six in which all fail.
+    fn flaps(&mut self, now: Instant) -> bool {
+        if !self.behaviour.flapping {
+            self.flapping_since = None;
+            return false;
+        }
+        let since = *self.flapping_since.get_or_insert(now);
+        now.duration_since(since).as_secs() % 6 == 0
+    }
+
     fn delay(&mut self) -> Duration {
         let jitter = self.behaviour.jitter.min(MAX_DELAY);
         let share = if jitter.is_zero() { 0.0 } else { self.rng.random::<f64>() };
@@ -219,7 +233,7 @@ impl Responder {
         let rng = ChaCha8Rng::seed_from_u64(config.seed);
         Self {
             config,
-            dice: Mutex::new(Dice { behaviour: Behaviour::default(), rng, counting: None }),
+            dice: Mutex::new(Dice { behaviour: Behaviour::default(), rng, counting: None, flapping_since: None }),
             queries: AtomicU64::new(0),
             replies: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
@@ -268,7 +282,8 @@ impl Responder {
         if lost || dice.exceeds_limit(now) {
             return None;
         }
-        let failed = dice.happens(behaviour.servfail_ratio).then_some(Rcode::ServFail);
+        let fails = dice.flaps(now) || dice.happens(behaviour.servfail_ratio);
+        let failed = fails.then_some(Rcode::ServFail);
         let truncated = udp && dice.happens(behaviour.truncate_ratio);
         Some(Fate { rcode: behaviour.rcode.or(failed), truncated, delay: dice.delay() })
     }

@@ -31,6 +31,6 @@ pub use scenario::{
     BUILT_IN, BuiltIn, Campaign, Corefile, Cron, Day, Machine, Mix, PlannedFault, Scenario,
     ScenarioError, Traffic, Upstreams, built_in,
 };
-pub use schedule::Label;
+pub use schedule::{Label, labels};
 pub use simulation::{Simulation, empty_scrape};
 pub use span::{Span, SpanError};

@@ -37,6 +37,11 @@ struct Entry {
     server: usize,
 }
 
+/// What is done to the servers of a scenario, in order of time.
+pub fn labels(scenario: &Scenario) -> Vec<Label> {
+    Schedule::new(scenario).labels(scenario.start)
+}
+
 /// All faults of a scenario in order of time, and how far it is played.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {

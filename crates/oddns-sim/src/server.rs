@@ -486,6 +486,8 @@ impl Server {
             if let Some(wait) = &self.wait {
                 let n = tally.timed[zone].count() - at_once.count();
                 tally.timed[zone].delay(n, wait.mean());
+                let all = tally.timed[zone].count();
+                tally.work.in_flight += all * wait.mean() / share.seconds;
             }
         }
         self.probe_health(share.seconds, &shape, utilisation);
