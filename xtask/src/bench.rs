@@ -7,6 +7,8 @@ mod libraries;
 mod live;
 mod memory;
 mod model;
+mod parse;
+mod worker;
 
 use anyhow::{Context, Result, bail};
 
@@ -24,6 +26,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "live", run: live::run },
     Bench { name: "memory", run: memory::run },
     Bench { name: "model", run: model::run },
+    Bench { name: "parse", run: parse::run },
 ];
 
 /// What can be asked for.

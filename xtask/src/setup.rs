@@ -9,6 +9,7 @@ mod cache;
 mod coredns;
 mod model_peers;
 mod python;
+mod textparse;
 mod tools;
 
 use std::fs;
@@ -21,6 +22,7 @@ use clap::ValueEnum;
 pub(crate) use cache::Cache;
 pub(crate) use coredns::{CURRENT as COREDNS_CURRENT, require as require_coredns};
 pub(crate) use model_peers::{ModelPeers, require as require_model_peers};
+pub(crate) use textparse::require as require_textparse;
 pub(crate) use tools::{LintTools, require_cargo_fuzz};
 
 /// What is installed together because one task needs all of it.
@@ -63,7 +65,7 @@ fn peers(cache: &Cache) -> Result<()> {
     for version in coredns::VERSIONS {
         coredns::install(cache, version)?;
     }
-    Ok(())
+    textparse::install(cache)
 }
 
 fn lint(cache: &Cache) -> Result<()> {

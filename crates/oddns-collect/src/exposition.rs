@@ -1,4 +1,5 @@
-//! Prometheus's exposition format: text 0.0.4 with quoted UTF-8 names, and OpenMetrics 1.0 text.
+//! Prometheus's exposition formats: text 0.0.4 with quoted UTF-8 names, OpenMetrics 1.0 text, and
+//! protobuf.
 //!
 //! The grammar is what Prometheus's own scraper takes (`promlex.l` and `openmetricslex.l` of
 //! Prometheus 3), narrower in three places where only a broken server would write it: a line feed
@@ -6,20 +7,25 @@
 
 mod cursor;
 mod dump;
-mod identity;
+mod lines;
 mod metadata;
 mod number;
+mod outline;
+mod protobuf;
 mod series;
+mod text;
 
 use std::fmt;
 
 use memchr::memchr;
-use oddns_core::{Sample, SeriesId, SeriesTable};
+use oddns_core::{Sample, SeriesId, SeriesTable, Timestamp};
 
-use cursor::Cursor;
 pub(crate) use dump::{DumpLine, DumpLines};
-use identity::Identities;
+use lines::Content;
+pub use lines::{SampleLine, SampleLines};
+use number::Ending;
 pub(crate) use number::parse_float;
+use outline::{Known, Outline};
 
 /// Which grammar a text follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,14 +90,21 @@ pub struct Summary {
 
 /// Where a text is no exposition, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {reason}")]
+#[error("{}: {reason}", place(*line, *column))]
 pub struct ParseError {
-    /// Line, counted from 1.
+    /// Line, counted from 1; 0 in protobuf, which has no lines.
     pub line: usize,
-    /// Byte in the line, counted from 1.
+    /// Byte in the line, in protobuf in the body, counted from 1.
     pub column: usize,
     /// What is wrong there.
     pub reason: Reason,
+}
+
+fn place(line: usize, column: usize) -> String {
+    match line {
+        0 => format!("byte {column}"),
+        line => format!("line {line}, column {column}"),
+    }
 }
 
 /// What is wrong with a line.
@@ -173,6 +186,12 @@ pub enum Reason {
     /// Something after `# EOF`.
     #[error("text after `# EOF`")]
     AfterEof,
+    /// Bytes that are no protobuf message.
+    #[error("the protobuf message is damaged: {0}")]
+    Message(&'static str),
+    /// A number for the type of a metric family that no type has.
+    #[error("there is no metric type {0}")]
+    TypeNumber(u64),
     /// More samples than [`Limits::max_samples`].
     #[error("more than {0} samples: raise the sample limit if the server really has that many")]
     TooManySamples(usize),
@@ -198,11 +217,12 @@ struct Fault {
 #[derive(Default)]
 pub struct Parser {
     limits: Limits,
-    known: Identities,
+    outline: Outline,
     /// Number of the current text, from 1.
     generation: u64,
     /// Per series of the table, the text it was last seen in.
     seen: Vec<u64>,
+    times: Vec<(usize, Timestamp)>,
 }
 
 impl fmt::Debug for Parser {
@@ -215,6 +235,7 @@ impl fmt::Debug for Parser {
 struct Sink<'a> {
     table: &'a mut SeriesTable,
     out: &'a mut Vec<Sample>,
+    n_before: usize,
     summary: Summary,
 }
 
@@ -246,102 +267,155 @@ impl Parser {
         table: &mut SeriesTable,
         out: &mut Vec<Sample>,
     ) -> Result<Summary, ParseError> {
-        let n_before = out.len();
+        self.outline.begin(table.tag(), format);
+        out.reserve(self.outline.n_parts().min(self.limits.max_samples));
+        let mut lines = SampleLines::new(format, text, self.limits);
+        self.fill(table, out, |parser, sink| {
+            parser.lines(&mut lines, sink)?;
+            parser.outline.end();
+            Ok(())
+        })
+    }
+
+    /// As [`Parser::parse`], of a body in protobuf: metric families of the type
+    /// `io.prometheus.client.MetricFamily`, each behind its length
+    /// (`application/vnd.google.protobuf; encoding=delimited`).
+    ///
+    /// Series have the names that the text format gives them: a histogram becomes `_bucket`, `_sum`
+    /// and `_count`. A native histogram without classic buckets is given those of the powers of two
+    /// that it has observations between, so that one bucket holds what up to 256 did. Exemplars and
+    /// times of creation are passed over. Nothing is remembered from body to body.
+    pub fn parse_protobuf(
+        &mut self,
+        body: &[u8],
+        table: &mut SeriesTable,
+        out: &mut Vec<Sample>,
+    ) -> Result<Summary, ParseError> {
+        let limits = self.limits;
+        self.fill(table, out, |parser, sink| {
+            protobuf::decode(body, &limits, &mut |found| {
+                let id = sink.table.intern_parts(found.name, found.labels);
+                let ending = Ending { time: found.time, has_exemplar: false };
+                parser.add(Sample { series: id, value: found.value }, ending, sink)
+            })
+        })
+    }
+
+    /// Appends what `read` finds to `out`, all of it or nothing.
+    fn fill(
+        &mut self,
+        table: &mut SeriesTable,
+        out: &mut Vec<Sample>,
+        read: impl FnOnce(&mut Self, &mut Sink<'_>) -> Result<(), ParseError>,
+    ) -> Result<Summary, ParseError> {
         self.generation += 1;
-        self.known.begin(self.generation);
-        let mut sink = Sink { table, out, summary: Summary::default() };
-        match self.lines(format, text, &mut sink) {
+        self.times.clear();
+        let n_before = out.len();
+        let mut sink = Sink { table, out, n_before, summary: Summary::default() };
+        match read(self, &mut sink) {
             Ok(()) => Ok(sink.summary),
             Err(error) => {
                 out.truncate(n_before);
-                Err(foreign(text).map_or(error, |what| ParseError {
-                    line: 1,
-                    column: 1,
-                    reason: Reason::NotMetrics(what),
-                }))
+                self.times.clear();
+                Err(error)
             }
         }
+    }
+
+    /// Samples of the last text with a time of their own: their place in what that text appended,
+    /// and the time, which may be any at all.
+    pub fn times(&self) -> &[(usize, Timestamp)] {
+        &self.times
     }
 
     fn lines(
         &mut self,
-        format: Format,
-        text: &[u8],
+        lines: &mut SampleLines<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), ParseError> {
-        let mut rest = text;
-        let mut number = 0;
-        while !rest.is_empty() {
-            let end = memchr(b'\n', rest).unwrap_or(rest.len());
-            let line = &rest[..end];
-            rest = rest.get(end + 1..).unwrap_or_default();
-            number += 1;
-            if format == Format::OpenMetrics && line == b"# EOF" {
-                return match rest.is_empty() {
-                    true => Ok(()),
-                    false => {
-                        Err(ParseError { line: number + 1, column: 1, reason: Reason::AfterEof })
+        loop {
+            let rest = lines.rest();
+            match self.outline.expected(rest.as_bytes()) {
+                Some(Known::Comments(n_bytes)) => lines.skip(n_bytes),
+                Some(Known::Series(id, at)) => self.known(id, at, lines, sink)?,
+                None => {
+                    if !self.unknown(lines, sink)? {
+                        return Ok(());
                     }
-                };
-            }
-            self.line(format, line, sink).map_err(|fault| locate(fault, line, number))?;
-        }
-        match format {
-            Format::Text => Ok(()),
-            Format::OpenMetrics => {
-                Err(ParseError { line: number + 1, column: 1, reason: Reason::MissingEof })
+                }
             }
         }
     }
 
-    fn line(&mut self, format: Format, line: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let mut cursor = Cursor::new(format, line);
-        cursor.skip_blanks();
-        match cursor.peek() {
-            None if format == Format::Text => Ok(()),
-            Some(b'#') => metadata::check(&mut cursor),
-            _ => self.sample(&mut cursor, sink),
+    /// A line whose series is known and ends at byte `at`.
+    #[inline]
+    fn known(
+        &mut self,
+        id: SeriesId,
+        at: usize,
+        lines: &mut SampleLines<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), ParseError> {
+        let n_left = lines.n_left();
+        sink.summary.recognised += 1;
+        if let Some((value, n_bytes)) = number::whole_number_line(&lines.rest().as_bytes()[at..]) {
+            lines.skip(at + n_bytes);
+            return self
+                .add(Sample { series: id, value }, Ending::default(), sink)
+                .map_err(|reason| lines.error(n_left, reason));
+        }
+        let (value, ending) = lines.value_of_known(at)?;
+        self.add(Sample { series: id, value }, ending, sink)
+            .map_err(|reason| lines.error(n_left, reason))
+    }
+
+    /// Any other line; false at the end.
+    fn unknown(
+        &mut self,
+        lines: &mut SampleLines<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<bool, ParseError> {
+        let n_left = lines.n_left();
+        let Some((rest, content)) = lines.next_content()? else { return Ok(false) };
+        match content {
+            Content::Blank => Ok(true),
+            Content::Comment => {
+                let n_bytes = n_left - lines.n_left();
+                self.outline.learn_comment(&rest.as_bytes()[..n_bytes]);
+                Ok(true)
+            }
+            Content::Sample(read) => {
+                let id = sink.table.intern_parts(&read.name, lines.labels());
+                self.outline.learn(rest.as_bytes(), read.end, id);
+                let sample = Sample { series: id, value: read.value };
+                self.add(sample, read.ending, sink)
+                    .map_err(|reason| lines.error(n_left, reason))?;
+                Ok(true)
+            }
         }
     }
 
-    fn sample(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let start = cursor.at;
-        let series = self.series(cursor, sink)?;
-        let value = number::value_after(cursor)?;
-        let ending = number::ending(cursor, &self.limits)?;
-        sink.summary.timestamps += usize::from(ending.timestamp);
-        sink.summary.exemplars += usize::from(ending.exemplar);
-        if !self.first_of_its_series(series) {
+    /// Takes a sample, unless its series had one before.
+    #[inline]
+    fn add(&mut self, sample: Sample, ending: Ending, sink: &mut Sink<'_>) -> Result<(), Reason> {
+        sink.summary.exemplars += usize::from(ending.has_exemplar);
+        sink.summary.timestamps += usize::from(ending.time.is_some());
+        if !self.first_of_its_series(sample.series) {
             sink.summary.duplicates += 1;
             return Ok(());
         }
         if sink.summary.samples == self.limits.max_samples {
-            return Err(Fault {
-                at: start,
-                reason: Reason::TooManySamples(self.limits.max_samples),
-            });
+            return Err(Reason::TooManySamples(self.limits.max_samples));
+        }
+        if let Some(time) = ending.time.map(Timestamp::from_millis) {
+            self.times.push((sink.out.len() - sink.n_before, time));
         }
         sink.summary.samples += 1;
-        sink.out.push(Sample { series, value });
+        sink.out.push(sample);
         Ok(())
     }
 
-    /// The series at the cursor, which moves behind it; by its bytes where they are known.
-    fn series(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) -> Result<SeriesId, Fault> {
-        let start = cursor.at;
-        if let Some(length) = series::guess_length(cursor.format, cursor.rest())
-            && let Some(id) = self.known.get(&cursor.rest()[..length], sink.table)
-        {
-            cursor.at += length;
-            sink.summary.recognised += 1;
-            return Ok(id);
-        }
-        let key = series::read(cursor, &self.limits)?;
-        let id = sink.table.intern(&key);
-        self.known.insert(&cursor.line[start..cursor.at], id, sink.table);
-        Ok(id)
-    }
-
+    #[inline]
     fn first_of_its_series(&mut self, id: SeriesId) -> bool {
         let at = id.0 as usize;
         if at >= self.seen.len() {

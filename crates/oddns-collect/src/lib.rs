@@ -4,6 +4,7 @@ mod answer;
 mod duration;
 mod exposition;
 mod prometheus;
+mod protobuf;
 mod replay;
 mod schedule;
 mod scrape;
@@ -12,7 +13,9 @@ mod transpose;
 
 pub use answer::AnswerError;
 pub use duration::{ParseDurationError, format_duration, parse_duration};
-pub use exposition::{Format, Limits, ParseError, Parser, Reason, Summary};
+pub use exposition::{
+    Format, Limits, ParseError, Parser, Reason, SampleLine, SampleLines, Summary,
+};
 pub use prometheus::{
     HistoryConfig, HistoryError, HistoryPart, HistoryQuery, ParsePrometheusUrlError,
     PrometheusHistory, PrometheusUrl, SeriesChoice,

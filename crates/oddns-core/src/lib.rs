@@ -15,5 +15,5 @@ pub use incident::{Cause, Incident, Movement, Severity};
 pub use schema::{Schema, SchemaId};
 pub use score::{Contribution, Score};
 pub use scrape::{Recording, Sample, Scrape};
-pub use series::{Labels, ParseLabelsError, SeriesId, SeriesKey, SeriesTable};
+pub use series::{Labels, ParseLabelsError, SeriesId, SeriesKey, SeriesTable, TableTag};
 pub use time::{ParseTimestampError, Timestamp};

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Label pairs, sorted by name, each name once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -128,6 +130,14 @@ impl SeriesKey {
     pub fn is_coredns(&self) -> bool {
         self.name.starts_with("coredns_")
     }
+
+    fn has_parts<T: AsRef<str>>(&self, name: &str, labels: &[(T, T)]) -> bool {
+        let same = |(ours, theirs): (&(String, String), &(T, T))| {
+            ours.0 == theirs.0.as_ref() && ours.1 == theirs.1.as_ref()
+        };
+        let own = &self.labels.0;
+        self.name == name && own.len() == labels.len() && own.iter().zip(labels).all(same)
+    }
 }
 
 impl fmt::Display for SeriesKey {
@@ -141,22 +151,92 @@ impl fmt::Display for SeriesKey {
 pub struct SeriesId(pub u32);
 
 /// Gives each series a small number, so that a sample need not carry its labels.
-#[derive(Debug, Clone, Default)]
+///
+/// Numbers are given once and for ever: a series that is in the table stays there.
+#[derive(Debug, Default)]
 pub struct SeriesTable {
     keys: Vec<SeriesKey>,
-    ids: HashMap<SeriesKey, SeriesId>,
+    /// By the hash of name and labels, or by the next free number behind it where two share one.
+    ids: HashMap<u64, SeriesId>,
+    hasher: RandomState,
+    tag: TableTag,
+}
+
+/// Tells one table from every other one, also from its clones, which go ways of their own.
+#[derive(Debug, Clone, Default)]
+pub struct TableTag(Arc<()>);
+
+impl PartialEq for TableTag {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Clone for SeriesTable {
+    fn clone(&self) -> Self {
+        Self {
+            keys: self.keys.clone(),
+            ids: self.ids.clone(),
+            hasher: self.hasher.clone(),
+            tag: TableTag::default(),
+        }
+    }
 }
 
 impl SeriesTable {
     /// The number of `key`, new if it was not known.
     pub fn intern(&mut self, key: &SeriesKey) -> SeriesId {
-        if let Some(id) = self.ids.get(key) {
-            return *id;
+        match self.place(&key.name, &key.labels.0) {
+            Ok(id) => id,
+            Err(free) => self.add(free, key.clone()),
         }
+    }
+
+    /// As [`SeriesTable::intern`], of a name and labels in parts; the labels are sorted by name,
+    /// each name once. Copies nothing of a series that is known.
+    pub fn intern_parts<T: AsRef<str>>(&mut self, name: &str, labels: &[(T, T)]) -> SeriesId {
+        match self.place(name, labels) {
+            Ok(id) => id,
+            Err(free) => {
+                let owned = |(name, value): &(T, T)| (name.as_ref().into(), value.as_ref().into());
+                let labels = Labels(labels.iter().map(owned).collect());
+                self.add(free, SeriesKey { name: name.into(), labels })
+            }
+        }
+    }
+
+    /// The number of a series, or the free place where it belongs.
+    fn place<T: AsRef<str>>(&self, name: &str, labels: &[(T, T)]) -> Result<SeriesId, u64> {
+        let mut place = self.hash(name, labels);
+        while let Some(id) = self.ids.get(&place) {
+            if self.keys[id.0 as usize].has_parts(name, labels) {
+                return Ok(*id);
+            }
+            place = place.wrapping_add(1);
+        }
+        Err(place)
+    }
+
+    fn hash<T: AsRef<str>>(&self, name: &str, labels: &[(T, T)]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        name.hash(&mut hasher);
+        for (name, value) in labels {
+            name.as_ref().hash(&mut hasher);
+            value.as_ref().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    fn add(&mut self, place: u64, key: SeriesKey) -> SeriesId {
         let id = SeriesId(self.keys.len() as u32);
-        self.keys.push(key.clone());
-        self.ids.insert(key.clone(), id);
+        self.keys.push(key);
+        self.ids.insert(place, id);
         id
+    }
+
+    /// What tells this table from every other one.
+    pub fn tag(&self) -> &TableTag {
+        &self.tag
     }
 
     /// The series with number `id`; `None` when `id` is of another table.
@@ -194,6 +274,46 @@ mod tests {
         assert_eq!(text, r#"{a="quote \" back \\ line \n end,}",zone="."}"#);
         assert_eq!(text.parse::<Labels>().unwrap(), labels);
         assert_eq!("".parse::<Labels>().unwrap(), Labels::default());
+    }
+
+    fn key(name: &str, pairs: &[(&str, &str)]) -> SeriesKey {
+        let own = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+        SeriesKey { name: name.into(), labels: Labels::new(pairs.iter().map(own).collect()) }
+    }
+
+    #[test]
+    fn a_series_has_one_number_however_it_is_named() {
+        let mut table = SeriesTable::default();
+        let first = table.intern(&key("a", &[("b", "c"), ("d", "")]));
+        assert_eq!(table.intern_parts("a", &[("b", "c"), ("d", "")]), first);
+        let others =
+            [table.intern_parts("a", &[("b", "cd")]), table.intern_parts("ab", &[("", "")])];
+        assert_eq!(others, [SeriesId(1), SeriesId(2)]);
+        assert_eq!(table.intern(&key("a", &[("b", "cd")])), SeriesId(1));
+        assert_eq!(table.get(first).unwrap().to_string(), r#"a{b="c",d=""}"#);
+        assert_eq!(table.len(), 3);
+    }
+
+    #[test]
+    fn series_of_one_hash_are_told_apart() {
+        let mut table = SeriesTable::default();
+        let (one, other) = (key("a", &[]), key("b", &[]));
+        let place = table.hash("b", &[("", ""); 0]);
+        // As if `a` had the hash of `b`.
+        let first = table.add(place, one);
+        let second = table.intern(&other);
+        assert_ne!(first, second);
+        assert_eq!(table.intern(&other), second);
+    }
+
+    #[test]
+    fn a_clone_is_another_table() {
+        let table = SeriesTable::default();
+        let tag = table.tag().clone();
+        assert_eq!(*table.tag(), tag);
+        assert!(*table.clone().tag() != tag);
+        let moved = table;
+        assert_eq!(*moved.tag(), tag);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Comparison {
 pub(super) enum Against {
     /// The most that it may be.
     Bar(f64),
+    /// The least that it may be.
+    Floor(f64),
     /// Another program's figure for the same work.
     Peer {
         name: &'static str,
@@ -75,9 +77,30 @@ impl Comparison {
         Self { case: case.to_owned(), ours, unit, spread: Some(spread), against, roof }
     }
 
+    /// As [`Comparison::of_runs`], of figures of which more is better.
+    pub(super) fn of_rates(case: &str, runs: Vec<f64>, unit: &'static str, floor: f64) -> Self {
+        Self { against: Against::Floor(floor), ..Self::of_runs(case, runs, unit, floor) }
+    }
+
+    /// As [`Comparison::of_rounds`], of figures of which more is better.
+    pub(super) fn of_rate_rounds(
+        case: &str,
+        peer: &'static str,
+        rounds: &[Round],
+        unit: &'static str,
+        least: Option<f64>,
+    ) -> Self {
+        let of = |take: fn(&Round) -> f64| median(rounds.iter().map(take).collect());
+        let (ratio, spread) = of(|round| round.ours / round.theirs);
+        let (ours, theirs) = (of(|round| round.ours).0, of(|round| round.theirs).0);
+        let against = Against::Peer { name: peer, theirs, ratio, least };
+        Self { case: case.to_owned(), ours, unit, spread: Some(spread), against, roof: None }
+    }
+
     pub(super) fn holds(&self) -> bool {
         match self.against {
             Against::Bar(most) => self.ours <= most,
+            Against::Floor(least) => self.ours >= least,
             Against::Peer { ratio, least, .. } => least.is_none_or(|least| ratio >= least),
         }
     }
@@ -85,7 +108,7 @@ impl Comparison {
     /// The line that scripts read; what a figure does not have is null.
     pub(super) fn to_json(&self, bench: &str) -> Value {
         let (peer, theirs, ratio, bar) = match self.against {
-            Against::Bar(bar) => (None, None, None, Some(bar)),
+            Against::Bar(bar) | Against::Floor(bar) => (None, None, None, Some(bar)),
             Against::Peer { name, theirs, ratio, least } => {
                 (Some(name), Some(theirs), Some(ratio), least)
             }
@@ -146,6 +169,16 @@ mod tests {
         assert_eq!((&line["ratio"], &line["spread"]), (&json!(3.0), &json!(0.667)));
         assert_eq!((&line["peer"], &line["roof"]), (&json!("peer"), &json!(0.5)));
         assert!(of(None).holds() && of(Some(3.0)).holds() && !of(Some(3.1)).holds());
+    }
+
+    #[test]
+    fn of_rates_more_is_better() {
+        let rate = |floor| Comparison::of_rates("case", vec![7.5], "M/s", floor).holds();
+        assert!(rate(7.0) && !rate(8.0) && !rate(f64::NAN));
+        let rounds = [Round { ours: 6.0, theirs: 2.0, roof: None }];
+        let of = |least| Comparison::of_rate_rounds("case", "peer", &rounds, "M/s", Some(least));
+        assert_eq!(of(3.0).to_json("parse")["ratio"], 3.0);
+        assert!(of(3.0).holds() && !of(3.1).holds());
     }
 
     #[test]

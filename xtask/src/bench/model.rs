@@ -1,17 +1,15 @@
 //! The network beside PyTorch, Keras and onnxruntime: the same weights, the same data, by turns.
 
-mod worker;
-
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::comparison::{Comparison, Round};
+use super::worker::Worker;
 use crate::process;
 use crate::setup::{self, ModelPeers};
 use crate::workspace::Workspace;
-use worker::Worker;
 
 /// Rounds of a case; the first, which warms caches and lets peers compile, is not among them.
 const ROUNDS: usize = 7;

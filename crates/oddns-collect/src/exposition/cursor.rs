@@ -11,28 +11,35 @@ pub(super) struct Cursor<'a> {
     /// Whether the line is one of a dump: its metric name may stand as `__name__` among the labels,
     /// and Go's `strconv.Quote` has written its quotes.
     pub(super) is_dump: bool,
-    pub(super) line: &'a [u8],
+    pub(super) line: &'a str,
+    /// In bytes; always between characters, for the grammar's own are ASCII.
     pub(super) at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(format: Format, line: &'a [u8]) -> Self {
+    pub(super) fn new(format: Format, line: &'a str) -> Self {
         Self { format, is_dump: false, line, at: 0 }
     }
 
     /// A line of a dump, where blanks are free as in plain text.
-    pub(super) fn of_dump(line: &'a [u8]) -> Self {
+    pub(super) fn of_dump(line: &'a str) -> Self {
         Self { is_dump: true, ..Self::new(Format::Text, line) }
     }
 
-    pub(super) fn rest(&self) -> &'a [u8] {
-        &self.line[self.at..]
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.line.as_bytes()
     }
 
+    pub(super) fn rest(&self) -> &'a str {
+        self.line.get(self.at..).unwrap_or_default()
+    }
+
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
-        self.line.get(self.at).copied()
+        self.bytes().get(self.at).copied()
     }
 
+    #[inline]
     pub(super) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -40,6 +47,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Spaces and tabs are free in plain text; OpenMetrics has none but the single separators.
+    #[inline]
     pub(super) fn skip_blanks(&mut self) {
         if self.format == Format::Text {
             while matches!(self.peek(), Some(b' ' | b'\t')) {
@@ -49,6 +57,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The separator between parts of a line: any blanks in plain text, one space in OpenMetrics.
+    #[inline]
     pub(super) fn take_gap(&mut self) -> bool {
         let start = self.at;
         match self.format {
@@ -58,34 +67,58 @@ impl<'a> Cursor<'a> {
         self.at > start
     }
 
-    pub(super) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
-        let rest = self.rest();
-        let length = rest.iter().position(|byte| !wanted(*byte)).unwrap_or(rest.len());
-        self.at += length;
-        &rest[..length]
+    #[inline]
+    pub(super) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
+        let start = self.at;
+        let bytes = self.bytes();
+        while self.at < bytes.len() && wanted(bytes[self.at]) {
+            self.at += 1;
+        }
+        self.line.get(start..self.at).unwrap_or_default()
     }
 
     /// Everything up to the next blank.
-    pub(super) fn word(&mut self) -> &'a [u8] {
+    #[inline]
+    pub(super) fn word(&mut self) -> &'a str {
         self.take_while(|byte| byte != b' ' && byte != b'\t')
     }
 
     /// A bare metric name, empty when there is none.
-    pub(super) fn metric_name(&mut self) -> &'a [u8] {
+    #[inline]
+    pub(super) fn metric_name(&mut self) -> &'a str {
         match self.peek() {
-            Some(byte) if is_name(byte) && !byte.is_ascii_digit() => self.take_while(is_name),
-            _ => b"",
+            Some(byte) if !byte.is_ascii_digit() => self.take_while(is_name),
+            _ => "",
         }
     }
 
     /// A bare label name, empty when there is none.
-    pub(super) fn label_name(&mut self) -> &'a [u8] {
+    #[inline]
+    pub(super) fn label_name(&mut self) -> &'a str {
         match self.peek() {
-            Some(byte) if is_name(byte) && byte != b':' && !byte.is_ascii_digit() => {
-                self.take_while(|byte| is_name(byte) && byte != b':')
-            }
-            _ => b"",
+            Some(byte) if !byte.is_ascii_digit() => self.take_while(is_label),
+            _ => "",
         }
+    }
+
+    /// A label `name="value"` with nothing unusual about it, which nearly all are; `None`, and the
+    /// cursor where it was, for any other and for what is no label.
+    #[inline]
+    pub(super) fn plain_label(&mut self) -> Option<(&'a str, &'a str)> {
+        let start = self.at;
+        let name = self.label_name();
+        let value_start = self.at + 2;
+        if name.is_empty() || self.bytes().get(self.at..value_start) != Some(b"=\"") {
+            self.at = start;
+            return None;
+        }
+        self.at = value_start;
+        let value = self.take_while(|byte| byte != b'"' && byte != b'\\');
+        if !self.take(b'"') {
+            self.at = start;
+            return None;
+        }
+        Some((name, value))
     }
 
     /// The text between quotes, unescaped; the cursor stands on the opening quote.
@@ -95,20 +128,19 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            let Some(found) = memchr2(b'"', b'\\', self.rest()) else {
+            let Some(found) = memchr2(b'"', b'\\', self.bytes().get(self.at..).unwrap_or_default())
+            else {
                 return Err(Fault { at: open, reason: Reason::ClosingQuote });
             };
             self.at += found;
-            if self.line[self.at] == b'"' {
+            if self.bytes()[self.at] == b'"' {
                 break;
             }
             escaped = true;
             self.at = (self.at + 2).min(self.line.len());
         }
-        let raw = &self.line[start..self.at];
+        let text = self.line.get(start..self.at).unwrap_or_default();
         self.at += 1;
-        let text = str::from_utf8(raw)
-            .map_err(|error| Fault { at: start + error.valid_up_to(), reason: Reason::Utf8 })?;
         Ok(match (escaped, self.is_dump) {
             (false, _) => Cow::Borrowed(text),
             (true, false) => Cow::Owned(unescape(text)),
@@ -121,8 +153,26 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// For each byte whether it may stand in a label name, and then in a metric name.
+const NAMES: [(bool, bool); 256] = {
+    let mut names = [(false, false); 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let is_label = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        names[byte] = (is_label, is_label || byte as u8 == b':');
+        byte += 1;
+    }
+    names
+};
+
+#[inline]
+fn is_label(byte: u8) -> bool {
+    NAMES[usize::from(byte)].0
+}
+
+#[inline]
 fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'
+    NAMES[usize::from(byte)].1
 }
 
 /// An unknown escape stays as it is written, as in Prometheus.
@@ -185,7 +235,7 @@ fn go_escape(after: &str) -> Option<(char, usize)> {
     Some((char::from_u32(code)?, 1 + digits))
 }
 
-/// The start of `bytes` as text for a message, at most 60 characters.
-pub(super) fn shown(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(240)]).chars().take(60).collect()
+/// The start of `text` for a message, at most 60 characters.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(60).collect()
 }

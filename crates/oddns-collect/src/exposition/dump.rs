@@ -5,7 +5,6 @@ use oddns_core::SeriesKey;
 
 use super::cursor::{Cursor, shown};
 use super::{Fault, Limits, ParseError, Reason, locate, number, series};
-use crate::exposition::Format;
 
 /// The last millisecond of the year 9999.
 const MAX_MILLIS: f64 = 253_402_300_799_999.0;
@@ -45,15 +44,18 @@ impl DumpLines {
     pub(crate) fn read(&mut self, line: &[u8]) -> Result<Option<DumpLine>, ParseError> {
         self.n_lines += 1;
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let mut cursor = Cursor::of_dump(line);
-        cursor.skip_blanks();
-        if matches!(cursor.peek(), None | Some(b'#')) {
+        if matches!(line.iter().find(|byte| !b" \t".contains(byte)), None | Some(b'#')) {
             return Ok(None);
         }
-        self.sample(&mut cursor).map(Some).map_err(|fault| locate(fault, line, self.n_lines))
+        let read = match str::from_utf8(line) {
+            Ok(valid) => self.sample(&mut Cursor::of_dump(valid)),
+            Err(error) => Err(Fault { at: error.valid_up_to(), reason: Reason::Utf8 }),
+        };
+        read.map(Some).map_err(|fault| locate(fault, line, self.n_lines))
     }
 
     fn sample(&mut self, cursor: &mut Cursor<'_>) -> Result<DumpLine, Fault> {
+        cursor.skip_blanks();
         let names_inside = cursor.peek() == Some(b'{');
         let series = self.series(cursor)?;
         let value = number::value_after(cursor)?;
@@ -67,8 +69,8 @@ impl DumpLines {
     }
 
     fn series(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<SeriesKey>, Fault> {
-        let rest = cursor.rest();
-        if let Some(length) = series::guess_length(Format::Text, rest)
+        let rest = cursor.rest().as_bytes();
+        if let Some(length) = series::guess_length(rest)
             && !self.last.is_empty()
             && rest[..length] == self.last
         {
@@ -76,9 +78,9 @@ impl DumpLines {
             return Ok(None);
         }
         let start = cursor.at;
-        let key = series::read(cursor, &self.limits)?;
+        let key = series::read_key(cursor, &self.limits)?;
         self.last.clear();
-        self.last.extend_from_slice(&cursor.line[start..cursor.at]);
+        self.last.extend_from_slice(&cursor.bytes()[start..cursor.at]);
         Ok(Some(key))
     }
 }
@@ -89,7 +91,7 @@ fn stamp(cursor: &mut Cursor<'_>) -> Result<Option<f64>, Fault> {
     if word.is_empty() {
         return Ok(None);
     }
-    match number::parse_float(word) {
+    match number::parse_float(word.as_bytes()) {
         Some(stamp) if stamp.abs() <= MAX_MILLIS => Ok(Some(stamp)),
         _ => Err(Fault { at: start, reason: Reason::Timestamp(shown(word)) }),
     }

@@ -4,19 +4,24 @@ use super::cursor::{Cursor, shown};
 use super::{Fault, Format, Reason};
 
 /// Types of plain text, as in Prometheus's `promparse.go`.
-const TEXT_TYPES: &[&[u8]] = &[b"counter", b"gauge", b"histogram", b"summary", b"untyped"];
+const TEXT_TYPES: &[&str] = &["counter", "gauge", "histogram", "summary", "untyped"];
 
 /// Types of OpenMetrics, as in Prometheus's `openmetricsparse.go`.
-const OPEN_METRICS_TYPES: &[&[u8]] = &[
-    b"counter",
-    b"gauge",
-    b"histogram",
-    b"gaugehistogram",
-    b"summary",
-    b"info",
-    b"stateset",
-    b"unknown",
-];
+const OPEN_METRICS_TYPES: &[&str] =
+    &["counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset", "unknown"];
+
+/// Whether a line that is not UTF-8 may stand in a text because it is a comment that nobody reads.
+pub(super) fn is_free_comment(format: Format, line: &[u8]) -> bool {
+    let n_valid = str::from_utf8(line).map_or_else(|error| error.valid_up_to(), str::len);
+    let valid = str::from_utf8(&line[..n_valid]).unwrap_or_default();
+    let mut cursor = Cursor::new(format, valid);
+    cursor.skip_blanks();
+    if format != Format::Text || !cursor.take(b'#') {
+        return false;
+    }
+    let is_spaced = cursor.take_gap();
+    !is_spaced || !["HELP", "TYPE"].contains(&cursor.word())
+}
 
 /// Checks the comment at the cursor, which stands on its `#`.
 pub(super) fn check(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
@@ -26,9 +31,9 @@ pub(super) fn check(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     let keyword = cursor.word();
     let is_metadata = is_spaced && cursor.take_gap();
     match (keyword, cursor.format) {
-        (b"HELP", _) if is_metadata => check_help(cursor),
-        (b"TYPE", _) if is_metadata => check_type(cursor),
-        (b"UNIT", Format::OpenMetrics) if is_metadata => check_unit(cursor),
+        ("HELP", _) if is_metadata => check_help(cursor),
+        ("TYPE", _) if is_metadata => check_type(cursor),
+        ("UNIT", Format::OpenMetrics) if is_metadata => check_unit(cursor),
         (_, Format::Text) => Ok(()),
         (_, Format::OpenMetrics) => Err(Fault { at: start, reason: Reason::Comment }),
     }
@@ -36,10 +41,7 @@ pub(super) fn check(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
 
 fn check_help(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     check_name(cursor)?;
-    match str::from_utf8(cursor.rest()) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Fault { at: cursor.at + error.valid_up_to(), reason: Reason::Utf8 }),
-    }
+    Ok(())
 }
 
 fn check_type(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
@@ -50,7 +52,7 @@ fn check_type(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
         Format::OpenMetrics => (cursor.rest(), OPEN_METRICS_TYPES),
     };
     // `trim_ascii_end` takes a carriage return too, which is a fault of its own.
-    if types.contains(&kind) && !cursor.line.ends_with(b"\r") {
+    if types.contains(&kind) && !cursor.line.ends_with('\r') {
         return Ok(());
     }
     cursor.fault(Reason::Type(shown(kind)))
@@ -61,20 +63,20 @@ fn check_unit(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     cursor.take_gap();
     let unit = cursor.rest();
     let fits = match name.strip_suffix(unit) {
-        Some(before) => unit.is_empty() || before.ends_with(b"_"),
+        Some(before) => unit.is_empty() || before.ends_with('_'),
         None => false,
     };
     if fits { Ok(()) } else { cursor.fault(Reason::Unit(shown(unit))) }
 }
 
-fn check_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Fault> {
+fn check_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Fault> {
     let start = cursor.at;
     if cursor.peek() == Some(b'"') {
         cursor.quoted()?;
-        return Ok(&cursor.line[start + 1..cursor.at - 1]);
+        return Ok(cursor.line.get(start + 1..cursor.at - 1).unwrap_or_default());
     }
     match cursor.metric_name() {
-        [] => cursor.fault(Reason::MetadataName),
+        "" => cursor.fault(Reason::MetadataName),
         name => Ok(name),
     }
 }

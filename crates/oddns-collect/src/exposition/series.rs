@@ -1,59 +1,42 @@
 //! The first part of a sample line: `name`, `name{labels}` or `{"name",labels}`.
 
+use std::borrow::Cow;
+
 use memchr::{memchr2, memrchr};
 use oddns_core::{Labels, SeriesKey};
 
 use super::cursor::{Cursor, shown};
 use super::{Fault, Format, Limits, Reason};
 
-/// How long the series at the start of `rest` is, if the line is well-formed; without reading it.
-///
-/// A wrong guess costs a look-up: only bytes that once were read as a whole series are known.
-pub(super) fn guess_length(format: Format, rest: &[u8]) -> Option<usize> {
-    let bare = || memchr2(b' ', b'\t', rest);
-    match format {
-        // Neither a value nor a timestamp holds a brace.
-        Format::Text => memrchr(b'}', rest).map(|at| at + 1).or_else(bare),
-        Format::OpenMetrics => match memchr2(b'{', b' ', rest) {
-            Some(open) if rest[open] == b'{' => closing_brace(rest, open + 1),
-            bare => bare,
-        },
-    }
+/// A label's name and value: slices of the text, but for what had to be unescaped.
+pub(super) type LabelPair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// How long the series at the start of `rest`, a line of a dump, is, if the line is well-formed;
+/// without reading it.
+pub(super) fn guess_length(rest: &[u8]) -> Option<usize> {
+    // Neither a value nor a timestamp holds a brace.
+    memrchr(b'}', rest).map(|at| at + 1).or_else(|| memchr2(b' ', b'\t', rest))
 }
 
-/// An exemplar has braces too, so the first closing one outside of quotes is looked for.
-fn closing_brace(rest: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    loop {
-        at += memchr2(b'"', b'}', rest.get(at..)?)?;
-        if rest[at] == b'}' {
-            return Some(at + 1);
-        }
-        at += 1;
-        loop {
-            at += memchr2(b'"', b'\\', rest.get(at..)?)?;
-            if rest[at] == b'"' {
-                break;
-            }
-            at += 2;
-        }
-        at += 1;
-    }
-}
-
-/// Reads the series at the cursor, which then stands right behind it.
-pub(super) fn read(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<SeriesKey, Fault> {
+/// Reads the series at the cursor, which then stands right behind it: returns its name and fills
+/// `labels`, sorted by name.
+#[inline]
+pub(super) fn read<'a>(
+    cursor: &mut Cursor<'a>,
+    limits: &Limits,
+    labels: &mut Vec<LabelPair<'a>>,
+) -> Result<Cow<'a, str>, Fault> {
+    labels.clear();
     let start = cursor.at;
     let bare = cursor.metric_name();
-    let mut name = match bare {
-        [] => None,
-        bytes => Some(owned_name(bytes, start, limits)?),
-    };
+    check_length(bare, start, limits)?;
     let name_end = cursor.at;
     cursor.skip_blanks();
-    let mut labels = Vec::new();
-    if cursor.take(b'{') {
-        read_braces(cursor, limits, Some(&mut name), &mut labels)?;
+    let name = if cursor.take(b'{') {
+        let name = (!bare.is_empty()).then_some(Cow::Borrowed(bare));
+        let mut braces = Braces { cursor, limits, has_name: true, name, labels };
+        braces.read()?;
+        braces.name.ok_or(Fault { at: start, reason: Reason::MissingName })?
     } else if bare.is_empty() {
         return cursor.fault(Reason::LineStart);
     } else {
@@ -61,95 +44,143 @@ pub(super) fn read(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<SeriesKey
         if !matches!(cursor.peek(), None | Some(b' ' | b'\t')) {
             return cursor.fault(Reason::AfterName);
         }
-    }
-    let name = name.ok_or(Fault { at: start, reason: Reason::MissingName })?;
-    Ok(SeriesKey { name, labels: unique(labels, start)? })
+        Cow::Borrowed(bare)
+    };
+    sort(labels, start)?;
+    Ok(name)
+}
+
+/// As [`read`], as a key of its own.
+pub(super) fn read_key(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<SeriesKey, Fault> {
+    let mut labels = Vec::new();
+    let name = read(cursor, limits, &mut labels)?.into_owned();
+    let owned = labels.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned()));
+    Ok(SeriesKey { name, labels: Labels::new(owned.collect()) })
 }
 
 /// The labels of an exemplar, behind its opening brace; they are checked and dropped.
 pub(super) fn check_exemplar_labels(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<(), Fault> {
     let start = cursor.at;
     let mut labels = Vec::new();
-    read_braces(cursor, limits, None, &mut labels)?;
-    unique(labels, start).map(|_| ())
+    Braces { cursor, limits, has_name: false, name: None, labels: &mut labels }.read()?;
+    sort(&mut labels, start)
 }
 
-/// Reads up to and with the closing brace. `name` is `None` where no metric name may stand.
-fn read_braces(
-    cursor: &mut Cursor<'_>,
-    limits: &Limits,
-    mut name: Option<&mut Option<String>>,
-    labels: &mut Vec<(String, String)>,
-) -> Result<(), Fault> {
-    loop {
-        cursor.skip_blanks();
-        if cursor.take(b'}') {
+/// What stands between braces.
+struct Braces<'c, 'a> {
+    cursor: &'c mut Cursor<'a>,
+    limits: &'c Limits,
+    /// Whether a metric name may stand there; an exemplar has none.
+    has_name: bool,
+    name: Option<Cow<'a, str>>,
+    labels: &'c mut Vec<LabelPair<'a>>,
+}
+
+impl<'a> Braces<'_, 'a> {
+    /// Reads up to and with the closing brace.
+    #[inline]
+    fn read(&mut self) -> Result<(), Fault> {
+        loop {
+            self.cursor.skip_blanks();
+            if self.cursor.take(b'}') {
+                return Ok(());
+            }
+            let start = self.cursor.at;
+            match self.cursor.plain_label() {
+                Some((label, value)) => {
+                    check_length(label, start, self.limits)?;
+                    let value_start = start + label.len() + 1;
+                    self.add(Cow::Borrowed(label), start, Cow::Borrowed(value), value_start)?;
+                }
+                None => self.read_label()?,
+            }
+            read_separator(self.cursor)?;
+        }
+    }
+
+    /// Reads a label, or the metric name in quotes.
+    fn read_label(&mut self) -> Result<(), Fault> {
+        let start = self.cursor.at;
+        let (text, quoted) = read_name(self.cursor, self.limits)?;
+        self.cursor.skip_blanks();
+        if quoted && matches!(self.cursor.peek(), Some(b',' | b'}')) {
+            return self.set_name(text, start);
+        }
+        if !self.cursor.take(b'=') {
+            return self.cursor.fault(Reason::Equals);
+        }
+        self.cursor.skip_blanks();
+        if self.cursor.peek() != Some(b'"') {
+            return self.cursor.fault(Reason::OpeningQuote);
+        }
+        let value_start = self.cursor.at;
+        let value = self.cursor.quoted()?;
+        self.add(text, start, value, value_start)
+    }
+
+    fn set_name(&mut self, name: Cow<'a, str>, start: usize) -> Result<(), Fault> {
+        if !self.has_name {
+            return self.cursor.fault(Reason::Equals);
+        }
+        match self.name.replace(name) {
+            None => Ok(()),
+            Some(_) => Err(Fault { at: start, reason: Reason::SecondName }),
+        }
+    }
+
+    #[inline]
+    fn add(
+        &mut self,
+        label: Cow<'a, str>,
+        start: usize,
+        value: Cow<'a, str>,
+        value_start: usize,
+    ) -> Result<(), Fault> {
+        check_value_length(&value, value_start, self.limits)?;
+        if label == "__name__" {
+            return self.add_name(label, start, value);
+        }
+        if self.labels.len() == self.limits.max_labels {
+            let reason = Reason::TooManyLabels(self.limits.max_labels);
+            return Err(Fault { at: start, reason });
+        }
+        self.labels.push((label, value));
+        Ok(())
+    }
+
+    /// The label `__name__`, which only dumps have.
+    fn add_name(
+        &mut self,
+        label: Cow<'a, str>,
+        start: usize,
+        value: Cow<'a, str>,
+    ) -> Result<(), Fault> {
+        if self.cursor.is_dump && self.has_name && self.name.is_none() {
+            self.name = Some(value);
             return Ok(());
         }
-        let start = cursor.at;
-        let (text, quoted) = read_name(cursor, limits)?;
-        cursor.skip_blanks();
-        if cursor.is_dump
-            && text == "__name__"
-            && let Some(slot @ None) = name.as_deref_mut()
-        {
-            *slot = Some(read_value(cursor, limits)?);
-            read_separator(cursor)?;
-            continue;
-        }
-        if quoted && matches!(cursor.peek(), Some(b',' | b'}')) {
-            match name.as_deref_mut() {
-                Some(slot @ None) => *slot = Some(text),
-                Some(Some(_)) => return Err(Fault { at: start, reason: Reason::SecondName }),
-                None => return cursor.fault(Reason::Equals),
-            }
-        } else {
-            if labels.len() == limits.max_labels {
-                return Err(Fault { at: start, reason: Reason::TooManyLabels(limits.max_labels) });
-            }
-            if text == "__name__" {
-                return Err(Fault { at: start, reason: Reason::ReservedName(text) });
-            }
-            let value = read_value(cursor, limits)?;
-            labels.push((text, value));
-        }
-        read_separator(cursor)?;
+        Err(Fault { at: start, reason: Reason::ReservedName(label.into_owned()) })
     }
 }
 
 /// A bare label name or a quoted name of either kind.
-fn read_name(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<(String, bool), Fault> {
+fn read_name<'a>(cursor: &mut Cursor<'a>, limits: &Limits) -> Result<(Cow<'a, str>, bool), Fault> {
     let start = cursor.at;
-    if cursor.peek() != Some(b'"') {
-        return match cursor.label_name() {
-            [] => cursor.fault(Reason::LabelName),
-            bytes => Ok((owned_name(bytes, start, limits)?, false)),
+    let quoted = cursor.peek() == Some(b'"');
+    let name = if quoted { cursor.quoted()? } else { Cow::Borrowed(cursor.label_name()) };
+    if name.is_empty() {
+        let reason = match quoted {
+            true => Reason::ReservedName(String::new()),
+            false => Reason::LabelName,
         };
+        return Err(Fault { at: start, reason });
     }
-    let text = cursor.quoted()?;
-    if text.is_empty() {
-        return Err(Fault { at: start, reason: Reason::ReservedName(String::new()) });
-    }
-    Ok((owned_name(text.as_bytes(), start, limits)?, true))
-}
-
-fn read_value(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<String, Fault> {
-    if !cursor.take(b'=') {
-        return cursor.fault(Reason::Equals);
-    }
-    cursor.skip_blanks();
-    if cursor.peek() != Some(b'"') {
-        return cursor.fault(Reason::OpeningQuote);
-    }
-    let start = cursor.at;
-    let value = cursor.quoted()?;
-    if value.len() > limits.max_value_bytes {
-        return Err(Fault { at: start, reason: Reason::ValueTooLong(limits.max_value_bytes) });
-    }
-    Ok(value.into_owned())
+    check_length(&name, start, limits)?;
+    Ok((name, quoted))
 }
 
 /// Prometheus takes plain text without commas between labels, so we do; OpenMetrics needs them.
+#[inline]
 fn read_separator(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     cursor.skip_blanks();
     let closes = cursor.peek() == Some(b'}');
@@ -159,24 +190,40 @@ fn read_separator(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     cursor.fault(Reason::Comma)
 }
 
-fn owned_name(bytes: &[u8], start: usize, limits: &Limits) -> Result<String, Fault> {
-    if bytes.len() > limits.max_name_bytes {
+#[inline]
+pub(super) fn check_length(name: &str, start: usize, limits: &Limits) -> Result<(), Fault> {
+    if name.len() > limits.max_name_bytes {
         return Err(Fault { at: start, reason: Reason::NameTooLong(limits.max_name_bytes) });
     }
-    match str::from_utf8(bytes) {
-        Ok(name) => Ok(name.to_owned()),
-        Err(_) => Err(Fault { at: start, reason: Reason::ReservedName(shown(bytes)) }),
+    Ok(())
+}
+
+#[inline]
+pub(super) fn check_value_length(value: &str, start: usize, limits: &Limits) -> Result<(), Fault> {
+    if value.len() > limits.max_value_bytes {
+        return Err(Fault { at: start, reason: Reason::ValueTooLong(limits.max_value_bytes) });
+    }
+    Ok(())
+}
+
+/// Sorts the labels, which servers write sorted, and refuses one name twice.
+#[inline]
+pub(super) fn sort(labels: &mut [LabelPair<'_>], start: usize) -> Result<(), Fault> {
+    if labels.windows(2).all(|pair| is_before(&pair[0].0, &pair[1].0)) {
+        return Ok(());
+    }
+    labels.sort_by(|a, b| a.0.cmp(&b.0));
+    match labels.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(twice) => Err(Fault { at: start, reason: Reason::DuplicateLabel(shown(&twice[0].0)) }),
+        None => Ok(()),
     }
 }
 
-/// Sorts the labels; [`Labels::new`] alone would silently keep one of two with the same name.
-fn unique(mut pairs: Vec<(String, String)>, start: usize) -> Result<Labels, Fault> {
-    pairs.sort_by(|a, b| a.0.cmp(&b.0));
-    if let Some(twice) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(Fault {
-            at: start,
-            reason: Reason::DuplicateLabel(shown(twice[0].0.as_bytes())),
-        });
+/// `a < b`, mostly told by the first bytes.
+#[inline]
+fn is_before(a: &str, b: &str) -> bool {
+    match (a.as_bytes().first(), b.as_bytes().first()) {
+        (Some(a), Some(b)) if a != b => a < b,
+        _ => a < b,
     }
-    Ok(Labels::new(pairs))
 }

@@ -5,7 +5,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::bench::demo::Running;
+use super::demo::Running;
 
 /// A child that said `ready`; it ends with this value.
 #[derive(Debug)]
