@@ -91,6 +91,22 @@ pub enum StoreError {
         /// What it is, and what to do.
         reason: String,
     },
+    /// Another process is writing the history.
+    #[error("`{}` is being written by {owner}: stop it first, or write to another folder", path.display())]
+    Locked {
+        /// The history.
+        path: PathBuf,
+        /// Which process, as far as it can be told.
+        owner: String,
+    },
+    /// The log cannot be made into Parquet fast enough, or at all.
+    #[error("`{}` has grown to {n_bytes} bytes: nothing is taken until it has become Parquet", path.display())]
+    LogFull {
+        /// The folder of the log.
+        path: PathBuf,
+        /// The limit.
+        n_bytes: u64,
+    },
     /// JSON that is none, or of other fields.
     #[error("`{}` is no data set description", path.display())]
     Json {

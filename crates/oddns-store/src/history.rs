@@ -1,11 +1,12 @@
 //! Metric history: every sample of every series, as a folder of Parquet files.
 
 mod columns;
+mod folder;
 mod read;
 mod transpose;
 mod write;
 
-pub(crate) use read::day_folders;
+pub(crate) use folder::{day_folder, day_folders, parquet_files, part_number};
 pub use read::{History, HistoryFilter, read_history, read_history_bytes};
 pub use write::{HistoryWriter, write_history};
 
@@ -16,4 +17,4 @@ pub(crate) const COLUMNS: [&str; 5] = ["timestamp", "instance", "name", "labels"
 const UP: &str = "up";
 const SCRAPE_DURATION: &str = "scrape_duration_seconds";
 
-const MILLIS_PER_DAY: i64 = 86_400_000;
+pub(crate) const MILLIS_PER_DAY: i64 = 86_400_000;

@@ -1,15 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 mod atomic;
+mod commit;
+mod compaction;
 mod dataset;
 mod error;
 mod frame;
 mod history;
 mod incidents;
+mod keeper;
 mod kind;
 mod labels;
+mod live;
+mod log;
 mod numbers;
 mod parquet_file;
+mod part;
 mod scores;
 mod table;
 
@@ -23,4 +29,8 @@ pub use history::{
 pub use incidents::{incident_json, write_incidents};
 pub use kind::{DataKind, sniff};
 pub use labels::{LabelledInterval, read_labels, read_labels_text, write_labels};
+pub use live::{
+    Appended, HistoryStore, Recovery, SeriesRef, SeriesSample, StoreSettings, StoreStatistics,
+};
+pub use log::LogDamage;
 pub use scores::{ScoreRow, read_scores, write_scores};

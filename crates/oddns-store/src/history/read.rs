@@ -9,6 +9,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
 use super::columns::{self, Columns};
+use super::folder::{day_folders, midnight_of, parquet_files};
 use super::transpose::Transposer;
 use super::{COLUMNS, MILLIS_PER_DAY};
 use crate::parquet_file::{ParquetFile, guarded};
@@ -166,36 +167,9 @@ fn part_files(root: &Path, filter: &HistoryFilter) -> Result<Vec<PathBuf>, Store
     Ok(files)
 }
 
-/// The folders `day=…` in `root`, in order of day.
-pub(crate) fn day_folders(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    entries(root, |path| path.is_dir() && day_of(path).is_some())
-}
-
-/// The files `*.parquet` in `folder`, in order of name.
-pub(crate) fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    entries(folder, |path| path.extension().is_some_and(|extension| extension == "parquet"))
-}
-
-fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, StoreError> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(StoreError::read(folder))? {
-        let path = entry.map_err(StoreError::read(folder))?.path();
-        if wanted(&path) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn day_of(folder: &Path) -> Option<&str> {
-    folder.file_name()?.to_str()?.strip_prefix("day=")
-}
-
 /// False when the whole day is outside the filter; a name that is no day is read.
 fn day_may_match(folder: &Path, filter: &HistoryFilter) -> bool {
-    let midnight = day_of(folder).map(|day| format!("{day}T00:00:00Z").parse::<Timestamp>());
-    let Some(Ok(midnight)) = midnight else { return true };
-    filter.since.is_none_or(|since| midnight.millis() + MILLIS_PER_DAY > since.millis())
-        && filter.until.is_none_or(|until| midnight < until)
+    let Some(midnight) = midnight_of(folder) else { return true };
+    filter.since.is_none_or(|since| midnight + MILLIS_PER_DAY > since.millis())
+        && filter.until.is_none_or(|until| midnight < until.millis())
 }

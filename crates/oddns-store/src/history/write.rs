@@ -4,35 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow_array::types::Int32Type;
-use arrow_array::{
-    ArrayRef, DictionaryArray, Float64Array, Int32Array, RecordBatch, StringArray,
-    TimestampMillisecondArray,
-};
-use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use oddns_core::{Labels, Recording, Scrape, SeriesId, SeriesKey, SeriesTable, Timestamp};
-use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
-use parquet::basic::Encoding;
-use parquet::file::properties::WriterProperties;
-use parquet::schema::types::ColumnPath;
 
-use super::read::{day_folders, parquet_files};
+use super::folder::{day_folder, day_folders, parquet_files, part_number};
 use super::{MILLIS_PER_DAY, SCRAPE_DURATION, UP};
 use crate::atomic::folder_of;
-use crate::parquet_file::{self, string_dictionary, write_error};
+use crate::compaction::in_order;
+use crate::part::PartWriter;
 use crate::{AtomicFile, Dataset, StoreError};
 
 /// Rows kept in memory before they are written without being asked; 24 bytes each.
 const MAX_BUFFERED_ROWS: usize = 1 << 20;
-
-/// Rows given to the encoder at once.
-const BATCH_ROWS: usize = 65_536;
-
-/// An instance with at least so many rows ends its row group, so that readers of one instance can
-/// skip the others.
-const ROW_GROUP_ROWS: usize = 65_536;
 
 /// Appends scrapes to a history folder.
 ///
@@ -168,17 +151,16 @@ impl HistoryWriter {
     }
 
     fn write_day(&self, day: i64) -> Result<PathBuf, StoreError> {
-        let midnight = Timestamp::from_millis(day.saturating_mul(MILLIS_PER_DAY));
-        let folder = self.root.join(format!("day={}", midnight.day()));
+        let folder = self.root.join(day_folder(day));
         fs::create_dir_all(&folder).map_err(StoreError::write(&folder))?;
         let path = next_part(&folder)?;
-        let mut part = Part::create(&path)?;
+        let mut part = PartWriter::new(&path, AtomicFile::create(&path)?)?;
         for (instance, buffer) in &self.buffers {
             let from = buffer.rows.partition_point(|row| day_of(row) < day);
             let to = buffer.rows.partition_point(|row| day_of(row) <= day);
-            part.add(instance, buffer, &buffer.rows[from..to])?;
+            buffer.write(instance, &buffer.rows[from..to], &mut part)?;
         }
-        part.finish()?;
+        part.finish()?.commit_new()?;
         Ok(path)
     }
 }
@@ -199,9 +181,7 @@ fn day_of(row: &Row) -> i64 {
 
 /// The first `part-N.parquet` above all that are there.
 fn next_part(folder: &Path) -> Result<PathBuf, StoreError> {
-    let number =
-        |path: &PathBuf| path.file_stem()?.to_str()?.strip_prefix("part-")?.parse::<u32>().ok();
-    let last = parquet_files(folder)?.iter().filter_map(number).max();
+    let last = parquet_files(folder)?.iter().filter_map(|path| part_number(path)).max();
     let next = last.map_or(0, |last| last.saturating_add(1));
     Ok(folder.join(format!("part-{next}.parquet")))
 }
@@ -261,94 +241,26 @@ impl Buffer {
         self.rows.iter().map(day_of).collect()
     }
 
+    /// Writes sorted rows of one day. Of several at one time of one series the last one stays.
+    fn write(
+        &self,
+        instance: &str,
+        rows: &[Row],
+        part: &mut PartWriter<AtomicFile>,
+    ) -> Result<(), StoreError> {
+        for rows in rows.chunk_by(|a, b| a.series == b.series) {
+            let Some(key) = self.series.get(rows[0].series) else { continue };
+            let mut samples: Vec<(i64, f64)> =
+                rows.iter().map(|row| (row.millis, row.value)).collect();
+            let n = in_order(&mut samples);
+            part.add([instance, &key.name, &key.labels.to_string()], &samples[..n])?;
+        }
+        Ok(())
+    }
+
     /// Name and canonical labels of every series, by its number.
     fn series_texts(&self) -> Vec<(&str, String)> {
         let keys = (0..self.series.len()).filter_map(|id| self.series.get(SeriesId(id as u32)));
         keys.map(|key| (key.name.as_str(), key.labels.to_string())).collect()
     }
-}
-
-/// One Parquet file being written.
-struct Part {
-    path: PathBuf,
-    writer: ArrowWriter<AtomicFile>,
-}
-
-impl Part {
-    fn create(path: &Path) -> Result<Self, StoreError> {
-        let file = AtomicFile::create(path)?;
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties(path)?)
-            .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file, Arc::new(schema()), options)
-            .map_err(write_error(path))?;
-        Ok(Self { path: path.to_owned(), writer })
-    }
-
-    fn add(&mut self, instance: &str, buffer: &Buffer, rows: &[Row]) -> Result<(), StoreError> {
-        let texts = buffer.series_texts();
-        let names: ArrayRef =
-            Arc::new(StringArray::from_iter_values(texts.iter().map(|(name, _)| name)));
-        let labels: ArrayRef =
-            Arc::new(StringArray::from_iter_values(texts.iter().map(|(_, labels)| labels)));
-        let instance: ArrayRef = Arc::new(StringArray::from_iter_values([instance]));
-        for rows in rows.chunks(BATCH_ROWS) {
-            let batch = batch(&instance, &names, &labels, rows).map_err(write_error(&self.path))?;
-            self.writer.write(&batch).map_err(write_error(&self.path))?;
-        }
-        if self.writer.in_progress_rows() >= ROW_GROUP_ROWS {
-            self.writer.flush().map_err(write_error(&self.path))?;
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<(), StoreError> {
-        let file = self.writer.into_inner().map_err(write_error(&self.path))?;
-        file.commit_new()
-    }
-}
-
-fn schema() -> Schema {
-    let utc = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-    Schema::new(vec![
-        Field::new("timestamp", utc, false),
-        Field::new("instance", string_dictionary(), false),
-        Field::new("name", string_dictionary(), false),
-        Field::new("labels", string_dictionary(), false),
-        Field::new("value", DataType::Float64, false),
-    ])
-}
-
-fn properties(path: &Path) -> Result<WriterProperties, StoreError> {
-    let column = |name: &str| ColumnPath::from(name);
-    Ok(parquet_file::properties(path)?
-        .set_column_dictionary_enabled(column("timestamp"), false)
-        .set_column_encoding(column("timestamp"), Encoding::DELTA_BINARY_PACKED)
-        .set_column_dictionary_enabled(column("value"), false)
-        .set_column_encoding(column("value"), Encoding::BYTE_STREAM_SPLIT)
-        .build())
-}
-
-fn batch(
-    instance: &ArrayRef,
-    names: &ArrayRef,
-    labels: &ArrayRef,
-    rows: &[Row],
-) -> Result<RecordBatch, arrow_schema::ArrowError> {
-    let series = Int32Array::from_iter_values(rows.iter().map(|row| row.series.0 as i32));
-    let first = Int32Array::from_iter_values(rows.iter().map(|_| 0));
-    let strings = |keys: &Int32Array, texts: &ArrayRef| {
-        DictionaryArray::<Int32Type>::try_new(keys.clone(), texts.clone())
-    };
-    let millis = TimestampMillisecondArray::from_iter_values(rows.iter().map(|row| row.millis));
-    RecordBatch::try_new(
-        Arc::new(schema()),
-        vec![
-            Arc::new(millis.with_timezone("UTC")),
-            Arc::new(strings(&first, instance)?),
-            Arc::new(strings(&series, names)?),
-            Arc::new(strings(&series, labels)?),
-            Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.value))),
-        ],
-    )
 }

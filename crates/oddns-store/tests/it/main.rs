@@ -9,3 +9,5 @@ mod frames;
 mod history;
 #[cfg(test)]
 mod kinds;
+#[cfg(test)]
+mod live;

@@ -1,0 +1,250 @@
+//! From segments of the log to Parquet.
+//!
+//! Memory does not grow with the log: samples are counted first, then read once more for each
+//! stretch of series that fits, and sorted by putting each where it belongs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use oddns_core::Timestamp;
+
+use crate::StoreError;
+use crate::history::{MILLIS_PER_DAY, day_folder};
+use crate::live::Identities;
+use crate::log::{LogDamage, SegmentSeries, Step, Steps};
+use crate::part::PartWriter;
+
+/// Samples in memory at once; 16 bytes each.
+const MAX_SORTED: usize = 4 << 20;
+
+/// A part under its temporary name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewPart {
+    /// Temporary and final path, relative to the history.
+    pub(crate) names: (PathBuf, PathBuf),
+    pub(crate) n_rows: u64,
+}
+
+/// What came of a stretch of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Compacted {
+    pub(crate) parts: Vec<NewPart>,
+    /// Names of the servers, sorted.
+    pub(crate) instances: Vec<String>,
+    /// First and last sample.
+    pub(crate) times: Option<(Timestamp, Timestamp)>,
+    pub(crate) damage: Vec<LogDamage>,
+}
+
+/// Writes the samples of `segments` as one part for each day, each on disk for good and under a
+/// temporary name. `number` is the number of the first part. Of samples of one series at one time
+/// the last one stays.
+pub(crate) fn compact(
+    root: &Path,
+    segments: &[PathBuf],
+    number: u64,
+) -> Result<Compacted, StoreError> {
+    let census = Census::take(segments)?;
+    let order = census.identities.in_order();
+    let mut parts = Vec::new();
+    for (day, number) in census.days.keys().zip(number..) {
+        parts.push(census.write_day(root, segments, *day, &order, number)?);
+    }
+    let mut instances: Vec<String> =
+        order.iter().map(|series| census.identities.texts(*series)[0].to_owned()).collect();
+    instances.dedup();
+    let times = |(from, to)| (Timestamp::from_millis(from), Timestamp::from_millis(to));
+    Ok(Compacted { parts, instances, times: census.times.map(times), damage: census.damage })
+}
+
+/// What is in the segments, without the samples.
+#[derive(Default)]
+struct Census {
+    identities: Identities,
+    /// For each segment, our number of each of its series.
+    numbers: Vec<Vec<Option<u32>>>,
+    /// Samples of each series.
+    counts: Vec<u32>,
+    /// Samples of each day.
+    days: BTreeMap<i64, u64>,
+    times: Option<(i64, i64)>,
+    damage: Vec<LogDamage>,
+}
+
+impl Census {
+    fn take(segments: &[PathBuf]) -> Result<Self, StoreError> {
+        let mut census = Self::default();
+        for path in segments {
+            census.add(path)?;
+        }
+        Ok(census)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), StoreError> {
+        let Self { identities, counts, days, times, damage, numbers } = self;
+        let mut series = SegmentSeries::<u32>::default();
+        let mut steps = Steps::open(path)?;
+        let mut day = (i64::MIN, 0_u64);
+        while let Some(step) = steps.next()? {
+            let payload = match step {
+                Step::Record(_, payload) => payload,
+                Step::Damage(found, _) => {
+                    damage.push(found);
+                    continue;
+                }
+            };
+            let mut define = |texts: [&str; 3]| identities.intern(texts, usize::MAX).unwrap_or(0);
+            series.take(payload, &mut define, &mut |id, millis, _| {
+                let at = id as usize;
+                if counts.len() <= at {
+                    counts.resize(at + 1, 0);
+                }
+                counts[at] += 1;
+                *times =
+                    Some(times.map_or((millis, millis), |(a, b)| (a.min(millis), b.max(millis))));
+                let this = millis.div_euclid(MILLIS_PER_DAY);
+                if this != day.0 {
+                    *days.entry(day.0).or_default() += day.1;
+                    day = (this, 0);
+                }
+                day.1 += 1;
+            });
+        }
+        *days.entry(day.0).or_default() += day.1;
+        days.retain(|_, count| *count > 0);
+        counts.resize(identities.len(), 0);
+        numbers.push(series.into_series());
+        Ok(())
+    }
+
+    fn write_day(
+        &self,
+        root: &Path,
+        segments: &[PathBuf],
+        day: i64,
+        order: &[u32],
+        number: u64,
+    ) -> Result<NewPart, StoreError> {
+        let folder = day_folder(day);
+        let names = part_names(&folder, number);
+        fs::create_dir_all(root.join(&folder)).map_err(StoreError::write(&root.join(&folder)))?;
+        let path = root.join(&names.0);
+        let file = File::create(&path).map_err(StoreError::write(&path))?;
+        let mut part = PartWriter::new(&path, file)?;
+        let mut rest = order;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(self.fitting(rest));
+            let mut sorted = Sorted::new(&self.counts, now);
+            self.fill(segments, day, &mut sorted)?;
+            sorted.write(&self.identities, now, &mut part)?;
+            rest = later;
+        }
+        let n_rows = part.n_rows();
+        part.finish()?.sync_all().map_err(StoreError::write(&path))?;
+        Ok(NewPart { names, n_rows })
+    }
+
+    /// How many of the series that come next fit into memory; at least one.
+    fn fitting(&self, order: &[u32]) -> usize {
+        let mut n_samples = 0;
+        for (at, series) in order.iter().enumerate() {
+            n_samples += self.counts[*series as usize] as usize;
+            if n_samples > MAX_SORTED && at > 0 {
+                return at;
+            }
+        }
+        order.len()
+    }
+
+    /// Reads the samples of a day and of some series.
+    fn fill(&self, segments: &[PathBuf], day: i64, sorted: &mut Sorted) -> Result<(), StoreError> {
+        let from = day.saturating_mul(MILLIS_PER_DAY);
+        let until = from.saturating_add(MILLIS_PER_DAY);
+        for (path, numbers) in segments.iter().zip(&self.numbers) {
+            let mut steps = Steps::open(path)?;
+            while let Some(step) = steps.next()? {
+                let Step::Record(_, crate::log::Payload::Samples(body)) = step else { continue };
+                crate::log::samples(body, |id, millis, value| {
+                    if let Some(Some(series)) = numbers.get(id as usize)
+                        && (from..until).contains(&millis)
+                    {
+                        sorted.put(*series, millis, value);
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Samples of some series, each series in one stretch.
+struct Sorted {
+    /// Where the next sample of each series goes; `u32::MAX` for series that are not wanted now.
+    next: Vec<u32>,
+    /// Where the stretches begin, in the order of the series.
+    starts: Vec<u32>,
+    samples: Vec<(i64, f64)>,
+}
+
+impl Sorted {
+    fn new(counts: &[u32], series: &[u32]) -> Self {
+        let mut next = vec![u32::MAX; counts.len()];
+        let mut starts = Vec::with_capacity(series.len());
+        let mut total = 0;
+        for series in series {
+            starts.push(total);
+            next[*series as usize] = total;
+            total += counts[*series as usize];
+        }
+        Self { next, starts, samples: vec![(0, 0.0); total as usize] }
+    }
+
+    fn put(&mut self, series: u32, millis: i64, value: f64) {
+        let next = &mut self.next[series as usize];
+        if let Some(place) = self.samples.get_mut(*next as usize) {
+            *place = (millis, value);
+            *next += 1;
+        }
+    }
+
+    fn write(
+        mut self,
+        identities: &Identities,
+        order: &[u32],
+        part: &mut PartWriter<File>,
+    ) -> Result<(), StoreError> {
+        for (series, start) in order.iter().zip(&self.starts) {
+            let end = self.next[*series as usize];
+            let samples = &mut self.samples[*start as usize..end as usize];
+            let n = in_order(samples);
+            if n > 0 {
+                part.add(identities.texts(*series), &samples[..n])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sorts the samples of a series by time and says how many are left when of those at one time only
+/// the last one stays.
+pub(crate) fn in_order(samples: &mut [(i64, f64)]) -> usize {
+    if samples.is_sorted_by(|a, b| a.0 < b.0) {
+        return samples.len();
+    }
+    samples.sort_by_key(|(millis, _)| *millis);
+    let mut kept = 0;
+    for at in 0..samples.len() {
+        if kept > 0 && samples[kept - 1].0 == samples[at].0 {
+            kept -= 1;
+        }
+        samples[kept] = samples[at];
+        kept += 1;
+    }
+    kept
+}
+
+/// Temporary and final name of a part.
+pub(crate) fn part_names(folder: &Path, number: u64) -> (PathBuf, PathBuf) {
+    (folder.join(format!(".part-{number}.tmp")), folder.join(format!("part-{number}.parquet")))
+}

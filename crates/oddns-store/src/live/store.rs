@@ -1,0 +1,301 @@
+//! The store as its users see it, and the two threads that do its work.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{fs, thread};
+
+use oddns_core::{SeriesKey, Timestamp};
+
+use super::head::{Begin, Ended, Head, error_text};
+use super::lock::WriterLock;
+use super::{Recovery, StoreSettings, StoreStatistics};
+use crate::StoreError;
+use crate::commit::Commit;
+use crate::keeper::{Done, Keeper};
+use crate::log::{FOLDER, SegmentWriter, number_of, segments};
+
+/// How often the log is looked at for segments to be made into Parquet.
+const COMPACTION_CHECK: Duration = Duration::from_secs(1);
+/// After a failure, such as on a full disk, the next try comes after this long.
+const COMPACTION_RETRY: Duration = Duration::from_secs(15);
+/// So much of the log becomes Parquet at once.
+const COMPACTION_BYTES: u64 = 512 << 20;
+
+/// A series of a [`HistoryStore`]; valid for the store that gave it, as long as that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesRef(pub(super) u32);
+
+/// One value of one series at one time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SeriesSample {
+    /// From [`HistoryStore::intern`].
+    pub series: SeriesRef,
+    /// When.
+    pub time: Timestamp,
+    /// Any f64, NaN and infinities included; kept to the bit.
+    pub value: f64,
+}
+
+/// What became of the samples of one append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// Taken; out-of-order ones are among them.
+    pub taken: u64,
+    /// Left out: the newest sample of the series has the same time.
+    pub duplicates: u64,
+    /// Taken although older than the newest sample of their series.
+    pub out_of_order: u64,
+    /// Refused, see [`StoreSettings::max_ahead`].
+    pub too_far_ahead: u64,
+    /// Refused, see [`StoreSettings::max_behind`].
+    pub too_far_behind: u64,
+    /// Left out: the reference is of another store.
+    pub unknown_series: u64,
+}
+
+/// A metric history that is being written, by any number of threads.
+///
+/// What is appended goes to a write-ahead log, is brought to disk every
+/// [`StoreSettings::fsync_interval`], and becomes Parquet when a segment of the log has ended.
+/// Readers see it all the time, see [`crate::read_history`]. One process at a time can have a
+/// history open for writing. Dropped, the store syncs and leaves its log for the next one;
+/// [`HistoryStore::close`] makes Parquet of it.
+pub struct HistoryStore {
+    shared: Arc<Shared>,
+    recovery: Recovery,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    settings: StoreSettings,
+    head: Mutex<Head>,
+    /// Held while files are made, merged or removed.
+    keeper: Mutex<Keeper>,
+    is_stopping: Mutex<bool>,
+    stopping: Condvar,
+    _lock: WriterLock,
+}
+
+impl HistoryStore {
+    /// Opens the history in the folder `root`, which is made when it is not there. What a process
+    /// before has left in the log is kept, see [`HistoryStore::recovery`].
+    ///
+    /// Fails with [`StoreError::Locked`] when another process is writing it.
+    pub fn open(root: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
+        Self::open_with(root, settings, Box::new(SegmentWriter::create))
+    }
+
+    pub(super) fn open_with(
+        root: &Path,
+        settings: StoreSettings,
+        begin: Begin,
+    ) -> Result<Self, StoreError> {
+        let folder = root.join(FOLDER);
+        fs::create_dir_all(&folder).map_err(StoreError::write(&folder))?;
+        let lock = WriterLock::take(root, &folder)?;
+        Commit::resume(root)?;
+        let keeper = Keeper::open(root)?;
+        let recovery = Recovery::read(&folder)?;
+        let paths = segments(&folder)?;
+        let next_number = paths.last().and_then(|path| number_of(path)).map_or(0, |last| last + 1);
+        let ended = paths.into_iter().map(ended).collect::<Result<_, _>>()?;
+        let head = Head::new(&folder, ended, next_number, begin);
+        let shared = Arc::new(Shared {
+            settings,
+            head: Mutex::new(head),
+            keeper: Mutex::new(keeper),
+            is_stopping: Mutex::new(false),
+            stopping: Condvar::new(),
+            _lock: lock,
+        });
+        let threads = start(&shared).map_err(StoreError::write(root))?;
+        Ok(Self { shared, recovery, threads })
+    }
+
+    /// What was found in the log when the store was opened.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The reference of the series `key` of `instance`. Asking again is cheap; keeping it is
+    /// cheaper. `None` when there are more series than [`StoreSettings::max_series`].
+    pub fn intern(&self, instance: &str, key: &SeriesKey) -> Option<SeriesRef> {
+        self.intern_text(instance, &key.name, &key.labels.to_string())
+    }
+
+    /// Like [`HistoryStore::intern`], with the labels in their canonical form `{a="b",c="d"}`:
+    /// sorted by name, without `instance`, empty when there are none. The form is not checked.
+    pub fn intern_text(&self, instance: &str, name: &str, labels: &str) -> Option<SeriesRef> {
+        let limit = self.shared.settings.max_series;
+        self.shared.head().intern([instance, name, labels], limit)
+    }
+
+    /// Takes samples in any order. `now` is the clock, by which samples from a wrong time are told.
+    ///
+    /// On success they are in the log and survive the end of this process; after the next sync
+    /// they survive a power cut. On an error, such as a full disk, none of them is taken, and the
+    /// next append tries anew.
+    pub fn append(&self, now: Timestamp, samples: &[SeriesSample]) -> Result<Appended, StoreError> {
+        let appended = self.shared.head().append(now, samples, &self.shared.settings)?;
+        if self.shared.settings.fsync_interval.is_zero() {
+            self.sync()?;
+        }
+        Ok(appended)
+    }
+
+    /// Waits until all that has been appended is on disk for good.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.shared.sync()
+    }
+
+    /// Makes Parquet of all that has been appended, now.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.shared.head().end_segment();
+        while self.shared.compact()? {}
+        Ok(())
+    }
+
+    /// How things stand.
+    pub fn statistics(&self) -> StoreStatistics {
+        self.shared.head().statistics.clone()
+    }
+
+    /// Makes Parquet of all that has been appended, and ends. On an error everything is in the log,
+    /// and becomes Parquet when the history is opened again.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.stop();
+        self.flush()
+    }
+
+    fn stop(&mut self) {
+        *lock(&self.shared.is_stopping) = true;
+        self.shared.stopping.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing to say; what it did not do is done next time.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for HistoryStore {
+    /// Says in the log that it ends in order, and syncs. A failure shows when it is opened again.
+    fn drop(&mut self) {
+        self.stop();
+        let mut head = self.shared.head();
+        head.remove_empty_segment();
+        let _ = head.write_closed();
+        drop(head);
+        let _ = self.shared.sync();
+    }
+}
+
+impl std::fmt::Debug for HistoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HistoryStore").field("statistics", &self.statistics()).finish()
+    }
+}
+
+impl Shared {
+    fn head(&self) -> MutexGuard<'_, Head> {
+        lock(&self.head)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let files = self.head().take_unsynced();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let synced = files.iter().try_for_each(|file| file.sync());
+        let mut head = self.head();
+        if let Err(source) = synced {
+            // After a failed sync nobody knows what of the file is on disk: go on with another one.
+            head.statistics.failed_syncs += 1;
+            head.end_segment();
+            return Err(StoreError::Write { path: head.folder().to_owned(), source });
+        }
+        head.statistics.syncs += 1;
+        Ok(())
+    }
+
+    /// Makes Parquet of segments that have ended, and sees to what is there. Says whether there may
+    /// be more to do.
+    fn compact(&self) -> Result<bool, StoreError> {
+        let mut keeper = lock(&self.keeper);
+        let ended = self.head().ended(COMPACTION_BYTES);
+        let segments: Vec<PathBuf> = ended.iter().map(|ended| ended.path.clone()).collect();
+        self.note(keeper.compact(&segments), ended.len())?;
+        self.note(keeper.tidy(&self.settings), 0)?;
+        Ok(!ended.is_empty())
+    }
+
+    /// Counts what has been done; `n_segments` are gone when it worked.
+    fn note(&self, done: Result<Done, StoreError>, n_segments: usize) -> Result<(), StoreError> {
+        let mut head = self.head();
+        let statistics = &mut head.statistics;
+        statistics.compaction_error = done.as_ref().err().map(error_text);
+        statistics.failed_compactions += u64::from(done.is_err());
+        let done = done?;
+        statistics.parts_written += done.parts_written;
+        statistics.damaged_stretches += done.damaged_stretches;
+        statistics.expired_files += done.expired_files;
+        head.forget_ended(n_segments);
+        Ok(())
+    }
+
+    /// Waits; true when it is time to end.
+    fn is_stopped_within(&self, time: Duration) -> bool {
+        let is_stopping = lock(&self.is_stopping);
+        if *is_stopping {
+            return true;
+        }
+        let waited = self.stopping.wait_timeout(is_stopping, time);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn keep_synced(&self) {
+        let interval = self.settings.fsync_interval.max(Duration::from_millis(10));
+        while !self.is_stopped_within(interval) {
+            // Counted, and tried again with what comes next.
+            let _ = self.sync();
+        }
+    }
+
+    fn keep_compacted(&self) {
+        let mut wait = COMPACTION_CHECK;
+        while !self.is_stopped_within(wait) {
+            let mut head = self.head();
+            if head.is_due(&self.settings) {
+                head.end_segment();
+            }
+            drop(head);
+            wait = match self.compact() {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => COMPACTION_CHECK,
+                Err(_) => COMPACTION_RETRY,
+            };
+        }
+    }
+}
+
+/// A lock that a panicked thread held is still good: every change under it is small and whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ended(path: PathBuf) -> Result<Ended, StoreError> {
+    let about = fs::metadata(&path).map_err(StoreError::read(&path))?;
+    Ok(Ended { path, n_bytes: about.len() })
+}
+
+fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let works: [(&str, fn(&Shared)); 2] =
+        [("oddns-sync", Shared::keep_synced), ("oddns-compact", Shared::keep_compacted)];
+    let mut threads = Vec::new();
+    for (name, work) in works {
+        let shared = shared.clone();
+        threads.push(thread::Builder::new().name(name.into()).spawn(move || work(&shared))?);
+    }
+    Ok(threads)
+}
