@@ -93,10 +93,10 @@ impl Commit {
         sync_folder(folder_of(&path)).map_err(StoreError::write(&path))
     }
 
-    /// How a reader has to see the file `path`, which it found or expects: not at all, or under
-    /// another name.
-    pub(crate) fn is_removed(&self, path: &Path) -> bool {
+    /// Whether a reader has to pass over the file `path`.
+    pub(crate) fn takes_away(&self, path: &Path) -> bool {
         self.remove.iter().any(|removed| removed == path)
+            || self.publish.iter().any(|(from, _)| from == path)
     }
 
     /// Temporary and final names of the new files.

@@ -3,7 +3,7 @@
 //! Memory does not grow with the log: samples are counted first, then read once more for each
 //! stretch of series that fits, and sorted by putting each where it belongs.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use oddns_core::Timestamp;
 use crate::StoreError;
 use crate::history::{MILLIS_PER_DAY, day_folder};
 use crate::live::Identities;
-use crate::log::{LogDamage, SegmentSeries, Step, Steps};
+use crate::log::{LogDamage, LogReader, Payload, Step, Steps, read_segment, samples};
 use crate::part::PartWriter;
 
 /// Samples in memory at once; 16 bytes each.
@@ -23,7 +23,6 @@ const MAX_SORTED: usize = 4 << 20;
 pub(crate) struct NewPart {
     /// Temporary and final path, relative to the history.
     pub(crate) names: (PathBuf, PathBuf),
-    pub(crate) n_rows: u64,
 }
 
 /// What came of a stretch of the log.
@@ -48,7 +47,7 @@ pub(crate) fn compact(
     let census = Census::take(segments)?;
     let order = census.identities.in_order();
     let mut parts = Vec::new();
-    for (day, number) in census.days.keys().zip(number..) {
+    for (day, number) in census.days.iter().zip(number..) {
         parts.push(census.write_day(root, segments, *day, &order, number)?);
     }
     let mut instances: Vec<String> =
@@ -66,8 +65,9 @@ struct Census {
     numbers: Vec<Vec<Option<u32>>>,
     /// Samples of each series.
     counts: Vec<u32>,
-    /// Samples of each day.
-    days: BTreeMap<i64, u64>,
+    /// Days that have samples.
+    days: BTreeSet<i64>,
+    last_day: Option<i64>,
     times: Option<(i64, i64)>,
     damage: Vec<LogDamage>,
 }
@@ -76,46 +76,11 @@ impl Census {
     fn take(segments: &[PathBuf]) -> Result<Self, StoreError> {
         let mut census = Self::default();
         for path in segments {
-            census.add(path)?;
+            let read = read_segment(path, &mut census)?;
+            census.numbers.push(read.series);
         }
+        census.counts.resize(census.identities.len(), 0);
         Ok(census)
-    }
-
-    fn add(&mut self, path: &Path) -> Result<(), StoreError> {
-        let Self { identities, counts, days, times, damage, numbers } = self;
-        let mut series = SegmentSeries::<u32>::default();
-        let mut steps = Steps::open(path)?;
-        let mut day = (i64::MIN, 0_u64);
-        while let Some(step) = steps.next()? {
-            let payload = match step {
-                Step::Record(_, payload) => payload,
-                Step::Damage(found, _) => {
-                    damage.push(found);
-                    continue;
-                }
-            };
-            let mut define = |texts: [&str; 3]| identities.intern(texts, usize::MAX).unwrap_or(0);
-            series.take(payload, &mut define, &mut |id, millis, _| {
-                let at = id as usize;
-                if counts.len() <= at {
-                    counts.resize(at + 1, 0);
-                }
-                counts[at] += 1;
-                *times =
-                    Some(times.map_or((millis, millis), |(a, b)| (a.min(millis), b.max(millis))));
-                let this = millis.div_euclid(MILLIS_PER_DAY);
-                if this != day.0 {
-                    *days.entry(day.0).or_default() += day.1;
-                    day = (this, 0);
-                }
-                day.1 += 1;
-            });
-        }
-        *days.entry(day.0).or_default() += day.1;
-        days.retain(|_, count| *count > 0);
-        counts.resize(identities.len(), 0);
-        numbers.push(series.into_series());
-        Ok(())
     }
 
     fn write_day(
@@ -140,9 +105,8 @@ impl Census {
             sorted.write(&self.identities, now, &mut part)?;
             rest = later;
         }
-        let n_rows = part.n_rows();
         part.finish()?.sync_all().map_err(StoreError::write(&path))?;
-        Ok(NewPart { names, n_rows })
+        Ok(NewPart { names })
     }
 
     /// How many of the series that come next fit into memory; at least one.
@@ -164,8 +128,8 @@ impl Census {
         for (path, numbers) in segments.iter().zip(&self.numbers) {
             let mut steps = Steps::open(path)?;
             while let Some(step) = steps.next()? {
-                let Step::Record(_, crate::log::Payload::Samples(body)) = step else { continue };
-                crate::log::samples(body, |id, millis, value| {
+                let Step::Record(Payload::Samples(body)) = step else { continue };
+                samples(body, |id, millis, value| {
                     if let Some(Some(series)) = numbers.get(id as usize)
                         && (from..until).contains(&millis)
                     {
@@ -175,6 +139,34 @@ impl Census {
             }
         }
         Ok(())
+    }
+}
+
+impl LogReader for Census {
+    type Series = u32;
+
+    fn series(&mut self, texts: [&str; 3]) -> u32 {
+        // The log has a limit to its series; there is none here.
+        self.identities.intern(texts, usize::MAX).unwrap_or_default()
+    }
+
+    fn sample(&mut self, series: u32, millis: i64, _value: f64) {
+        let at = series as usize;
+        if self.counts.len() <= at {
+            self.counts.resize(self.identities.len(), 0);
+        }
+        self.counts[at] += 1;
+        let (from, to) = self.times.unwrap_or((millis, millis));
+        self.times = Some((from.min(millis), to.max(millis)));
+        let day = millis.div_euclid(MILLIS_PER_DAY);
+        if self.last_day != Some(day) {
+            self.last_day = Some(day);
+            self.days.insert(day);
+        }
+    }
+
+    fn damage(&mut self, damage: LogDamage, is_end: bool) {
+        self.damage.push(LogDamage { is_torn_end: is_end, ..damage });
     }
 }
 

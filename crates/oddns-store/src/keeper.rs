@@ -1,17 +1,26 @@
 //! Looks after the Parquet files of a history: makes them from the log, joins small ones, removes
 //! what is too old.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use oddns_core::Timestamp;
 
 use crate::commit::Commit;
 use crate::compaction::{Compacted, compact};
-use crate::history::{day_folders, parquet_files, part_number};
+use crate::history::{day_folders, midnight_of, parquet_files, part_number};
 use crate::live::StoreSettings;
+use crate::log::{FOLDER, segments};
+use crate::merging::{first_to_join, join};
+use crate::retention::{KeptFile, expired};
 use crate::{Dataset, StoreError};
+
+/// So often it is seen to that quiet days are joined and old ones removed.
+const TIDY_EVERY: Duration = Duration::from_secs(10 * 60);
+/// A day to which nothing has come for so long is quiet.
+const QUIET: Duration = Duration::from_secs(60 * 60);
 
 /// Who writes the Parquet files of a history; there is one at a time.
 #[derive(Debug)]
@@ -20,6 +29,10 @@ pub(crate) struct Keeper {
     next_part: u64,
     /// What `dataset.json` does not say yet.
     news: News,
+    /// When it was last seen to that parts are joined and removed.
+    tidied: Option<Instant>,
+    /// Days with parts of other programs that cannot be joined.
+    unsorted: HashSet<PathBuf>,
 }
 
 /// What has come into the history.
@@ -47,7 +60,9 @@ impl Keeper {
                 next_part = next_part.max(part_number(&part).map_or(0, |number| number + 1));
             }
         }
-        Ok(Self { root: root.to_owned(), next_part, news: News::default() })
+        let root = root.to_owned();
+        let (news, unsorted) = (News::default(), HashSet::new());
+        Ok(Self { root, next_part, news, tidied: None, unsorted })
     }
 
     /// Makes Parquet of `segments`, which are gone afterwards.
@@ -61,8 +76,17 @@ impl Keeper {
         }
         let compacted = compact(&self.root, &segments, self.next_part)?;
         self.next_part += compacted.parts.len() as u64;
-        let publish = compacted.parts.iter().map(|part| part.names.clone()).collect();
-        let remove = segments.iter().map(|path| self.relative(path)).collect();
+        let mut publish: Vec<_> = compacted.parts.iter().map(|part| part.names.clone()).collect();
+        let is_damaged = |path: &PathBuf| {
+            compacted.damage.iter().any(|found| found.path == *path && !found.is_torn_end)
+        };
+        let (damaged, whole): (Vec<_>, Vec<_>) = segments.iter().partition(|path| is_damaged(path));
+        // Somebody may want to look at them.
+        publish.extend(damaged.into_iter().map(|path| {
+            let path = self.relative(path);
+            (path.clone(), path.with_extension("log.damaged"))
+        }));
+        let remove = whole.into_iter().map(|path| self.relative(path)).collect();
         Commit::new(publish, remove).apply(&self.root)?;
         let parts_written = compacted.parts.len() as u64;
         let damaged_stretches = compacted.damage.len() as u64;
@@ -70,10 +94,82 @@ impl Keeper {
         Ok(Done { parts_written, damaged_stretches, expired_files: 0 })
     }
 
-    /// Brings `dataset.json` up to date, joins small parts, removes what is too old.
-    pub(crate) fn tidy(&mut self, _settings: &StoreSettings) -> Result<Done, StoreError> {
+    /// Brings `dataset.json` up to date, joins small parts, removes what is too old. Does nothing
+    /// when nothing is new and the last time was not long ago.
+    pub(crate) fn tidy(&mut self, settings: &StoreSettings) -> Result<Done, StoreError> {
+        let is_due = self.tidied.is_none_or(|tidied| tidied.elapsed() >= TIDY_EVERY);
+        if !is_due && self.news.times.is_none() {
+            return Ok(Done::default());
+        }
         self.describe()?;
-        Ok(Done::default())
+        let mut done = Done::default();
+        for folder in day_folders(&self.root)? {
+            done.parts_written += self.join_parts(&folder, false)?;
+        }
+        done.expired_files = self.remove_expired(settings)?;
+        self.tidied = Some(Instant::now());
+        Ok(done)
+    }
+
+    /// Joins the small parts of a day; says how many parts were written.
+    fn join_parts(&mut self, folder: &Path, is_over: bool) -> Result<u64, StoreError> {
+        let mut n_written = 0;
+        if self.unsorted.contains(folder) {
+            return Ok(0);
+        }
+        loop {
+            let parts = parquet_files(folder)?;
+            let about = parts.iter().map(|path| fs::metadata(path).map_err(StoreError::read(path)));
+            let about: Vec<fs::Metadata> = about.collect::<Result<_, _>>()?;
+            let sizes: Vec<u64> = about.iter().map(fs::Metadata::len).collect();
+            let is_quiet = is_over || about.iter().all(is_quiet);
+            let Some(first) = first_to_join(&sizes, is_quiet) else { return Ok(n_written) };
+            let day = self.relative(folder);
+            let part = match join(&self.root, &day, &parts[first..], self.next_part) {
+                Ok(part) => part,
+                // Left as they are: every reader copes with small parts.
+                Err(StoreError::Damaged { .. } | StoreError::Column { .. }) => {
+                    remove_unfinished(folder)?;
+                    self.unsorted.insert(folder.to_owned());
+                    return Ok(n_written);
+                }
+                Err(other) => return Err(other),
+            };
+            self.next_part += 1;
+            let remove = parts[first..].iter().map(|path| self.relative(path)).collect();
+            Commit::new(vec![part.names], remove).apply(&self.root)?;
+            n_written += 1;
+        }
+    }
+
+    /// Removes files by age and size; says how many.
+    fn remove_expired(&self, settings: &StoreSettings) -> Result<u64, StoreError> {
+        let oldest = settings.retention_time.and_then(|time| SystemTime::now().checked_sub(time));
+        let oldest = oldest.and_then(|oldest| oldest.duration_since(UNIX_EPOCH).ok());
+        let oldest = oldest.map(|oldest| oldest.as_millis() as i64);
+        if oldest.is_none() && settings.retention_bytes.is_none() {
+            return Ok(0);
+        }
+        let mut files = Vec::new();
+        for folder in day_folders(&self.root)? {
+            for path in parquet_files(&folder)? {
+                let n_bytes = fs::metadata(&path).map_err(StoreError::read(&path))?.len();
+                files.push(KeptFile { path, midnight: midnight_of(&folder), n_bytes });
+            }
+        }
+        let max_bytes = settings.retention_bytes.map(|most| most.saturating_sub(self.log_bytes()));
+        let gone = expired(&files, oldest, max_bytes);
+        for file in &gone {
+            fs::remove_file(&file.path).map_err(StoreError::write(&file.path))?;
+            // Works when it was the last file of the day.
+            let _ = file.path.parent().map(fs::remove_dir);
+        }
+        Ok(gone.len() as u64)
+    }
+
+    fn log_bytes(&self) -> u64 {
+        let paths = segments(&self.root.join(FOLDER)).unwrap_or_default();
+        paths.iter().filter_map(|path| fs::metadata(path).ok()).map(|about| about.len()).sum()
     }
 
     fn relative(&self, path: &Path) -> PathBuf {
@@ -121,4 +217,9 @@ fn remove_unfinished(folder: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+fn is_quiet(about: &fs::Metadata) -> bool {
+    let age = about.modified().ok().and_then(|written| written.elapsed().ok());
+    age.is_some_and(|age| age >= QUIET)
 }

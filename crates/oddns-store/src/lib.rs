@@ -13,9 +13,11 @@ mod kind;
 mod labels;
 mod live;
 mod log;
+mod merging;
 mod numbers;
 mod parquet_file;
 mod part;
+mod retention;
 mod scores;
 mod table;
 
@@ -24,7 +26,8 @@ pub use dataset::Dataset;
 pub use error::{Place, StoreError};
 pub use frame::{read_frame, write_frame};
 pub use history::{
-    History, HistoryFilter, HistoryWriter, read_history, read_history_bytes, write_history,
+    History, HistoryFilter, HistoryWriter, read_history, read_history_bytes, read_series,
+    write_history,
 };
 pub use incidents::{incident_json, write_incidents};
 pub use kind::{DataKind, sniff};

@@ -6,14 +6,16 @@
 //! ever appended to by the process that began it.
 
 mod payload;
+mod reading;
 mod segment;
-mod tail;
 
 use std::path::PathBuf;
 
 pub(crate) use payload::{Definitions, Payload, SampleEncoder, samples};
+pub(crate) use reading::{LogReader, read_segment};
+#[cfg(test)]
+pub(crate) use segment::segment_path;
 pub(crate) use segment::{SegmentFile, SegmentWriter, Step, Steps, frame, number_of, segments};
-pub(crate) use tail::SegmentSeries;
 
 /// The folder of the log within a history. Tools that read Parquet folders pass over names that
 /// begin with `_`.

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,12 +14,14 @@ use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::file::reader::{ChunkReader, Length};
 
@@ -53,6 +56,18 @@ impl ParquetFile {
             return Err(StoreError::kind(path, "is a folder: name a file in it"));
         }
         Self::new(path, Source::Disk { file: Arc::new(file), length: about.len() })
+    }
+
+    /// Opens `path` and reads its footer with the bounds of each page.
+    pub(crate) fn open_with_index(path: &Path) -> Result<Self, StoreError> {
+        let mut file = Self::open(path)?;
+        // A file without such an index is read row group by row group.
+        let options = ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(true)
+            .with_page_index_policy(PageIndexPolicy::Optional);
+        file.metadata =
+            ArrowReaderMetadata::load(&file.source, options).map_err(StoreError::damaged(path))?;
+        Ok(file)
     }
 
     /// Reads the footer of a whole file in memory; `path` is what errors call it.
@@ -119,19 +134,110 @@ impl ParquetFile {
         row_group: usize,
         columns: &[&str],
     ) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>> + '_, StoreError> {
+        let reader = self.reader(columns).with_row_groups(vec![row_group]).build();
+        let reader = reader.map_err(StoreError::damaged(&self.path))?;
+        Ok(reader.map(|batch| batch.map_err(StoreError::damaged(&self.path))))
+    }
+
+    /// Like [`ParquetFile::batches`], but only some of the rows.
+    pub(crate) fn selected_batches(
+        &self,
+        row_group: usize,
+        columns: &[&str],
+        rows: RowSelection,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>> + '_, StoreError> {
+        let reader = self.reader(columns).with_row_groups(vec![row_group]);
+        let reader = reader.with_row_selection(rows).build();
+        let reader = reader.map_err(StoreError::damaged(&self.path))?;
+        Ok(reader.map(|batch| batch.map_err(StoreError::damaged(&self.path))))
+    }
+
+    /// Decodes the named columns from the first row to the last.
+    pub(crate) fn into_batches(self, columns: &[&str]) -> Result<Batches, StoreError> {
+        let reader = self.reader(columns).build().map_err(StoreError::damaged(&self.path))?;
+        Ok(Batches { path: self.path, reader })
+    }
+
+    fn reader(&self, columns: &[&str]) -> ParquetRecordBatchReaderBuilder<Source> {
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
             self.source.clone(),
             self.metadata.clone(),
         );
         let schema = self.metadata.parquet_schema();
-        let reader = builder
-            .with_projection(ProjectionMask::columns(schema, columns.iter().copied()))
-            .with_row_groups(vec![row_group])
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(StoreError::damaged(&self.path))?;
-        Ok(reader.map(|batch| batch.map_err(StoreError::damaged(&self.path))))
+        let columns = ProjectionMask::columns(schema, columns.iter().copied());
+        builder.with_projection(columns).with_batch_size(BATCH_ROWS)
     }
+
+    /// The rows of a row group that may have all the `wanted` texts in their columns, by the bounds
+    /// of the pages; `None` when there are none. All of them in a file without an index.
+    pub(crate) fn pages(&self, row_group: usize, wanted: &[(&str, &[u8])]) -> Option<RowSelection> {
+        let n_rows = usize::try_from(self.row_groups()[row_group].num_rows()).unwrap_or(0);
+        let mut ranges = vec![0..n_rows];
+        for (column, text) in wanted {
+            if let Some(found) = self.pages_with(row_group, column, text, n_rows) {
+                ranges = intersection(&ranges, &found);
+            }
+        }
+        (!ranges.is_empty())
+            .then(|| RowSelection::from_consecutive_ranges(ranges.into_iter(), n_rows))
+    }
+
+    /// The rows of the pages whose bounds enclose `text`; `None` without an index.
+    fn pages_with(
+        &self,
+        row_group: usize,
+        column: &str,
+        text: &[u8],
+        n_rows: usize,
+    ) -> Option<Vec<Range<usize>>> {
+        let leaf = self.leaf(column)?;
+        let metadata = self.metadata.metadata();
+        let bounds = metadata.column_index()?.get(row_group)?.get(leaf)?;
+        let ColumnIndexMetaData::BYTE_ARRAY(bounds) = bounds else { return None };
+        let pages = metadata.offset_index()?.get(row_group)?.get(leaf)?.page_locations();
+        let starts = pages.iter().map(|page| usize::try_from(page.first_row_index).unwrap_or(0));
+        let ends = starts.clone().skip(1).chain([n_rows]);
+        let may_have = |page: usize| {
+            bounds.min_value(page).is_none_or(|min| min <= text)
+                && bounds.max_value(page).is_none_or(|max| text <= max)
+        };
+        if bounds.num_pages() != pages.len() as u64 {
+            return None;
+        }
+        let pages = starts
+            .zip(ends)
+            .enumerate()
+            .filter(|(page, (from, to))| from < to && *to <= n_rows && may_have(*page));
+        Some(pages.map(|(_, (from, to))| from..to).collect())
+    }
+}
+
+/// All rows of a file, in batches.
+pub(crate) struct Batches {
+    path: PathBuf,
+    reader: ParquetRecordBatchReader,
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?;
+        Some(batch.map_err(StoreError::damaged(&self.path)))
+    }
+}
+
+/// What two sorted lists of ranges have in common.
+fn intersection(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
+    let (mut at, mut bt, mut common) = (0, 0, Vec::new());
+    while let (Some(x), Some(y)) = (a.get(at), b.get(bt)) {
+        let both = x.start.max(y.start)..x.end.min(y.end);
+        if !both.is_empty() {
+            common.push(both);
+        }
+        if x.end <= y.end { at += 1 } else { bt += 1 }
+    }
+    common
 }
 
 /// The Parquet crate panics on negative offsets, the commonest damage of a footer; refusing them

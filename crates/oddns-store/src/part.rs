@@ -32,7 +32,6 @@ pub(crate) struct PartWriter<W: Write + Send> {
     path: PathBuf,
     writer: ArrowWriter<W>,
     batch: Batch,
-    n_rows: u64,
 }
 
 /// Rows that the encoder does not have yet.
@@ -54,7 +53,7 @@ impl<W: Write + Send> PartWriter<W> {
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(file, Arc::new(schema()), options)
             .map_err(write_error(path))?;
-        Ok(Self { path: path.to_owned(), writer, batch: Batch::default(), n_rows: 0 })
+        Ok(Self { path: path.to_owned(), writer, batch: Batch::default() })
     }
 
     /// Adds samples of a series (instance, name, labels), oldest first; milliseconds and value.
@@ -64,7 +63,6 @@ impl<W: Write + Send> PartWriter<W> {
         samples: &[(i64, f64)],
     ) -> Result<(), StoreError> {
         self.end_row_group_before(series[0])?;
-        self.n_rows += samples.len() as u64;
         let mut rest = samples;
         while !rest.is_empty() {
             let room = BATCH_ROWS - self.batch.n_rows;
@@ -95,11 +93,6 @@ impl<W: Write + Send> PartWriter<W> {
             self.writer.write(&batch).map_err(write_error(&self.path))?;
         }
         Ok(())
-    }
-
-    /// Rows so far.
-    pub(crate) fn n_rows(&self) -> u64 {
-        self.n_rows
     }
 
     /// Writes the footer and gives the file back, not yet synced.

@@ -14,7 +14,7 @@ use crate::numbers;
 use crate::parquet_file::string_dictionary;
 
 /// Fails unless `schema` has the columns of a history with types that can be read.
-pub(super) fn check(path: &Path, schema: &Schema) -> Result<(), StoreError> {
+pub(crate) fn check(path: &Path, schema: &Schema) -> Result<(), StoreError> {
     for name in COLUMNS {
         let found = schema.field_with_name(name).ok().map(|field| field.data_type());
         if !found.is_some_and(|found| fits(name, found)) {
@@ -46,7 +46,7 @@ fn expected(name: &str) -> &'static str {
 }
 
 /// One batch of rows. Rows with a null are left out by [`Columns::row`].
-pub(super) struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     millis: Cow<'a, [i64]>,
     pub(super) instances: Strings<'a>,
     pub(super) names: Strings<'a>,
@@ -72,7 +72,7 @@ pub(super) struct Row {
 
 impl<'a> Columns<'a> {
     /// Looks at `batch`, which must have passed [`check`]; `None` when it has not.
-    pub(super) fn new(batch: &'a RecordBatch) -> Option<Self> {
+    pub(crate) fn new(batch: &'a RecordBatch) -> Option<Self> {
         let column = |name: &str| batch.column_by_name(name);
         let all: Option<Vec<&ArrayRef>> = COLUMNS.iter().map(|name| column(name)).collect();
         Some(Self {
@@ -89,13 +89,54 @@ impl<'a> Columns<'a> {
         self.millis.len()
     }
 
+    /// Instance, name and labels of row `at`; `None` when one of them is missing.
+    pub(crate) fn series(&self, at: usize) -> Option<[String; 3]> {
+        let row = self.row(at)?;
+        let [instance, name, labels] = row.keys;
+        let texts =
+            [self.instances.text(instance), self.names.text(name), self.labels.text(labels)];
+        Some(texts.map(str::to_owned))
+    }
+
+    /// Adds the samples of row `from` and of the rows behind it that are of the same series, and
+    /// says where another series begins. Rows with a null are left out.
+    pub(crate) fn take_run(&self, from: usize, samples: &mut Vec<(i64, f64)>) -> usize {
+        let first = self.keys(from);
+        let mut at = from;
+        while at < self.len() && self.keys(at) == first {
+            if let Some(row) = self.row(at) {
+                samples.push((row.millis, row.value));
+            }
+            at += 1;
+        }
+        at
+    }
+
+    /// Adds the samples of the series with these texts: instance, name, labels.
+    pub(super) fn take_series(&self, texts: &[String; 3], samples: &mut Vec<(i64, f64)>) {
+        let columns = [&self.instances, &self.names, &self.labels];
+        let mut at = 0;
+        while at < self.len() {
+            let keys = self.keys(at);
+            let mut pairs = columns.iter().zip(keys).zip(texts);
+            if pairs.all(|((column, key), text)| column.text(key) == text) {
+                at = self.take_run(at, samples);
+            } else {
+                at = (at..self.len()).find(|at| self.keys(*at) != keys).unwrap_or(self.len());
+            }
+        }
+    }
+
+    fn keys(&self, at: usize) -> [i32; 3] {
+        [self.instances.keys[at], self.names.keys[at], self.labels.keys[at]]
+    }
+
     /// Row `at`; `None` when a value of it is missing.
     pub(super) fn row(&self, at: usize) -> Option<Row> {
         if self.with_nulls.iter().any(|array| array.is_null(at)) {
             return None;
         }
-        let keys = [self.instances.keys[at], self.names.keys[at], self.labels.keys[at]];
-        Some(Row { millis: self.millis[at], keys, value: self.values[at] })
+        Some(Row { millis: self.millis[at], keys: self.keys(at), value: self.values[at] })
     }
 }
 

@@ -9,9 +9,11 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
 use super::columns::{self, Columns};
-use super::folder::{day_folders, midnight_of, parquet_files};
-use super::transpose::Transposer;
+use super::folder::midnight_of;
+use super::snapshot::{Snapshot, with_snapshot};
+use super::transpose::{Destination, Transposer};
 use super::{COLUMNS, MILLIS_PER_DAY};
+use crate::log::{LogDamage, LogReader, read_segment};
 use crate::parquet_file::{ParquetFile, guarded};
 use crate::{Dataset, LabelledInterval, StoreError, read_labels};
 
@@ -37,26 +39,37 @@ pub struct History {
     pub labels: Option<Vec<LabelledInterval>>,
     /// Rows left out because a value was missing (null).
     pub skipped_rows: u64,
-    /// Rows left out because the same series had another value at the same time; the one in the
-    /// file whose name sorts last was kept.
+    /// Rows left out because the same series had another value at the same time; the one written
+    /// last was kept.
     pub duplicate_rows: u64,
+    /// Stretches of the write-ahead log that could not be read, where there is one.
+    pub log_damage: Vec<LogDamage>,
+}
+
+impl HistoryFilter {
+    /// First millisecond, and the first one that is too late.
+    pub(super) fn millis(&self) -> (i64, i64) {
+        let since = self.since.map_or(i64::MIN, Timestamp::millis);
+        (since, self.until.map_or(i64::MAX, Timestamp::millis))
+    }
 }
 
 /// Reads a data set folder (`day=YYYY-MM-DD/*.parquet`, `dataset.json`, `labels.csv`) or one
 /// Parquet file.
 ///
-/// Rows may be in any order; the documented one is fastest. The series `up` and
+/// A history that is being written can be read at the same time, with all that has been appended;
+/// each sample is seen once. Rows may be in any order; the documented one is fastest. The series `up` and
 /// `scrape_duration_seconds` become [`oddns_core::Scrape::up`] and `duration_seconds`; a scrape
 /// without `up` counts as up when it has samples. A filter that nothing passes gives no recordings.
 pub fn read_history(path: &Path, filter: &HistoryFilter) -> Result<History, StoreError> {
     let about = fs::metadata(path).map_err(StoreError::read(path))?;
     if !about.is_dir() {
-        return read_files(&[path.to_owned()], filter);
+        return read_files(&[path.to_owned()], filter).map(history);
     }
-    let files = part_files(path, filter)?;
     let labels = path.join("labels.csv");
     let labels = if labels.exists() { Some(read_labels(&labels)?) } else { None };
-    Ok(History { dataset: Dataset::read(path)?, labels, ..read_files(&files, filter)? })
+    let history = with_snapshot(path, |snapshot| read_snapshot(path, snapshot, filter))?;
+    Ok(History { dataset: Dataset::read(path)?, labels, ..history })
 }
 
 /// Reads one Parquet file that is already in memory, such as a recording within the program. `name`
@@ -75,12 +88,56 @@ pub fn read_history_bytes(
     Ok(history(rows))
 }
 
-fn read_files(files: &[PathBuf], filter: &HistoryFilter) -> Result<History, StoreError> {
+fn read_files(files: &[PathBuf], filter: &HistoryFilter) -> Result<Transposer, StoreError> {
     let mut rows = Transposer::new(filter.instance.clone());
     for path in files {
         guarded(path, || read_file(path, ParquetFile::open(path)?, filter, &mut rows))?;
     }
-    Ok(history(rows))
+    Ok(rows)
+}
+
+fn read_snapshot(
+    root: &Path,
+    snapshot: &Snapshot,
+    filter: &HistoryFilter,
+) -> Result<History, StoreError> {
+    let rows = read_files(&part_files(root, snapshot, filter)?, filter)?;
+    let (since, until) = filter.millis();
+    let mut log = LogRows { rows, since, until, damage: Vec::new() };
+    for path in &snapshot.segments {
+        read_segment(path, &mut log)?;
+    }
+    let log_damage = log.damage;
+    Ok(History { log_damage, ..history(log.rows) })
+}
+
+/// Takes what the log holds beside the Parquet files.
+struct LogRows {
+    rows: Transposer,
+    since: i64,
+    until: i64,
+    damage: Vec<LogDamage>,
+}
+
+impl LogReader for LogRows {
+    type Series = Destination;
+
+    fn series(&mut self, texts: [&str; 3]) -> Destination {
+        self.rows.log_series(texts)
+    }
+
+    fn sample(&mut self, series: Destination, millis: i64, value: f64) {
+        if (self.since..self.until).contains(&millis) {
+            self.rows.log_sample(series, millis, value);
+        }
+    }
+
+    fn damage(&mut self, damage: LogDamage, is_end: bool) {
+        // The last record of a log that is being written is only half there.
+        if !is_end {
+            self.damage.push(damage);
+        }
+    }
 }
 
 fn history(rows: Transposer) -> History {
@@ -96,12 +153,8 @@ fn read_file(
 ) -> Result<(), StoreError> {
     columns::check(path, file.schema())?;
     let file = file.with_string_dictionaries()?;
-    let since = filter.since.map_or(i64::MIN, Timestamp::millis);
-    let until = filter.until.map_or(i64::MAX, Timestamp::millis);
-    for (number, group) in file.row_groups().iter().enumerate() {
-        if !may_match(&file, group, filter) {
-            continue;
-        }
+    let (since, until) = filter.millis();
+    for number in row_groups(&file, filter) {
         for batch in file.batches(number, &COLUMNS)? {
             let batch = batch?;
             let columns = Columns::new(&batch)
@@ -110,6 +163,15 @@ fn read_file(
         }
     }
     Ok(())
+}
+
+/// The row groups that may have rows that pass the filter.
+pub(super) fn row_groups<'a>(
+    file: &'a ParquetFile,
+    filter: &'a HistoryFilter,
+) -> impl Iterator<Item = usize> + 'a {
+    let groups = file.row_groups().iter().enumerate();
+    groups.filter(|(_, group)| may_match(file, group, filter)).map(|(number, _)| number)
 }
 
 /// False when the statistics of a row group show that no row of it passes the filter.
@@ -144,31 +206,27 @@ fn may_overlap(file: &ParquetFile, found: &Statistics, filter: &HistoryFilter) -
     !found.max_opt().is_some_and(early) && !found.min_opt().is_some_and(late)
 }
 
-/// The Parquet files of the days that the filter asks for, in order of name.
-fn part_files(root: &Path, filter: &HistoryFilter) -> Result<Vec<PathBuf>, StoreError> {
-    let folders = day_folders(root)?;
-    if folders.is_empty() {
+/// The Parquet files of the days that the filter asks for, in the order to read them.
+fn part_files(
+    root: &Path,
+    snapshot: &Snapshot,
+    filter: &HistoryFilter,
+) -> Result<Vec<PathBuf>, StoreError> {
+    let has_log = !snapshot.segments.is_empty();
+    if snapshot.days.is_empty() && !has_log {
         let reason = "has no folder `day=YYYY-MM-DD`: it is no data set";
         return Err(StoreError::kind(root, reason));
     }
-    let mut files = Vec::new();
-    let mut any = false;
-    for folder in folders {
-        let parts = parquet_files(&folder)?;
-        any |= !parts.is_empty();
-        if day_may_match(&folder, filter) {
-            files.extend(parts);
-        }
-    }
-    if !any {
+    if snapshot.days.iter().all(|(_, parts)| parts.is_empty()) && !has_log {
         let expected = "`day=YYYY-MM-DD/*.parquet`";
         return Err(StoreError::Empty { path: root.to_owned(), expected });
     }
-    Ok(files)
+    let days = snapshot.days.iter().filter(|(folder, _)| day_may_match(folder, filter));
+    Ok(days.flat_map(|(_, parts)| parts).cloned().collect())
 }
 
 /// False when the whole day is outside the filter; a name that is no day is read.
-fn day_may_match(folder: &Path, filter: &HistoryFilter) -> bool {
+pub(super) fn day_may_match(folder: &Path, filter: &HistoryFilter) -> bool {
     let Some(midnight) = midnight_of(folder) else { return true };
     filter.since.is_none_or(|since| midnight + MILLIS_PER_DAY > since.millis())
         && filter.until.is_none_or(|until| midnight < until.millis())

@@ -17,6 +17,8 @@ pub(super) struct Transposer {
     only: Option<String>,
     recordings: Vec<Partial>,
     by_instance: BTreeMap<String, usize>,
+    /// Where the last sample of the log went.
+    last_scrape: usize,
     pub(super) skipped_rows: u64,
     pub(super) duplicate_rows: u64,
 }
@@ -38,13 +40,13 @@ struct PartialScrape {
 
 /// Where the rows of one series go.
 #[derive(Clone, Copy)]
-enum Destination {
+pub(super) enum Destination {
     Nowhere,
     Recording { index: usize, field: Field },
 }
 
 #[derive(Clone, Copy)]
-enum Field {
+pub(super) enum Field {
     Up,
     Duration,
     Sample(SeriesId),
@@ -88,6 +90,22 @@ impl Transposer {
             }
         }
         Ok(())
+    }
+
+    /// Where the samples of a series of the log go; nowhere when its labels cannot be read.
+    pub(super) fn log_series(&mut self, texts: [&str; 3]) -> Destination {
+        let Ok(labels) = texts[2].parse() else { return Destination::Nowhere };
+        self.new_destination(texts[0], &SeriesKey { name: texts[1].to_owned(), labels })
+    }
+
+    /// Takes a sample of the log.
+    pub(super) fn log_sample(&mut self, destination: Destination, millis: i64, value: f64) {
+        if let Destination::Recording { index, field } = destination {
+            let partial = &mut self.recordings[index];
+            let scrape = partial.scrape_at(millis, self.last_scrape);
+            partial.scrapes[scrape].put(field, value);
+            self.last_scrape = scrape;
+        }
     }
 
     fn destination(

@@ -5,7 +5,7 @@ use std::path::Path;
 use oddns_core::Timestamp;
 
 use crate::StoreError;
-use crate::log::{LogDamage, Payload, SegmentSeries, Step, Steps, segments};
+use crate::log::{LogDamage, LogReader, read_segment, segments};
 
 /// What the log held when the store was opened: what a process before had taken and not yet made
 /// into Parquet.
@@ -32,33 +32,35 @@ impl Recovery {
         let paths = segments(folder)?;
         let mut recovery = Self { was_closed: true, segments: paths.len(), ..Self::default() };
         for (at, path) in paths.iter().enumerate() {
-            recovery.was_closed = false;
             recovery.read_segment(path, at + 1 == paths.len())?;
         }
         Ok(recovery)
     }
 
     fn read_segment(&mut self, path: &Path, is_last: bool) -> Result<(), StoreError> {
-        let mut steps = Steps::open(path)?;
-        let mut series = SegmentSeries::<()>::default();
-        while let Some(step) = steps.next()? {
-            match step {
-                Step::Record(_, payload) => {
-                    self.was_closed = matches!(payload, Payload::Closed);
-                    let (n, newest) = (&mut self.samples, &mut self.newest);
-                    series.take(payload, &mut |_| (), &mut |(), millis, _| {
-                        *n += 1;
-                        let time = Timestamp::from_millis(millis);
-                        *newest = Some(newest.map_or(time, |newest| newest.max(time)));
-                    });
-                }
-                Step::Damage(damage, is_end) => {
-                    self.was_closed = false;
-                    self.damage.push(LogDamage { is_torn_end: is_end && is_last, ..damage });
-                }
-            }
+        let n_damaged = self.damage.len();
+        let read = read_segment(path, self)?;
+        for damage in &mut self.damage[n_damaged..] {
+            damage.is_torn_end &= is_last;
         }
-        self.unknown_samples += series.n_unknown;
+        self.unknown_samples += read.n_unknown;
+        self.was_closed = read.is_closed;
         Ok(())
+    }
+}
+
+impl LogReader for Recovery {
+    type Series = ();
+
+    fn series(&mut self, _texts: [&str; 3]) {}
+
+    fn sample(&mut self, (): (), millis: i64, _value: f64) {
+        self.samples += 1;
+        let time = Timestamp::from_millis(millis);
+        self.newest = Some(self.newest.map_or(time, |newest| newest.max(time)));
+    }
+
+    fn damage(&mut self, damage: LogDamage, is_end: bool) {
+        self.damage.push(LogDamage { is_torn_end: is_end, ..damage });
     }
 }

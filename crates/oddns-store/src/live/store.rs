@@ -299,3 +299,113 @@ fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
     }
     Ok(threads)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::log::SegmentFile;
+    use crate::{HistoryFilter, read_history};
+
+    /// A file on a disk that has room for so many bytes.
+    struct Disk {
+        file: fs::File,
+        room: Arc<AtomicU64>,
+    }
+
+    impl SegmentFile for Disk {
+        fn append(&self, bytes: &[u8]) -> io::Result<()> {
+            let room = self.room.load(Ordering::Relaxed) as usize;
+            self.file.append(&bytes[..room.min(bytes.len())])?;
+            if room < bytes.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn truncate(&self, length: u64) -> io::Result<()> {
+            self.file.truncate(length)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.file.sync()
+        }
+    }
+
+    fn small_disk(room: &Arc<AtomicU64>) -> Begin {
+        let room = room.clone();
+        Box::new(move |folder, number| {
+            let path = crate::log::segment_path(folder, number);
+            let file = fs::File::options().append(true).create_new(true).open(&path).unwrap();
+            let disk = Arc::new(Disk { file, room: room.clone() });
+            SegmentWriter::begin(path.clone(), disk).map_err(StoreError::write(&path))
+        })
+    }
+
+    fn batch(store: &HistoryStore, millis: i64) -> Vec<SeriesSample> {
+        let time = Timestamp::from_millis(millis);
+        let name = |at: i32| format!("m{at}");
+        let series = (0..50).map(|at| store.intern_text("a", &name(at), "").unwrap());
+        series.map(|series| SeriesSample { series, time, value: 0.1 }).collect()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_when_there_is_room_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = Arc::new(AtomicU64::new(2000));
+        let begin = small_disk(&room);
+        let settings = StoreSettings {
+            fsync_interval: Duration::from_secs(3600),
+            max_ahead: None,
+            ..StoreSettings::default()
+        };
+        let store = HistoryStore::open_with(folder.path(), settings, begin).unwrap();
+        let now = Timestamp::from_millis(0);
+        let mut taken = 0;
+        let error = loop {
+            match store.append(now, &batch(&store, 1000 * taken)) {
+                Ok(appended) => taken += i64::from(appended.taken == 50),
+                Err(error) => break error,
+            }
+        };
+        assert!(taken > 0);
+        assert!(error.to_string().starts_with("cannot write `"), "{error}");
+        let refusing = store.statistics().refusing.unwrap();
+        assert!(refusing.contains("storage") || refusing.contains("space"), "{refusing}");
+        room.store(100_000, Ordering::Relaxed);
+        let again = store.append(now, &batch(&store, 1000 * taken)).unwrap();
+        assert_eq!((again.taken, again.duplicates), (50, 0), "nothing of it had been taken");
+        assert_eq!(store.statistics().refusing, None);
+        assert_eq!(store.statistics().unwritten, 50);
+        store.close().unwrap();
+        let history = read_history(folder.path(), &HistoryFilter::default()).unwrap();
+        assert_eq!(history.recordings[0].scrapes.len() as i64, taken + 1);
+        assert_eq!(history.duplicate_rows, 0);
+    }
+
+    #[test]
+    fn a_log_that_is_too_long_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings { max_log_bytes: 10, ..StoreSettings::default() };
+        let store = HistoryStore::open(folder.path(), settings).unwrap();
+        let now = Timestamp::from_millis(0);
+        store.append(now, &batch(&store, 0)).unwrap();
+        let error = store.append(now, &batch(&store, 1)).unwrap_err();
+        assert!(matches!(error, StoreError::LogFull { .. }));
+        store.flush().unwrap();
+        store.append(now, &batch(&store, 1)).unwrap();
+    }
+
+    #[test]
+    fn too_many_series_are_refused_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings { max_series: 1, ..StoreSettings::default() };
+        let store = HistoryStore::open(folder.path(), settings).unwrap();
+        assert!(store.intern_text("a", "m", "").is_some());
+        assert_eq!(store.intern_text("a", "n", ""), None);
+        assert_eq!(store.statistics().refused_series, 1);
+    }
+}

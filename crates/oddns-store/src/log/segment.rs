@@ -161,8 +161,8 @@ pub(crate) fn segments(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
 /// What reading a segment meets.
 #[derive(Debug)]
 pub(crate) enum Step<'a> {
-    /// A record that is whole; where it begins.
-    Record(u64, Payload<'a>),
+    /// A record that is whole.
+    Record(Payload<'a>),
     /// Bytes that are no record; reading goes on behind them. Whether they are the last ones.
     Damage(LogDamage, bool),
 }
@@ -217,7 +217,7 @@ impl<R: Read> Steps<R> {
         let (offset, from) = (self.offset, self.at + FRAME);
         self.pass(FRAME + length);
         match Payload::new(&self.buffer[from..from + length]) {
-            Some(payload) => Step::Record(offset, payload),
+            Some(payload) => Step::Record(payload),
             None => Step::Damage(damage(&self.path, offset, FRAME + length), false),
         }
     }
@@ -317,7 +317,7 @@ mod tests {
         let (mut values, mut holes) = (Vec::new(), Vec::new());
         while let Some(step) = steps.next().unwrap() {
             match step {
-                Step::Record(_, Payload::Samples(body)) => {
+                Step::Record(Payload::Samples(body)) => {
                     samples(body, |_, _, value| values.push(value)).unwrap();
                 }
                 Step::Record(..) => panic!("another record"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use oddns_core::{SeriesKey, Timestamp};
 use oddns_store::{
     Appended, HistoryFilter, HistoryStore, SeriesRef, SeriesSample, StoreError, StoreSettings,
-    read_history,
+    read_history, read_series,
 };
 
 const NOON: i64 = 1_795_348_800_000;
@@ -139,4 +139,149 @@ fn samples_of_a_wrong_time_and_second_ones_are_counted() {
     store.close().unwrap();
     let values: Vec<f64> = contents(folder.path()).into_iter().map(|sample| sample.3).collect();
     assert_eq!(values, [4.0, 1.0]);
+}
+
+#[test]
+fn the_log_is_read_while_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let a = series(&store, "a", "m");
+    append(&store, &[sample(a, NOON, 1.0)]);
+    assert_eq!(contents(folder.path()).len(), 1);
+    store.flush().unwrap();
+    append(&store, &[sample(a, NOON + 1, 2.0)]);
+    assert_eq!(contents(folder.path()).len(), 2);
+    let since = Some(Timestamp::from_millis(NOON + 1));
+    let filter = HistoryFilter { since, ..HistoryFilter::default() };
+    assert_eq!(read_history(folder.path(), &filter).unwrap().recordings[0].scrapes.len(), 1);
+}
+
+#[test]
+fn one_series_is_read_from_parquet_and_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let names: Vec<String> = (0..40).map(|at| format!("m{at:02}")).collect();
+    for step in 0..20 {
+        for instance in ["a", "b"] {
+            let samples: Vec<SeriesSample> = names
+                .iter()
+                .map(|name| sample(series(&store, instance, name), NOON + step, step as f64))
+                .collect();
+            append(&store, &samples);
+        }
+        if step % 5 == 4 && step < 19 {
+            store.flush().unwrap();
+        }
+    }
+    let key = SeriesKey { name: "m07".into(), labels: r#"{zone="."}"#.parse().unwrap() };
+    let until = Some(Timestamp::from_millis(NOON + 18));
+    let filter = HistoryFilter { until, ..HistoryFilter::default() };
+    let found = read_series(folder.path(), "b", &key, &filter).unwrap();
+    let expected: Vec<_> = (0..18).map(|t| (Timestamp::from_millis(NOON + t), t as f64)).collect();
+    assert_eq!(found, expected);
+    assert_eq!(read_series(folder.path(), "c", &key, &filter).unwrap(), []);
+}
+
+#[test]
+fn small_parts_are_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let a = series(&store, "a", "m");
+    for step in 0..20 {
+        append(&store, &[sample(a, NOON + step, step as f64)]);
+        // Again what is there already: the later value stays.
+        if step > 0 {
+            append(&store, &[sample(a, NOON + step - 1, -1.0)]);
+        }
+        store.flush().unwrap();
+    }
+    let day = fs::read_dir(folder.path().join("day=2026-11-22")).unwrap();
+    assert!(day.count() < 8);
+    store.close().unwrap();
+    let key = SeriesKey { name: "m".into(), labels: r#"{zone="."}"#.parse().unwrap() };
+    let found = read_series(folder.path(), "a", &key, &HistoryFilter::default()).unwrap();
+    let values: Vec<f64> = found.iter().map(|(_, value)| *value).collect();
+    assert_eq!(values[..19], [-1.0; 19]);
+    assert_eq!(values[19], 19.0);
+}
+
+#[test]
+fn damage_costs_its_record_only_and_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let a = series(&store, "a", "m");
+    let segment = folder.path().join("_wal/0000000000.log");
+    let mut lengths = Vec::new();
+    for step in 0..3 {
+        append(&store, &[sample(a, NOON + step, 1.0)]);
+        lengths.push(fs::metadata(&segment).unwrap().len());
+    }
+    drop(store);
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[lengths[1] as usize - 1] ^= 1;
+    bytes.truncate(bytes.len() - 1);
+    fs::write(&segment, &bytes).unwrap();
+
+    let store = open(folder.path());
+    let recovery = store.recovery().clone();
+    assert!(!recovery.was_closed);
+    assert_eq!(recovery.samples, 2);
+    let damage = &recovery.damage;
+    assert_eq!((damage[0].offset, damage[0].length), (lengths[0], lengths[1] - lengths[0]));
+    assert_eq!((damage[0].is_torn_end, &damage[0].path), (false, &segment));
+    assert_eq!((damage[1].offset, damage[1].is_torn_end), (lengths[2], true));
+    assert_eq!(read_history(folder.path(), &HistoryFilter::default()).unwrap().log_damage.len(), 1);
+    store.flush().unwrap();
+    assert_eq!(store.statistics().damaged_stretches, 2);
+    drop(store);
+    assert_eq!(contents(folder.path()).len(), 2);
+    assert_eq!(fs::read(segment.with_extension("log.damaged")).unwrap(), bytes, "kept to look at");
+}
+
+#[test]
+fn old_days_go_by_age_and_by_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let day = Duration::from_secs(86_400);
+    let settings = StoreSettings { retention_time: Some(2 * day), max_ahead: None, ..settings() };
+    let store = HistoryStore::open(folder.path(), settings.clone()).unwrap();
+    let a = series(&store, "a", "m");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    for days in [10, 5, 1, 0] {
+        append(&store, &[sample(a, (now - days * day).as_millis() as i64, 1.0)]);
+    }
+    store.flush().unwrap();
+    assert_eq!(store.statistics().expired_files, 2);
+    drop(store);
+    assert_eq!(contents(folder.path()).len(), 2);
+    let settings = StoreSettings { retention_bytes: Some(1), ..settings };
+    let store = HistoryStore::open(folder.path(), settings).unwrap();
+    store.flush().unwrap();
+    assert_eq!(contents(folder.path()).len(), 1);
+}
+
+#[test]
+fn a_reader_beside_a_busy_writer_sees_every_sample_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let a = series(&store, "a", "m");
+    append(&store, &[sample(a, NOON, 0.0)]);
+    let n_samples = std::sync::atomic::AtomicI64::new(1);
+    std::thread::scope(|scope| {
+        let (store, n_samples) = (&store, &n_samples);
+        let writer = scope.spawn(move || {
+            for step in 1..60 {
+                append(store, &[sample(a, NOON + step, 0.0)]);
+                n_samples.store(step + 1, std::sync::atomic::Ordering::SeqCst);
+                if step % 3 == 0 {
+                    store.flush().unwrap();
+                }
+            }
+        });
+        while !writer.is_finished() {
+            let before = n_samples.load(std::sync::atomic::Ordering::SeqCst);
+            let found = contents(folder.path());
+            assert!(found.len() as i64 >= before, "{} of {before}", found.len());
+            assert!(found.iter().enumerate().all(|(at, sample)| sample.2 == NOON + at as i64));
+        }
+    });
 }
