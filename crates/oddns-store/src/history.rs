@@ -8,10 +8,12 @@ mod snapshot;
 mod transpose;
 mod write;
 
-pub(crate) use columns::{Columns, check as check_columns};
+pub(crate) use columns::{Columns, check as check_columns, texts};
 pub(crate) use folder::{day_folder, day_folders, midnight_of, parquet_files, part_number};
+pub(crate) use read::MetricSample;
 pub use read::{History, HistoryFilter, read_history, read_history_bytes};
 pub use series::read_series;
+pub(crate) use snapshot::Snapshot;
 pub use write::{HistoryWriter, write_history};
 
 /// The columns of a history file, in order.

@@ -111,6 +111,12 @@ impl Keeper {
         Ok(done)
     }
 
+    /// Joins the parts of each day, as if nothing will come any more.
+    pub(crate) fn join_all(&mut self) -> Result<(), StoreError> {
+        let folders = day_folders(&self.root)?;
+        folders.iter().try_for_each(|folder| self.join_parts(folder, true).map(drop))
+    }
+
     /// Joins the small parts of a day; says how many parts were written.
     fn join_parts(&mut self, folder: &Path, is_over: bool) -> Result<u64, StoreError> {
         let mut n_written = 0;

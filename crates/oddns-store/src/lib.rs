@@ -15,11 +15,13 @@ mod live;
 mod log;
 mod merging;
 mod numbers;
+mod openmetrics;
 mod parquet_file;
 mod part;
 mod retention;
 mod scores;
 mod table;
+mod walk;
 
 pub use atomic::{AtomicFile, write_atomically};
 pub use dataset::Dataset;
@@ -36,4 +38,5 @@ pub use live::{
     Appended, HistoryStore, Recovery, SeriesRef, SeriesSample, StoreSettings, StoreStatistics,
 };
 pub use log::LogDamage;
+pub use openmetrics::write_openmetrics;
 pub use scores::{ScoreRow, read_scores, write_scores};

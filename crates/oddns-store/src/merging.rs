@@ -3,13 +3,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow_array::RecordBatch;
-
 use crate::StoreError;
-use crate::compaction::{NewPart, in_order, part_names};
-use crate::history::{COLUMNS, Columns, check_columns};
-use crate::parquet_file::{Batches, ParquetFile, guarded};
+use crate::compaction::{NewPart, part_names};
 use crate::part::PartWriter;
+use crate::walk::SeriesWalk;
 
 /// So many parts of about one size become one.
 const FAN_IN: usize = 8;
@@ -51,90 +48,16 @@ pub(crate) fn join(
     parts: &[PathBuf],
     number: u64,
 ) -> Result<NewPart, StoreError> {
-    let mut sources = parts.iter().map(|path| Source::open(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut walk = SeriesWalk::open(parts, None)?;
     let names = part_names(folder, number);
     let path = root.join(&names.0);
     let file = File::create(&path).map_err(StoreError::write(&path))?;
     let mut part = PartWriter::new(&path, file)?;
-    let mut samples = Vec::new();
-    while let Some(series) = sources.iter().filter_map(|source| source.series.clone()).min() {
-        samples.clear();
-        for source in sources.iter_mut().filter(|source| source.series.as_ref() == Some(&series)) {
-            source.take_series(&mut samples)?;
-        }
-        let n = in_order(&mut samples);
-        part.add(series.each_ref().map(String::as_str), &samples[..n])?;
+    while let Some((series, samples)) = walk.next()? {
+        part.add(series.each_ref().map(String::as_str), samples)?;
     }
     part.finish()?.sync_all().map_err(StoreError::write(&path))?;
     Ok(NewPart { names })
-}
-
-/// A part that is read series by series.
-struct Source {
-    path: PathBuf,
-    batches: Batches,
-    batch: Option<RecordBatch>,
-    /// The next row of the batch.
-    at: usize,
-    /// Instance, name and labels of the next row; `None` at the end.
-    series: Option<[String; 3]>,
-}
-
-impl Source {
-    fn open(path: &Path) -> Result<Self, StoreError> {
-        let batches = guarded(path, || {
-            let file = ParquetFile::open(path)?;
-            check_columns(path, file.schema())?;
-            file.with_string_dictionaries()?.into_batches(&COLUMNS)
-        })?;
-        let mut source = Self { path: path.to_owned(), batches, batch: None, at: 0, series: None };
-        source.next_batch()?;
-        Ok(source)
-    }
-
-    /// Goes to the first row of the next batch that has rows.
-    fn next_batch(&mut self) -> Result<(), StoreError> {
-        let Self { path, batches, .. } = self;
-        self.at = 0;
-        self.batch = loop {
-            match guarded(path, || batches.next().transpose())? {
-                Some(batch) if batch.num_rows() == 0 => {}
-                other => break other,
-            }
-        };
-        self.note_series()
-    }
-
-    /// Sees which series is next, which must not come before the present one.
-    fn note_series(&mut self) -> Result<(), StoreError> {
-        let next = match &self.batch {
-            None => None,
-            Some(batch) => Some(
-                Columns::new(batch)
-                    .and_then(|columns| columns.series(self.at))
-                    .ok_or_else(|| StoreError::damaged(&self.path)("a value is missing"))?,
-            ),
-        };
-        if next.is_some() && next < self.series {
-            return Err(StoreError::damaged(&self.path)("its rows are not sorted by series"));
-        }
-        self.series = next;
-        Ok(())
-    }
-
-    /// Gives all samples of the present series and goes to the next one.
-    fn take_series(&mut self, samples: &mut Vec<(i64, f64)>) -> Result<(), StoreError> {
-        let series = self.series.clone();
-        while self.series == series {
-            let Some(batch) = &self.batch else { break };
-            let n_rows = batch.num_rows();
-            let columns = Columns::new(batch)
-                .ok_or_else(|| StoreError::damaged(&self.path)("a column changed its type"))?;
-            self.at = columns.take_run(self.at, samples);
-            if self.at < n_rows { self.note_series()? } else { self.next_batch()? }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -152,9 +152,15 @@ impl ParquetFile {
         Ok(reader.map(|batch| batch.map_err(StoreError::damaged(&self.path))))
     }
 
-    /// Decodes the named columns from the first row to the last.
-    pub(crate) fn into_batches(self, columns: &[&str]) -> Result<Batches, StoreError> {
-        let reader = self.reader(columns).build().map_err(StoreError::damaged(&self.path))?;
+    /// Decodes the named columns from the first row to the last, or some of the rows.
+    pub(crate) fn into_batches(
+        self,
+        columns: &[&str],
+        rows: Option<RowSelection>,
+    ) -> Result<Batches, StoreError> {
+        let reader = self.reader(columns);
+        let reader = if let Some(rows) = rows { reader.with_row_selection(rows) } else { reader };
+        let reader = reader.build().map_err(StoreError::damaged(&self.path))?;
         Ok(Batches { path: self.path, reader })
     }
 
@@ -180,6 +186,20 @@ impl ParquetFile {
         }
         (!ranges.is_empty())
             .then(|| RowSelection::from_consecutive_ranges(ranges.into_iter(), n_rows))
+    }
+
+    /// The rows of the file that may have `text` in `column`, by the bounds of the pages.
+    pub(crate) fn rows_with(&self, column: &str, text: &[u8]) -> RowSelection {
+        let mut first = 0;
+        let mut ranges = Vec::new();
+        for (number, group) in self.row_groups().iter().enumerate() {
+            let n_rows = usize::try_from(group.num_rows()).unwrap_or(0);
+            let found = self.pages_with(number, column, text, n_rows);
+            let found = found.unwrap_or_else(|| vec![0..n_rows]);
+            ranges.extend(found.into_iter().map(|range| range.start + first..range.end + first));
+            first += n_rows;
+        }
+        RowSelection::from_consecutive_ranges(ranges.into_iter(), first)
     }
 
     /// The rows of the pages whose bounds enclose `text`; `None` without an index.

@@ -1,6 +1,7 @@
 //! The five columns of a history file as plain slices, whatever types the writer chose.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
@@ -138,6 +139,14 @@ impl<'a> Columns<'a> {
         }
         Some(Row { millis: self.millis[at], keys: self.keys(at), value: self.values[at] })
     }
+}
+
+/// The distinct texts of a string column; `None` for another column.
+pub(crate) fn texts(array: &ArrayRef) -> Option<Vec<&str>> {
+    let Strings { keys, texts } = Strings::new(array)?;
+    let used: BTreeSet<i32> = keys.iter().copied().collect();
+    let text = |key: i32| usize::try_from(key).ok().filter(|at| *at < texts.len());
+    Some(used.into_iter().filter_map(|key| Some(texts.value(text(key)?))).collect())
 }
 
 impl<'a> Strings<'a> {

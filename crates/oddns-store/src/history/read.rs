@@ -28,6 +28,9 @@ pub struct HistoryFilter {
     pub instance: Option<String>,
 }
 
+/// Milliseconds and value.
+pub(crate) type MetricSample = (i64, f64);
+
 /// What a history holds.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -51,6 +54,21 @@ impl HistoryFilter {
     pub(super) fn millis(&self) -> (i64, i64) {
         let since = self.since.map_or(i64::MIN, Timestamp::millis);
         (since, self.until.map_or(i64::MAX, Timestamp::millis))
+    }
+
+    /// The samples of a series of `instance` that pass, of some sorted by time.
+    pub(crate) fn cut<'a>(
+        &self,
+        instance: &str,
+        samples: &'a [MetricSample],
+    ) -> &'a [MetricSample] {
+        if self.instance.as_deref().is_some_and(|wanted| wanted != instance) {
+            return &[];
+        }
+        let (since, until) = self.millis();
+        let from = samples.partition_point(|(millis, _)| *millis < since);
+        let to = samples.partition_point(|(millis, _)| *millis < until);
+        &samples[from..to.max(from)]
     }
 }
 
@@ -101,7 +119,7 @@ fn read_snapshot(
     snapshot: &Snapshot,
     filter: &HistoryFilter,
 ) -> Result<History, StoreError> {
-    let rows = read_files(&part_files(root, snapshot, filter)?, filter)?;
+    let rows = read_files(&snapshot.part_files(root, filter)?, filter)?;
     let (since, until) = filter.millis();
     let mut log = LogRows { rows, since, until, damage: Vec::new() };
     for path in &snapshot.segments {
@@ -204,25 +222,6 @@ fn may_overlap(file: &ParquetFile, found: &Statistics, filter: &HistoryFilter) -
     let early = |max: &i64| filter.since.is_some_and(|since| *max < since.millis());
     let late = |min: &i64| filter.until.is_some_and(|until| *min >= until.millis());
     !found.max_opt().is_some_and(early) && !found.min_opt().is_some_and(late)
-}
-
-/// The Parquet files of the days that the filter asks for, in the order to read them.
-fn part_files(
-    root: &Path,
-    snapshot: &Snapshot,
-    filter: &HistoryFilter,
-) -> Result<Vec<PathBuf>, StoreError> {
-    let has_log = !snapshot.segments.is_empty();
-    if snapshot.days.is_empty() && !has_log {
-        let reason = "has no folder `day=YYYY-MM-DD`: it is no data set";
-        return Err(StoreError::kind(root, reason));
-    }
-    if snapshot.days.iter().all(|(_, parts)| parts.is_empty()) && !has_log {
-        let expected = "`day=YYYY-MM-DD/*.parquet`";
-        return Err(StoreError::Empty { path: root.to_owned(), expected });
-    }
-    let days = snapshot.days.iter().filter(|(folder, _)| day_may_match(folder, filter));
-    Ok(days.flat_map(|(_, parts)| parts).cloned().collect())
 }
 
 /// False when the whole day is outside the filter; a name that is no day is read.

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::folder::{day_folders, parquet_files};
+use super::read::{HistoryFilter, day_may_match};
 use crate::StoreError;
 use crate::commit::Commit;
 use crate::log::{FOLDER, segments};
@@ -38,6 +39,26 @@ impl Snapshot {
             last = next;
         }
         Err(StoreError::kind(root, "changes faster than it can be read: try again"))
+    }
+
+    /// The Parquet files of the days that the filter asks for, in the order to read them. An error
+    /// when the history has no samples at all.
+    pub(crate) fn part_files(
+        &self,
+        root: &Path,
+        filter: &HistoryFilter,
+    ) -> Result<Vec<PathBuf>, StoreError> {
+        let has_log = !self.segments.is_empty();
+        if self.days.is_empty() && !has_log {
+            let reason = "has no folder `day=YYYY-MM-DD`: it is no data set";
+            return Err(StoreError::kind(root, reason));
+        }
+        if self.days.iter().all(|(_, parts)| parts.is_empty()) && !has_log {
+            let expected = "`day=YYYY-MM-DD/*.parquet`";
+            return Err(StoreError::Empty { path: root.to_owned(), expected });
+        }
+        let days = self.days.iter().filter(|(folder, _)| day_may_match(folder, filter));
+        Ok(days.flat_map(|(_, parts)| parts).cloned().collect())
     }
 
     fn look(root: &Path) -> Result<Self, StoreError> {

@@ -75,7 +75,7 @@ struct Shared {
     keeper: Mutex<Keeper>,
     is_stopping: Mutex<bool>,
     stopping: Condvar,
-    _lock: WriterLock,
+    lock: WriterLock,
 }
 
 impl HistoryStore {
@@ -93,7 +93,6 @@ impl HistoryStore {
         begin: Begin,
     ) -> Result<Self, StoreError> {
         let folder = root.join(FOLDER);
-        fs::create_dir_all(&folder).map_err(StoreError::write(&folder))?;
         let lock = WriterLock::take(root, &folder)?;
         Commit::resume(root)?;
         let keeper = Keeper::open(root)?;
@@ -108,7 +107,7 @@ impl HistoryStore {
             keeper: Mutex::new(keeper),
             is_stopping: Mutex::new(false),
             stopping: Condvar::new(),
-            _lock: lock,
+            lock,
         });
         let threads = start(&shared).map_err(StoreError::write(root))?;
         Ok(Self { shared, recovery, threads })
@@ -169,6 +168,14 @@ impl HistoryStore {
         self.flush()
     }
 
+    /// Like [`HistoryStore::close`], and joins the files of each day: for a data set that is
+    /// complete.
+    pub fn finish(mut self) -> Result<(), StoreError> {
+        self.stop();
+        self.flush()?;
+        lock(&self.shared.keeper).join_all()
+    }
+
     fn stop(&mut self) {
         *lock(&self.shared.is_stopping) = true;
         self.shared.stopping.notify_all();
@@ -188,6 +195,7 @@ impl Drop for HistoryStore {
         let _ = head.write_closed();
         drop(head);
         let _ = self.shared.sync();
+        self.shared.lock.remove_empty_folder();
     }
 }
 

@@ -11,3 +11,5 @@ mod history;
 mod kinds;
 #[cfg(test)]
 mod live;
+#[cfg(test)]
+mod torture;
