@@ -9,6 +9,12 @@ const SUPPORTED: &str = "supported are Sequential and Functional models in float
     (Global)Max/AveragePooling1D/2D, UpSampling1D/2D, ZeroPadding1D/2D, Cropping1D/2D, \
     Concatenate, Add, Flatten, Reshape and RepeatVector";
 
+/// What of ONNX can be read, for messages.
+const ONNX_SUPPORTED: &str = "supported are Conv, ConvTranspose, MatMul, Gemm, Add, BatchNormalization, \
+    LayerNormalization, Max/AveragePool, GlobalMax/AveragePool, ReduceMean/Max over positions, \
+    Resize by repeating, Pad with zeros, Slice, Concat, Flatten, Reshape, Transpose of channels, and \
+    the activations Relu, LeakyRelu, Elu, Gelu, Sigmoid, Tanh, Softplus, SiLU and Softmax";
+
 /// Why a network could not be built, trained, used, saved or loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -154,6 +160,22 @@ pub enum ModelError {
         layer: String,
         /// Its Keras class.
         class: String,
+        /// What is not supported.
+        problem: String,
+    },
+    /// The bytes are no ONNX file.
+    #[error("not an ONNX file, or a damaged one: export the model again")]
+    Onnx {
+        /// What the decoder says.
+        source: Cause,
+    },
+    /// An ONNX file holds something that the general engine does not run.
+    #[error("operation `{name}` of type `{operation}`: {problem}; {ONNX_SUPPORTED}")]
+    OnnxOperation {
+        /// Name of the operation, or of the tensor.
+        name: String,
+        /// Its type.
+        operation: String,
         /// What is not supported.
         problem: String,
     },

@@ -31,7 +31,8 @@ impl Forecaster {
             Self::Network(network) => network.receptive_field(),
             // Trailing members look back as far, whoever forecasts; and no detector shall be judged
             // on rows on which another is silent.
-            Self::Reconstruction(_) | Self::LastValue | Self::Nobody => SUSTAINED_ROWS,
+            Self::Reconstruction(network) => SUSTAINED_ROWS.max(network.window()),
+            Self::LastValue | Self::Nobody => SUSTAINED_ROWS,
         }
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use oddns_detect::baseline::{BASELINES, Baseline};
+use oddns_model::Reconstruction;
+use oddns_model::graph::Layer;
 
 /// Which detector is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +39,19 @@ impl DetectorKind {
         [Self::Masked, Self::MaskedWithoutNetwork, Self::Reconstruction, Self::Reconstruction2d]
             .into_iter()
             .chain(BASELINES.iter().map(Self::Baseline))
+    }
+
+    /// What a network that reconstructs windows makes: two dimensions when a layer of it works on
+    /// images.
+    pub(crate) fn of_network(network: &Reconstruction) -> Self {
+        let of_images = |layer: &Layer| match layer {
+            Layer::Convolution(convolution) => convolution.kernel.len() == 2,
+            _ => false,
+        };
+        match network.graph().nodes().iter().any(|node| of_images(node.layer())) {
+            true => Self::Reconstruction2d,
+            false => Self::Reconstruction,
+        }
     }
 
     /// How it is called for, and by what its files name it.

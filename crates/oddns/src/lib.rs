@@ -24,6 +24,7 @@ pub use detector::{Detector, DetectorError, TrainingRecord};
 pub use follower::{Followed, Follower};
 pub use kind::{DetectorKind, UnknownDetector};
 pub use oddns_core as core;
+pub use oddns_model as network;
 pub use oddns_detect::{Diagnosis, IncidentEvent, PersistenceConfig, diagnose};
 pub use oddns_features::{FEATURES, Feature, Fleet, FleetExtractor, extract, extract_fleet};
 pub use oddns_model::Progress;

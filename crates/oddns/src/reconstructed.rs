@@ -112,7 +112,8 @@ impl Course<'_> {
             let (network, _) = self.train(&kept(sequences, &blocks, fold), fold, progress)?;
             for (at, sequence) in sequences.iter().enumerate() {
                 let scores = self.score(&network, sequence)?;
-                let rows = (WINDOW..sequence.len()).filter(|row| blocks.fold(at, *row) == fold);
+                let full = network.window()..sequence.len();
+                let rows = full.filter(|row| blocks.fold(at, *row) == fold);
                 held_out.extend(rows.map(|row| of_window(&scores, row)));
             }
         }
@@ -149,20 +150,28 @@ impl Course<'_> {
         (options.seed, options.threads) = (seed, self.options.threads);
         if let Some(epochs) = self.options.epochs {
             let rows: usize = sequences.iter().map(Sequence::len).sum();
-            options.steps = epochs.saturating_mul(rows.div_ceil(options.batch));
+            options.steps = epochs.saturating_mul(rows.div_ceil(self.options.batch.max(1)));
         }
         let mut show = |p: Progress| {
             let (step, steps) = (n_over * p.steps + p.step, (N_FOLDS + 1) * p.steps);
             progress(Progress { step, steps, ..p })
         };
-        let record = network.fit(sequences, &options, &mut show).map_err(DetectorError::Model)?;
-        let record = oddns_model::TrainRecord {
-            steps: record.steps,
-            final_loss: record.final_loss,
-            validation_loss: record.validation_loss,
+        let mut record = oddns_model::TrainRecord {
+            steps: 0,
+            final_loss: f32::NAN,
+            validation_loss: None,
             seed,
             n_parameters: network.graph().n_parameters(),
         };
+        if self.options.epochs == Some(0) {
+            let clusters = network.learn_clusters(sequences, seed);
+            let settled = clusters.and_then(|clusters| network.with_clusters(clusters));
+            return Ok((settled.map_err(DetectorError::Model)?, record));
+        }
+        let fitted = network.fit(sequences, &options, &mut show).map_err(DetectorError::Model)?;
+        record.steps = fitted.steps;
+        record.final_loss = fitted.final_loss;
+        record.validation_loss = fitted.validation_loss;
         Ok((network, record))
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use oddns_core::{Frame, Schema, Timestamp};
 use oddns_detect::baseline::Baseline;
 use oddns_features::Scaler;
-use oddns_model::{Config, Network, Progress, Reconstruction, Sequence, TrainRecord};
+use oddns_model::{
+    Config, ModelError, Network, Progress, Reconstruction, Sequence, TrainRecord,
+};
 
 use crate::calibration::Pace;
 use crate::column::{Column, columns_of};
@@ -70,6 +72,28 @@ impl Detector {
         fit(columns, None, frames, options, progress)
     }
 
+    /// Learns what normal looks like with a network of one's own: one that was built with a
+    /// [`ReconstructionConfig`](crate::network::ReconstructionConfig) or read from a file. It goes
+    /// on from its weights; 0 epochs leave them as they are, and learn scales and calibration alone.
+    /// The rows that it reads are standardised: mean 0, deviation 1, cut at ±10. Of the options,
+    /// `detector` and `window` are the network's own.
+    pub fn fit_network(
+        network: &Reconstruction,
+        frames: &[&Frame],
+        options: &TrainOptions,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Self, DetectorError> {
+        check_columns(frames)?;
+        let columns = columns_of(frames);
+        if columns.len() != network.n_features() {
+            let (expected, found) = (network.n_features(), columns.len());
+            return Err(DetectorError::Model(ModelError::Width { expected, found }));
+        }
+        let options = TrainOptions { detector: DetectorKind::of_network(network), ..options.clone() };
+        let parent = Forecaster::Reconstruction(Arc::new(network.clone()));
+        fit(columns, Some(&parent), frames, &options, progress)
+    }
+
     /// Goes on from this detector's weights with frames of the same columns. Scales and calibration
     /// are learned from these frames alone, and a detector without weights is fitted anew. The kind
     /// stays, whatever the options say.
@@ -96,7 +120,8 @@ fn fit(
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Detector, DetectorError> {
-    let (interval_seconds, needed) = (interval(frames), needed_rows(columns.len()));
+    let looks_back = parent.map_or(0, Forecaster::warm_up_rows);
+    let (interval_seconds, needed) = (interval(frames), needed_rows(columns.len(), looks_back));
     let found = stretches_of(frames, interval_seconds);
     let longest = found.iter().map(|(_, rows)| rows.len()).max().unwrap_or(0);
     if longest < needed {
@@ -249,9 +274,9 @@ fn check_columns(frames: &[&Frame]) -> Result<(), DetectorError> {
     }
 }
 
-/// Rows in a row without which there is nothing to learn.
-fn needed_rows(width: usize) -> usize {
-    let receptive_field = Config::recipe(width).receptive_field();
+/// Rows in a row without which there is nothing to learn, for a network that looks back so far.
+fn needed_rows(width: usize, looks_back: usize) -> usize {
+    let receptive_field = Config::recipe(width).receptive_field().max(looks_back);
     // Each fold of the calibration needs a block to train on.
     N_FOLDS * shortest_block(receptive_field)
 }

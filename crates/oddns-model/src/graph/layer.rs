@@ -206,7 +206,7 @@ pub(super) fn on_grid(values: &[usize], neutral: usize) -> [usize; 2] {
 
 impl Padding {
     /// Zeros before and after an axis of `size`, for a kernel that covers `reach`.
-    pub(super) fn border(self, size: usize, reach: usize, stride: usize) -> (usize, usize) {
+    pub(crate) fn border(self, size: usize, reach: usize, stride: usize) -> (usize, usize) {
         match self {
             Self::Valid => (0, 0),
             Self::Causal => (reach - 1, 0),
@@ -237,13 +237,13 @@ impl Padding {
 }
 
 /// How far a kernel reaches with its gaps.
-pub(super) fn reach(kernel: usize, dilation: usize) -> usize {
+pub(crate) fn reach(kernel: usize, dilation: usize) -> usize {
     (kernel - 1) * dilation + 1
 }
 
 impl Layer {
     /// The class that Keras calls it, for messages.
-    pub(crate) fn class(&self) -> String {
+    pub fn class(&self) -> String {
         let axes = |name: &str, n: usize| format!("{name}{n}D");
         let pool = |kind: &Pool| if *kind == Pool::Max { "Max" } else { "Average" };
         match self {

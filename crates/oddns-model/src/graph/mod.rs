@@ -31,6 +31,7 @@ pub use activation::Activation;
 pub use batch::Examples;
 pub use descent::{Optimiser, Schedule};
 pub use fitting::{FitOptions, FitRecord, Stopping, Table};
+pub(crate) use layer::reach;
 pub use layer::{Convolution, Dimensions, Layer, Padding};
 pub use loss::Loss;
 pub use network::{Graph, GraphBuilder, Node, NodeId};

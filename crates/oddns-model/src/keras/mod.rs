@@ -59,6 +59,11 @@ pub fn encode_graph(graph: &Graph, extra: &str) -> Result<Vec<u8>, ModelError> {
     write_graph(graph, &[(EXTRA, extra.as_bytes())])
 }
 
+/// As [`encode_graph`], without the entry `oddns.json`: a network that nobody has calibrated.
+pub fn encode_plain(graph: &Graph) -> Result<Vec<u8>, ModelError> {
+    write_graph(graph, &[])
+}
+
 fn write_graph(graph: &Graph, extras: &[(&str, &[u8])]) -> Result<Vec<u8>, ModelError> {
     let config = stock::describe(graph).to_string();
     let weights = weights::write_graph(graph)?;

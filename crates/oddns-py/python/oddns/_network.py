@@ -1,0 +1,151 @@
+"""Networks of stock Keras layers, with or without a detector around them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy
+
+from . import _oddns
+from ._errors import ModelError
+from ._file import read_bytes, write_whole
+from ._progress import Listener, shown
+
+
+class Network:
+    """A network of stock Keras layers with its weights, run and trained in Rust.
+
+    `load` reads one that Keras saved, or an ONNX graph; `autoencoder` makes a new one.
+    """
+
+    def __init__(self, native: _oddns.Network) -> None:
+        self.native = native
+
+    @classmethod
+    def load(cls, source: Any) -> "Network":
+        """From the path or the bytes of a ``.keras`` or ``.onnx`` file, or from a Keras model.
+        Nothing in a file is executed; a layer that is not supported is an error that names it."""
+        return as_network(source)
+
+    @classmethod
+    def autoencoder(
+        cls,
+        n_features: int,
+        *,
+        images: bool = False,
+        window: Optional[int] = None,
+        layers: Optional[Sequence[int]] = None,
+        kernel: Optional[int] = None,
+        latent: Optional[int] = None,
+        seed: int = 1,
+    ) -> "Network":
+        """A new convolutional autoencoder of windows, over time or over images."""
+        sizes = {
+            "n_features": n_features,
+            "images": images,
+            "window": window,
+            "layers": None if layers is None else list(layers),
+            "kernel": kernel,
+            "latent": latent,
+            "seed": seed,
+        }
+        return cls(_oddns.Network.autoencoder(sizes))
+
+    def predict(self, *inputs: Any) -> Any:
+        """The output for one array for each input, samples first; a list where there are several
+        outputs."""
+        outputs = self.native.predict([_floats(one) for one in inputs])
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        epochs: int = 1,
+        batch_size: int = 32,
+        learning_rate: float = 1e-3,
+        loss: str = "mse",
+        seed: int = 1,
+        threads: int = 2,
+        progress: Union[None, bool, Listener] = None,
+    ) -> "Network":
+        """Goes on training, with Adam as Keras has it. `x` is an array, or a list of one for each
+        input."""
+        inputs = [_floats(one) for one in (x if isinstance(x, (list, tuple)) else [x])]
+        target = _floats(y)
+        options: Dict[str, Any] = {
+            "steps": max(1, epochs * -(-len(target) // max(1, batch_size))),
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "loss": loss,
+            "seed": seed,
+            "threads": threads,
+        }
+        with shown(progress) as listener:
+            self.native, self.loss_ = self.native.fit(inputs, target, options, listener)
+        return self
+
+    def initialize_new_weights(self, seed: int = 1) -> "Network":
+        """Random weights as Keras begins with."""
+        self.native = self.native.initialised(seed)
+        return self
+
+    def weights(self) -> List[Tuple[str, numpy.ndarray]]:
+        """All weights by layer and place, in Keras's order."""
+        return self.native.weights()
+
+    def save(self, path: Union[str, os.PathLike]) -> None:
+        """Writes a ``.keras`` file, which Keras opens."""
+        write_whole(path, self.native.encode())
+
+    def export_onnx(self, path: Union[str, os.PathLike]) -> None:
+        """Writes an ONNX graph (opset 17) of the network."""
+        write_whole(path, self.native.onnx())
+
+    def export_safetensors(self, path: Union[str, os.PathLike]) -> None:
+        """Writes the weights alone, by the names of `weights`."""
+        write_whole(path, self.native.safetensors())
+
+    def summary(self, print_fn: Any = print) -> None:
+        """Prints the layers as Keras does."""
+        rows = [("Layer (type)", "Output Shape", "Param #", "Connected to")]
+        total = 0
+        for name, kind, shape, n_weights, inputs in self.native.layers():
+            total += n_weights
+            sizes = ", ".join("None" if size is None else str(size) for size in shape)
+            rows.append((f"{name} ({kind})", f"({sizes})", f"{n_weights:,}", ", ".join(inputs)))
+        widths = [max(len(row[at]) for row in rows) for at in range(4)]
+        print_fn(f'Model: "{self.native.name}"')
+        for at, row in enumerate(rows):
+            cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2].rjust(widths[2])]
+            print_fn("  ".join([*cells, row[3]]).rstrip())
+            if at == 0:
+                print_fn("─" * (sum(widths) + 6))
+        print_fn(f"Total params: {total:,}")
+
+    def __repr__(self) -> str:
+        return f"<Network {self.native.name!r} of {len(self.native.layers())} layers>"
+
+
+def as_network(source: Any) -> Network:
+    """From whatever a network can be given as."""
+    if isinstance(source, Network):
+        return source
+    if isinstance(source, bytes):
+        return Network(_oddns.Network.decode(source))
+    if isinstance(source, (str, os.PathLike)):
+        return Network(_oddns.Network.decode(read_bytes(source)))
+    if type(source).__module__.split(".")[0] in ("keras", "tensorflow", "tf_keras"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.keras")
+            source.save(path)
+            return as_network(path)
+    message = f"a {type(source).__name__} is no network: give a path, a Keras model or a `Network`"
+    raise ModelError(message)
+
+
+def _floats(array: Any) -> numpy.ndarray:
+    return numpy.asarray(array, dtype=numpy.float32)

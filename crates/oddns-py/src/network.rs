@@ -1,0 +1,230 @@
+//! A network of stock Keras layers: in, out, predicting and training.
+
+use std::sync::Arc;
+
+use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use oddns_model::graph::{FitOptions, Graph, Layer, Loss, Optimiser, Schedule, Table, Tensor};
+use oddns_model::{ModelError, Reconstruction, ReconstructionConfig};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::error::of_model;
+use crate::worker;
+
+/// A network with its weights; training gives a new one.
+#[pyclass(frozen, name = "Network", module = "oddns._oddns")]
+#[derive(Debug, Clone)]
+pub(crate) struct PyNetwork {
+    pub(crate) graph: Arc<Graph>,
+}
+
+impl From<Graph> for PyNetwork {
+    fn from(graph: Graph) -> Self {
+        Self { graph: Arc::new(graph) }
+    }
+}
+
+/// Sizes of an autoencoder; what is left out is as measured.
+#[derive(Debug, FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Sizes {
+    n_features: usize,
+    images: bool,
+    window: Option<usize>,
+    layers: Option<Vec<usize>>,
+    kernel: Option<usize>,
+    latent: Option<usize>,
+    seed: u64,
+}
+
+impl Sizes {
+    fn config(self) -> ReconstructionConfig {
+        let window = self.window.unwrap_or(ReconstructionConfig::WINDOW);
+        let mut config = match self.images {
+            true => ReconstructionConfig::two_dimensional(self.n_features, window),
+            false => ReconstructionConfig::one_dimensional(self.n_features, window),
+        };
+        config.channels = self.layers.unwrap_or(config.channels);
+        config.kernel = self.kernel.unwrap_or(config.kernel);
+        config.latent = self.latent.unwrap_or(config.latent);
+        config
+    }
+}
+
+/// How to train a network, in Keras's words.
+#[derive(Debug, FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Fit {
+    steps: usize,
+    batch_size: usize,
+    learning_rate: f32,
+    loss: String,
+    seed: u64,
+    threads: usize,
+}
+
+impl Fit {
+    fn options(&self) -> Result<FitOptions, ModelError> {
+        let loss = match self.loss.as_str() {
+            "mse" | "mean_squared_error" => Loss::MeanSquared,
+            "mae" | "mean_absolute_error" => Loss::MeanAbsolute,
+            "huber" => Loss::Huber { delta: 1.0 },
+            other => {
+                let allowed = "mse, mae or huber".to_owned();
+                return Err(ModelError::Setting { field: "loss", found: other.to_owned(), allowed });
+            }
+        };
+        Ok(FitOptions {
+            loss,
+            optimiser: Optimiser::Adam,
+            learning_rate: self.learning_rate,
+            schedule: Schedule::Constant,
+            steps: self.steps,
+            batch: self.batch_size,
+            seed: self.seed,
+            threads: self.threads,
+            stopping: None,
+        })
+    }
+}
+
+#[pymethods]
+impl PyNetwork {
+    /// A new autoencoder of windows with random weights.
+    #[staticmethod]
+    fn autoencoder(sizes: Sizes) -> PyResult<Self> {
+        let seed = sizes.seed;
+        let network = Reconstruction::new(&sizes.config(), seed).map_err(of_model)?;
+        Ok(network.graph().clone().into())
+    }
+
+    /// Reads a `.keras` file, which begins as a zip does, or an ONNX file. Nothing in it is executed.
+    #[staticmethod]
+    fn decode(py: Python<'_>, bytes: &[u8]) -> PyResult<Self> {
+        let read = py.detach(|| match bytes.starts_with(b"PK") {
+            true => oddns_model::decode_graph(bytes).map(|(graph, _)| graph),
+            false => oddns_model::decode_onnx(bytes),
+        });
+        read.map(Self::from).map_err(of_model)
+    }
+
+    /// The bytes of an ONNX file.
+    fn onnx<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &py.detach(|| oddns_model::encode_onnx(&self.graph)))
+    }
+
+    /// The bytes of a safetensors file.
+    fn safetensors<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &py.detach(|| oddns_model::encode_safetensors(&self.graph)))
+    }
+
+    fn __reduce__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        Ok((py.get_type::<Self>().getattr("decode")?, (self.encode(py)?,)))
+    }
+
+    /// The bytes of a `.keras` file.
+    fn encode<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| oddns_model::encode_plain(&self.graph)).map_err(of_model)?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// The same network with new random weights.
+    fn initialised(&self, seed: u64) -> Self {
+        let mut graph = self.graph.as_ref().clone();
+        graph.initialise(seed);
+        graph.into()
+    }
+
+    /// Rows and columns of the windows that it reconstructs. Refuses what is no autoencoder.
+    fn window(&self) -> PyResult<(usize, usize)> {
+        let network = Reconstruction::from_graph(self.graph.as_ref().clone()).map_err(of_model)?;
+        Ok((network.window(), network.n_features()))
+    }
+
+    /// The name of the model.
+    #[getter]
+    fn name(&self) -> &str {
+        self.graph.name()
+    }
+
+    /// Of each layer its name, class, output shape (`None` for the batch and open sizes), number of
+    /// weights, and the names of the layers that it reads.
+    fn layers(&self) -> Vec<(String, String, Vec<Option<usize>>, usize, Vec<String>)> {
+        let nodes = self.graph.nodes();
+        let layer = |(at, node): (usize, &oddns_model::graph::Node)| {
+            let shape = [None].into_iter().chain(node.output().iter().copied()).collect();
+            let weights = self.graph.weights(at).iter().map(|(_, values)| values.len()).sum();
+            let inputs = node.inputs().iter().map(|at| nodes[*at].name().to_owned()).collect();
+            (node.name().to_owned(), node.layer().class(), shape, weights, inputs)
+        };
+        nodes.iter().enumerate().map(layer).collect()
+    }
+
+    /// Names and values of all weights, by layer and place.
+    fn weights<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyArrayDyn<f32>>)>> {
+        let mut found = Vec::new();
+        for (at, node) in self.graph.nodes().iter().enumerate() {
+            for (place, (shape, values)) in self.graph.weights(at).into_iter().enumerate() {
+                let array = values.to_vec().into_pyarray(py).reshape(shape.to_vec())?;
+                found.push((format!("{}/{place}", node.name()), array));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What the outputs are for one array for each input, samples first.
+    fn predict<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: Vec<PyReadonlyArrayDyn<'py, f32>>,
+    ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
+        let inputs = inputs.iter().map(tensor).collect::<PyResult<Vec<_>>>()?;
+        let graph = Arc::clone(&self.graph);
+        let outputs = worker::run(py, None, move |_| graph.predict(&inputs))?.map_err(of_model)?;
+        let array = |tensor: Tensor| {
+            let shape = tensor.shape().to_vec();
+            tensor.values().to_vec().into_pyarray(py).reshape(shape)
+        };
+        outputs.into_iter().map(array).collect()
+    }
+
+    /// A network that goes on from these weights, and its last loss. `listener` is called with step,
+    /// steps and loss.
+    #[pyo3(signature = (inputs, target, options, listener=None))]
+    fn fit(
+        &self,
+        py: Python<'_>,
+        inputs: Vec<PyReadonlyArrayDyn<'_, f32>>,
+        target: PyReadonlyArrayDyn<'_, f32>,
+        options: Fit,
+        listener: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<(Self, f32)> {
+        let options = options.options().map_err(of_model)?;
+        let inputs = inputs.iter().map(tensor).collect::<PyResult<Vec<_>>>()?;
+        let table = Table::new(inputs, tensor(&target)?).map_err(of_model)?;
+        let mut graph = self.graph.as_ref().clone();
+        let fitted = worker::run(py, listener, move |signal| {
+            let record = graph.fit(&table, None, &options, &mut |progress| signal.tell(progress))?;
+            Ok((graph, record.final_loss))
+        })?;
+        fitted.map(|(graph, loss)| (graph.into(), loss)).map_err(of_model)
+    }
+
+    /// Shapes of the inputs, without the batch.
+    #[getter]
+    fn input_shapes(&self) -> Vec<Vec<Option<usize>>> {
+        let shape = |at: &usize| match self.graph.nodes()[*at].layer() {
+            Layer::Input { shape } => shape.clone(),
+            _ => Vec::new(),
+        };
+        self.graph.inputs().iter().map(shape).collect()
+    }
+}
+
+fn tensor(array: &PyReadonlyArrayDyn<'_, f32>) -> PyResult<Tensor> {
+    let values = array.as_array().iter().copied().collect();
+    Tensor::new(array.shape().to_vec(), values).map_err(of_model)
+}
