@@ -60,6 +60,7 @@ pub(crate) fn of_detector(error: DetectorError) -> PyErr {
         error,
         DetectorError::Columns { .. }
             | DetectorError::Empty
+            | DetectorError::Window { .. }
             | DetectorError::Schema { .. }
     );
     raise(if of_data { Kind::Data } else { Kind::Model }, chain(&error))

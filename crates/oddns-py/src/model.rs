@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use numpy::PyReadonlyArray2;
 use oddns::core::Frame;
 use oddns::{Detector, DetectorKind, TrainOptions, score_frame};
 use oddns_model::Reconstruction;
@@ -93,6 +94,24 @@ impl PyModel {
             Ok(PyScored { detector, frame: frame.frame, scored })
         })?;
         scored.map_err(of_detector)
+    }
+
+    /// Rows of a window that `score_window` judges.
+    #[getter]
+    fn window_rows(&self) -> PyResult<usize> {
+        self.detector.window_rows().map_err(of_detector)
+    }
+
+    /// The score of the last row of a window, by what was learned alone.
+    fn score_window(&self, window: PyReadonlyArray2<'_, f32>) -> PyResult<f32> {
+        let window: Vec<f32> = window.as_array().iter().copied().collect();
+        self.detector.score_window(&window).map_err(of_detector)
+    }
+
+    /// The bytes of an ONNX file, from raw rows to the score.
+    fn onnx<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.detector.encode_onnx()).map_err(of_detector)?;
+        Ok(PyBytes::new(py, &bytes))
     }
 
     /// The bytes of a `.keras` file.

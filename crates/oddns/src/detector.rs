@@ -74,6 +74,25 @@ pub enum DetectorError {
     /// The bytes of a model cannot be read.
     #[error("the model cannot be loaded: copy it again, or train a new one")]
     Load(#[source] ModelError),
+    /// A window has another size than the detector looks back on.
+    #[error("a window has {found} values, this detector judges {rows} rows of {width} features")]
+    Window {
+        /// Values given.
+        found: usize,
+        /// Rows of a window.
+        rows: usize,
+        /// Features of a row.
+        width: usize,
+    },
+    /// What a detector of this kind says rests on more than a window.
+    #[error(
+        "a detector of kind `{kind}` cannot be told by one window of rows: \
+         only those with a network can"
+    )]
+    NoWindow {
+        /// The kind.
+        kind: DetectorKind,
+    },
     /// A Keras file without what oddns adds to it.
     #[error(
         "the file is a Keras model without the entry `oddns.json`: it was not written by `oddns train`"

@@ -20,7 +20,7 @@ pub(crate) const N_SCORES: usize = 2;
 /// Smallest unit of either: a table that hardly moves is reconstructed exactly.
 const UNIT_FLOOR: f32 = 0.05;
 /// Either says no more than this, in its unit.
-const MOST_UNITS: f32 = 1e6;
+pub(crate) const MOST_UNITS: f32 = 1e6;
 
 /// What makes 1 the alarm line of a reconstruction. Also what a stream leaves behind in it.
 #[derive(Debug, Clone)]
@@ -61,6 +61,11 @@ impl Reconstructed {
         let score = strength / self.line.level();
         self.line.push(strength);
         Verdict { score, fresh: true }
+    }
+
+    /// The score of a window as the line lies now, which does not follow.
+    pub(crate) fn frozen(&self, scores: &[f32; N_SCORES]) -> f32 {
+        strength(scores, &self.unit) / self.line.level()
     }
 
     pub(crate) fn strengths(&self) -> &[f32] {

@@ -53,6 +53,16 @@ pub(crate) struct Judged {
     pub(crate) expected: Vec<f32>,
 }
 
+/// A detector that learned from a lone server cannot tell how alike others are.
+fn never_seen(detector: &Detector, at: usize) -> bool {
+    detector.scaler.missing_ratio[at] >= 1.0
+}
+
+/// Whether a column says nothing to this detector, whatever is in it.
+pub(crate) fn is_ignored(detector: &Detector, at: usize) -> bool {
+    !absence_counts(&detector.columns[at].name) && never_seen(detector, at)
+}
+
 fn absence_counts(column: &str) -> bool {
     !FEATURES.iter().any(|feature| feature.name == column && feature.is_divergence())
 }
@@ -73,8 +83,7 @@ impl Stream {
     pub(crate) fn prepare(&self, row: &[f32]) -> Prepared {
         let mut modelled = modelled_row(row, &self.detector.columns);
         for (at, value) in modelled.iter_mut().enumerate() {
-            // A detector that learned from a lone server cannot tell how alike others are.
-            if !self.absence_counts[at] && self.detector.scaler.missing_ratio[at] >= 1.0 {
+            if !self.absence_counts[at] && never_seen(&self.detector, at) {
                 *value = f32::NAN;
             }
         }

@@ -25,13 +25,13 @@ pub fn encode_onnx(graph: &Graph) -> Vec<u8> {
         .iter()
         .map(|at| builder.input(graph.nodes()[*at].name(), &shape(*at)))
         .collect();
-    let outputs = builder.add_graph(graph, &inputs);
-    for (at, value) in graph.outputs().iter().zip(&outputs) {
+    let values = builder.add_graph(graph, &inputs);
+    for at in graph.outputs() {
         // An input may be an output as well, and no name can stand for both.
         let name = graph.nodes()[*at].name();
         let taken = graph.inputs().contains(at);
         let name = if taken { format!("{name}_output") } else { name.to_owned() };
-        builder.output(&name, value, &shape(*at));
+        builder.output(&name, &values[*at], &shape(*at));
     }
     builder.finish()
 }

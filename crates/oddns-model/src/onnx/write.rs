@@ -7,8 +7,8 @@ use super::builder::{OnnxBuilder, Setting, Value};
 use crate::graph::{Activation, Convolution, Graph, Layer, Node, Padding, Pool, reach};
 
 impl OnnxBuilder {
-    /// Adds a network that reads `inputs`, samples first, and gives its outputs. What dropout does in
-    /// training is left out.
+    /// Adds a network that reads `inputs`, samples first, and gives a value for each of its nodes, in
+    /// their order. What dropout does in training is left out.
     pub fn add_graph(&mut self, graph: &Graph, inputs: &[Value]) -> Vec<Value> {
         let mut values: Vec<Value> = Vec::with_capacity(graph.nodes().len());
         for (at, node) in graph.nodes().iter().enumerate() {
@@ -19,7 +19,7 @@ impl OnnxBuilder {
             };
             values.push(value);
         }
-        graph.outputs().iter().map(|at| values[*at].clone()).collect()
+        values
     }
 
     fn layer(&mut self, graph: &Graph, at: usize, node: &Node, values: &[Value]) -> Value {

@@ -66,6 +66,21 @@ impl LatentClusters {
         self.centres.len()
     }
 
+    /// Mean of each dimension.
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// One over the deviation of each dimension.
+    pub fn scale(&self) -> &[f32] {
+        &self.scale
+    }
+
+    /// The standardised centres, each of [`LatentClusters::size`] dimensions.
+    pub fn centres(&self) -> &[Vec<f32>] {
+        &self.centres
+    }
+
     fn standardised(&self, latent: &[f32]) -> Vec<f32> {
         let by_dimension = latent.iter().zip(&self.mean).zip(&self.scale);
         by_dimension.map(|((value, mean), scale)| (value - mean) * scale).collect()

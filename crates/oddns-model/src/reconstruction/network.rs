@@ -83,6 +83,11 @@ impl Reconstruction {
         self.n_features
     }
 
+    /// The place of the layer that gives the latent vector, among the nodes of the graph.
+    pub fn latent_node(&self) -> usize {
+        self.latent
+    }
+
     /// Size of the latent vector.
     pub fn latent_size(&self) -> usize {
         self.latent_size

@@ -127,8 +127,11 @@ class Detector:
         try:
             model = self._train(frames, network, parent)
         except TooShortError as error:
-            if table is None or table.n_rows < 2:
+            if table is None:
                 raise
+            if table.n_rows == 1:
+                message = "1 sample (one row) says nothing of what is normal: give more rows"
+                raise TooShortError(message) from None
             message = f"{error}. They are taken forwards and backwards by turns: the line is rough"
             warnings.warn(message, ShortRecordWarning, stacklevel=3)
             mirrored = table.mirrored(error.needed)
