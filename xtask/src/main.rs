@@ -6,6 +6,7 @@ mod docs;
 mod fuzz;
 mod lint;
 mod process;
+mod python;
 mod setup;
 mod test;
 mod workspace;
@@ -48,6 +49,8 @@ enum Task {
     },
     /// Feed random bytes to every parser and decoder.
     Fuzz(fuzz::Options),
+    /// Build the release wheel, install it into an environment of its own, and run its tests there.
+    Wheel,
     /// Measure, and print one JSON line for each comparison.
     Bench {
         #[arg(value_parser = PossibleValuesParser::new(bench::names()))]
@@ -73,6 +76,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test { arguments } => test::run(&arguments),
         Task::Docs { check } => docs::run(check),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Wheel => python::wheel(),
         Task::Bench { name } => bench::run(&name),
     }
 }

@@ -22,6 +22,7 @@ use clap::ValueEnum;
 pub(crate) use cache::Cache;
 pub(crate) use coredns::{CURRENT as COREDNS_CURRENT, require as require_coredns};
 pub(crate) use model_peers::{ModelPeers, require as require_model_peers};
+pub(crate) use python::program as python_program;
 pub(crate) use textparse::require as require_textparse;
 pub(crate) use tools::{LintTools, require_cargo_fuzz};
 
@@ -30,12 +31,14 @@ pub(crate) use tools::{LintTools, require_cargo_fuzz};
 pub(crate) enum Group {
     /// Real servers and libraries to test against: CoreDNS, Prometheus, Keras, Chromium.
     Peers,
+    /// Python libraries that the package `oddns` is tested with, and maturin.
+    Python,
     /// The tools of `cargo xtask lint`.
     Lint,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 2] = [Self::Peers, Self::Lint];
+    pub(crate) const ALL: [Self; 3] = [Self::Peers, Self::Python, Self::Lint];
 }
 
 /// Installs what `groups` lack and returns the cache they lie in.
@@ -49,6 +52,7 @@ pub(crate) fn run(groups: &[Group]) -> Result<Cache> {
     for group in groups {
         match group {
             Group::Peers => peers(&cache)?,
+            Group::Python => python::install(&cache, &python::PYTHON)?,
             Group::Lint => lint(&cache)?,
         }
     }

@@ -2,22 +2,30 @@
 
 use anyhow::Result;
 
-use crate::process;
 use crate::setup::{self, Group};
+use crate::{process, python};
 
-/// Installs the peers, then runs `cargo test` with `arguments` and `ODDNS_PEERS`.
+/// Installs the peers, then runs `cargo test` with `arguments` and `ODDNS_PEERS`, and pytest for the
+/// Python package.
 ///
 /// # Errors
 /// When setup or a test fails.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let cache = setup::run(&[Group::Peers])?;
+    let for_python = !names_packages(arguments) || arguments.iter().any(|a| a == "oddns-py");
+    let groups: &[Group] =
+        if for_python { &[Group::Peers, Group::Python] } else { &[Group::Peers] };
+    let cache = setup::run(groups)?;
     let mut cargo = process::cargo();
     // One failing binary must not hide what the others would say.
     cargo.args(["test", "--no-fail-fast"]).env("ODDNS_PEERS", cache.root());
     if !names_packages(arguments) {
         cargo.arg("--workspace");
     }
-    process::run(cargo.args(arguments))
+    let tested = process::run(cargo.args(arguments));
+    if for_python {
+        python::test(&cache)?;
+    }
+    tested
 }
 
 /// Whether the user chose packages; `cargo test` would ignore that beside `--workspace`.

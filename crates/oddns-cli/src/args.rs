@@ -35,6 +35,10 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Compare scores with labels.
     Eval(Eval),
+    /// Read a network that Keras or another program made, and write it as one that oddns trains.
+    Import(Import),
+    /// Write a model for other programs: ONNX, safetensors.
+    Export(Export),
     /// Check a configuration file without starting anything.
     CheckConfig(CheckConfig),
 }
@@ -174,7 +178,8 @@ pub(crate) struct Train {
     /// The model to write.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// A model to go on from instead of new weights.
+    /// A model to go on from instead of new weights: one of ours, or any autoencoder of windows that
+    /// Keras saved.
     #[arg(long, value_name = "FILE", conflicts_with = "detector")]
     pub(crate) from: Option<PathBuf>,
     /// What to train: `masked`, the product's own, or one to compare with; docs/compare-detectors.md
@@ -184,8 +189,9 @@ pub(crate) struct Train {
     /// False alarms that a server may have in a week.
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = alarms)]
     pub(crate) alarms_per_week: f64,
-    /// Passes over the data; 200 optimiser steps when left out.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Passes over the data; 200 optimiser steps when left out. 0 leaves the weights of a network of
+    /// one's own as they are, and learns scales and calibration alone.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) epochs: Option<u32>,
     /// Stretches in a batch.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -297,6 +303,38 @@ pub(crate) enum Layout {
     /// Data sets of CoreDNS servers, each with labels.csv; of several, each is also judged by what was
     /// learned from the others.
     Coredns,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  oddns import mine.keras --out own.keras\n  oddns train --data recording --from own.keras --out dns.keras"
+)]
+pub(crate) struct Import {
+    /// A .keras file of stock layers, or an ONNX file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The network to write, as a .keras file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oddns export --model dns.keras --onnx dns.onnx")]
+#[command(group = clap::ArgGroup::new("format").required(true).multiple(true))]
+pub(crate) struct Export {
+    /// The model; see `oddns train`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// An ONNX graph (opset 17), from a window of raw rows to the score of the last.
+    #[arg(long, value_name = "FILE", group = "format")]
+    pub(crate) onnx: Option<PathBuf>,
+    /// The weights of the network alone.
+    #[arg(long, value_name = "FILE", group = "format")]
+    pub(crate) safetensors: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

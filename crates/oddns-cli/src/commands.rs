@@ -5,6 +5,8 @@ pub(crate) mod collect;
 pub(crate) mod demo;
 pub(crate) mod eval;
 pub(crate) mod explain;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod score;
 pub(crate) mod train;
 pub(crate) mod watch;

@@ -39,6 +39,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Score(args) => commands::score::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Export(args) => commands::export::run(&args),
         Command::CheckConfig(args) => commands::check_config::run(&args),
     }
 }

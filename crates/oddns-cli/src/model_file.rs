@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use oddns::Detector;
+use oddns::network::Model;
+use oddns::{Detector, DetectorError};
 use oddns_store::write_atomically;
 
 use crate::exit::BadInput;
@@ -12,8 +13,38 @@ use crate::exit::BadInput;
 /// Most bytes of a model file; ours have about 200 KiB.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
+/// What training can go on from.
+pub(crate) enum Parent {
+    /// A detector of ours.
+    Detector(Arc<Detector>),
+    /// A network that nobody has calibrated.
+    Network(Model),
+}
+
 /// Reads a model.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Arc<Detector>> {
+    let bytes = read_bytes(path)?;
+    let detector = Detector::decode(&bytes).with_context(|| format!("`{}`", path.display()))?;
+    Ok(Arc::new(detector))
+}
+
+/// Reads a model, or a network without what oddns adds to it.
+pub(crate) fn read_parent(path: &Path) -> anyhow::Result<Parent> {
+    let bytes = read_bytes(path)?;
+    match Detector::decode(&bytes) {
+        Ok(detector) => Ok(Parent::Detector(Arc::new(detector))),
+        Err(DetectorError::NotOurs) => match Model::decode(&bytes) {
+            Ok((network, _)) => Ok(Parent::Network(network)),
+            Err(error) => {
+                Err(anyhow::Error::new(error).context(BadInput(format!("`{}`", path.display()))))
+            }
+        },
+        Err(error) => Err(anyhow::Error::new(error).context(format!("`{}`", path.display()))),
+    }
+}
+
+/// The bytes of what may be a model.
+pub(crate) fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
     let about = std::fs::metadata(path)
         .map_err(|error| BadInput(format!("cannot read the model `{shown}`: {error}")))?;
@@ -24,8 +55,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Arc<Detector>> {
     }
     let bytes = std::fs::read(path)
         .map_err(|error| BadInput(format!("cannot read the model `{shown}`: {error}")))?;
-    let detector = Detector::decode(&bytes).with_context(|| format!("`{shown}`"))?;
-    Ok(Arc::new(detector))
+    Ok(bytes)
 }
 
 /// Writes a model whole or not at all; gives its size in bytes.

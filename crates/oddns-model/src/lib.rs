@@ -26,7 +26,9 @@ mod window;
 
 pub use config::Config;
 pub use error::{ModelError, Shape};
-pub use keras::{decode, decode_extra, decode_graph, encode, encode_extra, encode_graph, encode_plain};
+pub use keras::{
+    decode, decode_extra, decode_graph, encode, encode_extra, encode_graph, encode_plain,
+};
 pub use live::{LiveState, Predicted};
 pub use model::Model;
 pub use network::Network;

@@ -75,8 +75,9 @@ pub(crate) fn frames(path: &Path, mut part: Part, normal: bool) -> PyResult<Vec<
 }
 
 fn features(path: &Path, mut recordings: Vec<Recording>) -> PyResult<Vec<PyFrame>> {
+    let n_recordings = recordings.len();
     recordings.retain(|recording| recording.series.has_coredns());
-    if recordings.is_empty() {
+    if recordings.is_empty() && n_recordings > 0 {
         let message = format!(
             "`{}` has no metric that begins with `coredns_`: give the recording of a CoreDNS \
              server's /metrics, or a table of features",

@@ -51,7 +51,8 @@ impl PyFrame {
             return rows(py, columns, millis, values.as_array(), instance);
         }
         let values = values.extract::<PyReadonlyArray2<'_, f64>>();
-        let values = values.map_err(|_| PyTypeError::new_err("values must be an array of floats"))?;
+        let values =
+            values.map_err(|_| PyTypeError::new_err("values must be an array of floats"))?;
         rows(py, columns, millis, values.as_array(), instance)
     }
 

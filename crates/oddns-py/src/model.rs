@@ -5,7 +5,6 @@ use std::sync::Arc;
 use numpy::PyReadonlyArray2;
 use oddns::core::Frame;
 use oddns::{Detector, DetectorKind, TrainOptions, score_frame};
-use oddns_model::Reconstruction;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -71,8 +70,7 @@ impl PyModel {
     ) -> PyResult<Self> {
         let options = options.resolved()?;
         let frames: Vec<Arc<Frame>> = frames.iter().map(|frame| Arc::clone(&frame.frame)).collect();
-        let network = network.map(|network| network.graph.as_ref().clone());
-        let network = network.map(Reconstruction::from_graph).transpose().map_err(of_model)?;
+        let network = network.map(PyNetwork::of_detector).transpose().map_err(of_model)?;
         let parent = parent.map(|parent| Arc::clone(&parent.detector));
         let fitted = worker::run(py, listener, move |signal| {
             let frames: Vec<&Frame> = frames.iter().map(Arc::as_ref).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use oddns_model::graph::{FitOptions, Graph, Layer, Loss, Optimiser, Schedule, Table, Tensor};
-use oddns_model::{ModelError, Reconstruction, ReconstructionConfig};
+use oddns_model::{Model, ModelError, Reconstruction, ReconstructionConfig};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -21,6 +21,14 @@ pub(crate) struct PyNetwork {
 impl From<Graph> for PyNetwork {
     fn from(graph: Graph) -> Self {
         Self { graph: Arc::new(graph) }
+    }
+}
+
+impl PyNetwork {
+    /// As a part of a detector. Refuses what is no autoencoder of rows.
+    pub(crate) fn of_detector(&self) -> Result<Model, ModelError> {
+        // What kind it is, is told by its file.
+        Model::decode(&oddns_model::encode_plain(&self.graph)?).map(|(model, _)| model)
     }
 }
 
@@ -71,7 +79,11 @@ impl Fit {
             "huber" => Loss::Huber { delta: 1.0 },
             other => {
                 let allowed = "mse, mae or huber".to_owned();
-                return Err(ModelError::Setting { field: "loss", found: other.to_owned(), allowed });
+                return Err(ModelError::Setting {
+                    field: "loss",
+                    found: other.to_owned(),
+                    allowed,
+                });
             }
         };
         Ok(FitOptions {
@@ -138,12 +150,6 @@ impl PyNetwork {
         graph.into()
     }
 
-    /// Rows and columns of the windows that it reconstructs. Refuses what is no autoencoder.
-    fn window(&self) -> PyResult<(usize, usize)> {
-        let network = Reconstruction::from_graph(self.graph.as_ref().clone()).map_err(of_model)?;
-        Ok((network.window(), network.n_features()))
-    }
-
     /// The name of the model.
     #[getter]
     fn name(&self) -> &str {
@@ -164,7 +170,10 @@ impl PyNetwork {
     }
 
     /// Names and values of all weights, by layer and place.
-    fn weights<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyArrayDyn<f32>>)>> {
+    fn weights<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Vec<(String, Bound<'py, PyArrayDyn<f32>>)>> {
         let mut found = Vec::new();
         for (at, node) in self.graph.nodes().iter().enumerate() {
             for (place, (shape, values)) in self.graph.weights(at).into_iter().enumerate() {
@@ -207,7 +216,8 @@ impl PyNetwork {
         let table = Table::new(inputs, tensor(&target)?).map_err(of_model)?;
         let mut graph = self.graph.as_ref().clone();
         let fitted = worker::run(py, listener, move |signal| {
-            let record = graph.fit(&table, None, &options, &mut |progress| signal.tell(progress))?;
+            let record =
+                graph.fit(&table, None, &options, &mut |progress| signal.tell(progress))?;
             Ok((graph, record.final_loss))
         })?;
         fitted.map(|(graph, loss)| (graph.into(), loss)).map_err(of_model)

@@ -28,7 +28,8 @@ pub(crate) fn fetch(
     step: Option<f64>,
 ) -> PyResult<Vec<PyFrame>> {
     let server: PrometheusUrl = url.parse().map_err(|error| of_data(&error))?;
-    let step = step.map(Duration::try_from_secs_f64).transpose().map_err(|error| of_data(&error))?;
+    let step =
+        step.map(Duration::try_from_secs_f64).transpose().map_err(|error| of_data(&error))?;
     let query = HistoryQuery {
         series: SeriesChoice::Jobs(jobs),
         since: Timestamp::from_millis(since),
@@ -43,11 +44,7 @@ pub(crate) fn fetch(
 }
 
 /// By way of a data set, so that a long history takes as little memory as its features do.
-fn fetched(
-    server: PrometheusUrl,
-    query: &HistoryQuery,
-    signal: &Signal,
-) -> PyResult<Vec<PyFrame>> {
+fn fetched(server: PrometheusUrl, query: &HistoryQuery, signal: &Signal) -> PyResult<Vec<PyFrame>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("fetched");
     let mut writer = HistoryWriter::create(&path, &Dataset::default()).map_err(of_store)?;

@@ -40,7 +40,9 @@ impl Detector {
     }
 
     /// The network of windows, and what makes a score of what it says.
-    pub(crate) fn reconstruction(&self) -> Result<(&Reconstruction, &Reconstructed), DetectorError> {
+    pub(crate) fn reconstruction(
+        &self,
+    ) -> Result<(&Reconstruction, &Reconstructed), DetectorError> {
         match &self.method {
             Method::Reconstruction {
                 forecaster: Forecaster::Reconstruction(network),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use oddns_detect::baseline::{BASELINES, Baseline};
-use oddns_model::Reconstruction;
+use oddns_model::Model;
 use oddns_model::graph::Layer;
 
 /// Which detector is trained.
@@ -41,9 +41,10 @@ impl DetectorKind {
             .chain(BASELINES.iter().map(Self::Baseline))
     }
 
-    /// What a network that reconstructs windows makes: two dimensions when a layer of it works on
+    /// What a network makes: of those that reconstruct windows, two dimensions when a layer works on
     /// images.
-    pub(crate) fn of_network(network: &Reconstruction) -> Self {
+    pub(crate) fn of_network(network: &Model) -> Self {
+        let Model::Reconstruction(network) = network else { return Self::Masked };
         let of_images = |layer: &Layer| match layer {
             Layer::Convolution(convolution) => convolution.kernel.len() == 2,
             _ => false,

@@ -113,10 +113,8 @@ fn carried_on(builder: &mut OnnxBuilder, values: &Value, seen: &Value, n_rows: u
     let order = || [("perm", Setting::Ints(vec![0, 2, 1]))];
     let by_feature = builder.add("Transpose", &[&numbers], &order());
     let size = n_rows as i64;
-    let settings = [
-        ("kernel_shape", Setting::Ints(vec![size])),
-        ("pads", Setting::Ints(vec![size - 1, 0])),
-    ];
+    let settings =
+        [("kernel_shape", Setting::Ints(vec![size])), ("pads", Setting::Ints(vec![size - 1, 0]))];
     let latest = builder.add("MaxPool", &[&by_feature], &settings);
     let latest = builder.add("Transpose", &[&latest], &order());
     let from = builder.add("Max", &[&latest, &zero], &[]);

@@ -7,7 +7,7 @@ use oddns_core::{Frame, Schema, Timestamp};
 use oddns_detect::baseline::Baseline;
 use oddns_features::Scaler;
 use oddns_model::{
-    Config, ModelError, Network, Progress, Reconstruction, Sequence, TrainRecord,
+    Config, Model, ModelError, Network, Progress, Reconstruction, Sequence, TrainRecord,
 };
 
 use crate::calibration::Pace;
@@ -73,12 +73,12 @@ impl Detector {
     }
 
     /// Learns what normal looks like with a network of one's own: one that was built with a
-    /// [`ReconstructionConfig`](crate::network::ReconstructionConfig) or read from a file. It goes
-    /// on from its weights; 0 epochs leave them as they are, and learn scales and calibration alone.
-    /// The rows that it reads are standardised: mean 0, deviation 1, cut at ±10. Of the options,
-    /// `detector` and `window` are the network's own.
+    /// [`ReconstructionConfig`](crate::network::ReconstructionConfig), or read from a file. It goes
+    /// on from its weights; of one that reconstructs windows, 0 epochs leave them as they are, and
+    /// learn scales and calibration alone. The rows that it reads are standardised: mean 0,
+    /// deviation 1, cut at ±10. The kind follows from the network, whatever the options say.
     pub fn fit_network(
-        network: &Reconstruction,
+        network: &Model,
         frames: &[&Frame],
         options: &TrainOptions,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
@@ -89,8 +89,13 @@ impl Detector {
             let (expected, found) = (network.n_features(), columns.len());
             return Err(DetectorError::Model(ModelError::Width { expected, found }));
         }
-        let options = TrainOptions { detector: DetectorKind::of_network(network), ..options.clone() };
-        let parent = Forecaster::Reconstruction(Arc::new(network.clone()));
+        let options =
+            TrainOptions { detector: DetectorKind::of_network(network), ..options.clone() };
+        let parent = match network.clone() {
+            Model::Reconstruction(network) => Forecaster::Reconstruction(Arc::new(network)),
+            Model::Masked(network) => Forecaster::Network(Arc::new(network)),
+            _ => return Err(DetectorError::NoWindow { kind: options.detector }),
+        };
         fit(columns, Some(&parent), frames, &options, progress)
     }
 

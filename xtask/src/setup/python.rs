@@ -35,10 +35,22 @@ pub(super) const MODEL_PEERS: Venv = Venv {
     options: &["--no-deps"],
 };
 
+/// What the Python package is tested with, and what builds its wheel.
+pub(super) const PYTHON: Venv = Venv {
+    name: "python",
+    requirements: include_str!("../../requirements-python.txt"),
+    options: &[],
+};
+
 /// typos and taplo: compiled programs that PyPI carries for every platform, so that nobody has to
 /// build them.
 pub(super) const LINT: Venv =
     Venv { name: "lint", requirements: include_str!("../../requirements-lint.txt"), options: &[] };
+
+/// Where a program lies of the environment for the Python package.
+pub(crate) fn program(cache: &Cache, name: &str) -> PathBuf {
+    PYTHON.program(cache, name)
+}
 
 /// A copy of the requirements inside the environment, written last: what it says is installed.
 const STAMP: &str = "requirements.txt";
@@ -118,7 +130,7 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned_exactly() {
-        let all = [KERAS, MODEL_PEERS, LINT].map(|venv| venv.requirements);
+        let all = [KERAS, MODEL_PEERS, PYTHON, LINT].map(|venv| venv.requirements);
         for line in all.iter().flat_map(|requirements| requirements.lines()) {
             let (name, version) = line.split_once("==").unwrap_or_default();
             assert!(!name.is_empty() && !version.is_empty(), "`{line}` is no `package==version`");

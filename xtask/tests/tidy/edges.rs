@@ -38,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "oddns-serve",
         ],
     ),
+    ("oddns-py", &["oddns", "oddns-core", "oddns-model", "oddns-collect", "oddns-store"]),
     ("xtask", &[]),
 ];
 
@@ -49,6 +50,8 @@ const FENCED: &[(&str, &str)] = &[
     ("parquet", "oddns-store"),
     ("axum", "oddns-serve"),
     ("reqwest", "oddns-collect"),
+    ("pyo3", "oddns-py"),
+    ("numpy", "oddns-py"),
 ];
 
 struct Package {

@@ -10,11 +10,12 @@ use oddns_store::Dataset;
 use serde_json::json;
 
 use crate::args::{Output, Selection, Train};
+use crate::model_file::Parent;
 use crate::{data, model_file, output, progress};
 
 pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
     model_file::check_writable(&args.out)?;
-    let from = args.from.as_deref().map(model_file::read).transpose()?;
+    let from = args.from.as_deref().map(model_file::read_parent).transpose()?;
     let mut instances = Vec::new();
     for path in &args.data {
         instances.extend(data::read(path, &normal_part(path, &args.selection)?)?);
@@ -24,7 +25,8 @@ pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
     let (bar, mut show) = progress::training();
     let start = Instant::now();
     let fitted = match &from {
-        Some(parent) => parent.refit(&frames, &options, &mut show),
+        Some(Parent::Detector(parent)) => parent.refit(&frames, &options, &mut show),
+        Some(Parent::Network(own)) => Detector::fit_network(own, &frames, &options, &mut show),
         None => Detector::fit(&frames, &options, &mut show),
     };
     bar.finish_and_clear();

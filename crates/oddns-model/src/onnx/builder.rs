@@ -81,14 +81,18 @@ impl OnnxBuilder {
     fn constant(&mut self, shape: &[usize], data_type: i32, raw_data: Vec<u8>) -> Value {
         let name = self.name("constant");
         let dims = shape.iter().map(|size| *size as i64).collect();
-        let tensor =
-            Tensor { dims, data_type, raw_data, name: name.clone(), ..Tensor::default() };
+        let tensor = Tensor { dims, data_type, raw_data, name: name.clone(), ..Tensor::default() };
         self.graph.initializer.push(tensor);
         Value(name)
     }
 
     /// Adds an operation with one output.
-    pub fn add(&mut self, operation: &str, inputs: &[&Value], settings: &[(&str, Setting)]) -> Value {
+    pub fn add(
+        &mut self,
+        operation: &str,
+        inputs: &[&Value],
+        settings: &[(&str, Setting)],
+    ) -> Value {
         let name = self.name(operation);
         self.push(operation, inputs, settings, name.clone());
         Value(name)

@@ -215,7 +215,8 @@ impl Operation<'_, '_> {
         for at in 0..axes {
             let less = usize::try_from(more[at] - usual(at)).ok();
             let after = less.and_then(|less| pads[at].1.checked_sub(less));
-            let after = after.ok_or_else(|| self.refused("its `output_padding` is above its `pads`"))?;
+            let after =
+                after.ok_or_else(|| self.refused("its `output_padding` is above its `pads`"))?;
             cut.push((pads[at].0, after));
         }
         let cut = cut.iter().any(|amount| *amount != (0, 0)).then_some(cut);
@@ -295,11 +296,9 @@ impl Operation<'_, '_> {
                 activation(Activation::Softmax)
             }
             "MaxPool" | "AveragePool" if in_front => self.pooling(shape, axes),
-            "GlobalMaxPool" | "GlobalAveragePool" if in_front => Ok(Layer::GlobalPooling {
-                kind: self.pool(),
-                axes,
-                keep: true,
-            }),
+            "GlobalMaxPool" | "GlobalAveragePool" if in_front => {
+                Ok(Layer::GlobalPooling { kind: self.pool(), axes, keep: true })
+            }
             "ReduceMean" | "ReduceMax" => self.reduction(axes, in_front),
             "Resize" | "Upsample" => self.enlargement(axes, in_front),
             "Pad" => self.padding(axes, in_front),
@@ -377,7 +376,8 @@ impl Operation<'_, '_> {
         let (before, after) = pads.split_at(axes + 2);
         let before = self.of_positions(before, axes, in_front, 0)?;
         let after = self.of_positions(after, axes, in_front, 0)?;
-        let amount = |(a, b): (&i64, &i64)| Some((usize::try_from(*a).ok()?, usize::try_from(*b).ok()?));
+        let amount =
+            |(a, b): (&i64, &i64)| Some((usize::try_from(*a).ok()?, usize::try_from(*b).ok()?));
         let amounts: Option<Vec<_>> = before.iter().zip(&after).map(amount).collect();
         let amounts = amounts.ok_or_else(|| self.refused("its amounts are negative"))?;
         Ok(Layer::ZeroPadding { amounts })
@@ -420,5 +420,4 @@ impl Operation<'_, '_> {
 }
 
 /// Zeros to add before, the padding, and what to cut off behind.
-pub(super) type Borders =
-    (Option<Vec<(usize, usize)>>, Padding, Option<Vec<(usize, usize)>>);
+pub(super) type Borders = (Option<Vec<(usize, usize)>>, Padding, Option<Vec<(usize, usize)>>);

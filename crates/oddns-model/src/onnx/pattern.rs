@@ -18,9 +18,8 @@ const CHANNELS_FIRST: [&str; 7] = [
     "BatchNormalization",
 ];
 /// Operations that change no order, behind which one that tells it may stand.
-const TRANSPARENT: [&str; 9] = [
-    "Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "Softplus", "Dropout", "Identity", "Gelu",
-];
+const TRANSPARENT: [&str; 9] =
+    ["Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "Softplus", "Dropout", "Identity", "Gelu"];
 
 /// Who reads what, and what is known beforehand.
 pub(super) struct Patterns<'a> {
@@ -205,7 +204,8 @@ impl<'a> Patterns<'a> {
         }
         if other == x {
             let (last, half) = self.only_reader(product.output.first()?)?;
-            let is_half = half.op_type == "Mul" && half.input.iter().any(|i| self.is_number(i, 0.5));
+            let is_half =
+                half.op_type == "Mul" && half.input.iter().any(|i| self.is_number(i, 0.5));
             inside.push(first);
             return is_half.then_some((x, activation, inside, last));
         }

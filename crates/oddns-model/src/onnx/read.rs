@@ -12,9 +12,7 @@ use super::message::{self, Node};
 use super::node::{Operation, refused};
 use super::pattern::Patterns;
 use crate::ModelError;
-use crate::graph::{
-    Activation, Convolution, Dimensions, Graph, GraphBuilder, Layer, NodeId,
-};
+use crate::graph::{Activation, Convolution, Dimensions, Graph, GraphBuilder, Layer, NodeId};
 
 /// Most bytes of a file, as of the entries of a `.keras` file.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -34,7 +32,11 @@ pub fn decode_onnx(bytes: &[u8]) -> Result<Graph, ModelError> {
     let file = model.graph.unwrap_or_default();
     if file.node.is_empty() || file.node.len() > MAX_OPERATIONS {
         let n = file.node.len();
-        return Err(refused("graph", "Model", format!("it has {n} operations, 1 to {MAX_OPERATIONS} are read")));
+        return Err(refused(
+            "graph",
+            "Model",
+            format!("it has {n} operations, 1 to {MAX_OPERATIONS} are read"),
+        ));
     }
     Reader::new(&file)?.read()
 }
@@ -197,7 +199,8 @@ impl<'a> Reader<'a> {
         let of = Operation { node, patterns: &self.patterns };
         let matrix = of.weight(1)?;
         let transposed = of.int("transB", 0) == 1;
-        if of.int("transA", 0) != 0 || of.float("alpha", 1.0) != 1.0 || of.float("beta", 1.0) != 1.0 {
+        if of.int("transA", 0) != 0 || of.float("alpha", 1.0) != 1.0 || of.float("beta", 1.0) != 1.0
+        {
             return Err(of.refused("it is no plain product"));
         }
         let [a, b] = matrix.shape[..] else { return Err(of.refused("its weight is no matrix")) };
@@ -208,7 +211,9 @@ impl<'a> Reader<'a> {
         };
         let place = self.place(&node.input[0], &node.name, &node.op_type)?;
         if place.in_front {
-            return Err(of.refused("it reads a grid with channels first: turn or flatten it before"));
+            return Err(
+                of.refused("it reads a grid with channels first: turn or flatten it before")
+            );
         }
         // Row of ONNX's matrix for each row of ours.
         let rows: Vec<usize> = match place.grid {
@@ -217,8 +222,11 @@ impl<'a> Reader<'a> {
             }
             _ => (0..n).collect(),
         };
-        let mut values: Vec<f32> =
-            rows.iter().flat_map(|row| (0..units).map(move |c| (*row, c))).map(|(r, c)| entry(r, c)).collect();
+        let mut values: Vec<f32> = rows
+            .iter()
+            .flat_map(|row| (0..units).map(move |c| (*row, c)))
+            .map(|(r, c)| entry(r, c))
+            .collect();
         let own_bias = of.optional_weight(2).map(|bias| bias.values.clone());
         let added = if own_bias.is_none() { self.patterns.bias_of(at, units) } else { None };
         let (bias, output) = added.map_or((own_bias, output), |(bias, sum)| (Some(bias), sum));
@@ -252,7 +260,8 @@ impl<'a> Reader<'a> {
         let channels = shape.last().copied().flatten().unwrap_or(1);
         let given = of.weight(constant)?;
         let per_channel = given.for_channels(channels, shape.len(), place.in_front);
-        let given = per_channel.ok_or_else(|| of.refused("its constant is not one for each channel"))?;
+        let given =
+            per_channel.ok_or_else(|| of.refused("its constant is not one for each channel"))?;
         let (scale, shift): (Vec<f32>, Vec<f32>) = match node.op_type.as_str() {
             "Add" | "Sum" => (vec![1.0; channels], given),
             "Sub" => (vec![1.0; channels], given.iter().map(|value| -value).collect()),
@@ -292,7 +301,9 @@ impl<'a> Reader<'a> {
         for input in &node.input {
             places.push(self.place(input, &node.name, &node.op_type)?);
         }
-        let Some(first) = places.first().cloned() else { return Err(of.refused("it reads nothing")) };
+        let Some(first) = places.first().cloned() else {
+            return Err(of.refused("it reads nothing"));
+        };
         if places.iter().any(|place| (place.in_front, place.grid) != (first.in_front, first.grid)) {
             return Err(of.refused("it joins values with channels first and last"));
         }
@@ -401,7 +412,9 @@ impl<'a> Reader<'a> {
                 center: true,
                 scale: true,
             },
-            false if matches!(of.int("axis", -1), -1) || of.int("axis", -1) == shape.len() as i64 => {
+            false
+                if matches!(of.int("axis", -1), -1) || of.int("axis", -1) == shape.len() as i64 =>
+            {
                 Layer::LayerNormalization { epsilon, center: true, scale: true }
             }
             false => return Err(of.refused("it normalises more than the last axis")),

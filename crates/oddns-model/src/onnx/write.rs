@@ -222,7 +222,8 @@ impl OnnxBuilder {
     fn cropped(&mut self, input: &Value, amounts: &[(usize, usize)]) -> Value {
         let starts: Vec<i64> = amounts.iter().map(|(before, _)| *before as i64).collect();
         // Whatever lies behind the end counts as the end.
-        let end = |(_, after): &(usize, usize)| if *after == 0 { i64::MAX } else { -(*after as i64) };
+        let end =
+            |(_, after): &(usize, usize)| if *after == 0 { i64::MAX } else { -(*after as i64) };
         let ends: Vec<i64> = amounts.iter().map(end).collect();
         let axes: Vec<i64> = (1..=amounts.len() as i64).collect();
         let (starts, ends, axes) = (self.ints(&starts), self.ints(&ends), self.ints(&axes));
@@ -247,9 +248,8 @@ fn by_running_statistics(
     let (mean, variance) = (of(after), of(after + 1));
     let gamma = |c: usize| if scale { f64::from(of(0)[c]) } else { 1.0 };
     let beta = |c: usize| if center { f64::from(of(usize::from(scale))[c]) } else { 0.0 };
-    let scales: Vec<f64> = (0..variance.len())
-        .map(|c| gamma(c) / (f64::from(variance[c]) + epsilon).sqrt())
-        .collect();
+    let scales: Vec<f64> =
+        (0..variance.len()).map(|c| gamma(c) / (f64::from(variance[c]) + epsilon).sqrt()).collect();
     let shift = |c: usize| (beta(c) - f64::from(mean[c]) * scales[c]) as f32;
     let shifts = (0..variance.len()).map(shift).collect();
     (scales.iter().map(|scale| *scale as f32).collect(), shifts)
