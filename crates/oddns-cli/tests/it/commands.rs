@@ -10,8 +10,18 @@ use tempfile::TempDir;
 use crate::made::{START, names, normal_recording, table};
 use crate::oddns::{Ended, oddns};
 
-const SUBCOMMANDS: [&str; 8] =
-    ["demo", "watch", "collect", "train", "score", "explain", "eval", "check-config"];
+const SUBCOMMANDS: [&str; 10] = [
+    "demo",
+    "watch",
+    "collect",
+    "train",
+    "score",
+    "explain",
+    "eval",
+    "import",
+    "export",
+    "check-config",
+];
 
 /// A folder with a made table of normal operation, one with a jump, and a model of the first.
 struct Made {
@@ -299,4 +309,26 @@ fn a_recording_of_coredns_trains_and_scores_by_instance() {
     let text = fs::read_to_string(&scores).unwrap();
     assert!(text.lines().skip(1).all(|line| line.contains("Z,sut1,")), "{text}");
     assert_eq!(names(folder.path()), ["dns.keras", "scores.csv"]);
+}
+
+#[test]
+fn a_network_of_ones_own_is_imported_trained_on_and_exported() {
+    let made = &*MADE;
+    made.train("plain.keras", &["--detector", "reconstruction"]).well();
+    let imported = made.oddns(&["import", "@plain.keras", "--out", "@own.keras", "--output=json"]);
+    let told = imported.well().json();
+    assert_eq!(told["layers"][0]["class"], "InputLayer");
+    let scored = ["score", "--model", "@own.keras", "--data", "@odd.csv", "--out", "@s.csv"];
+    assert_eq!(made.oddns(&scored).code, Some(3), "it is not calibrated");
+    let kept = ["train", "--data", "@normal.csv", "--out", "@kept.keras", "--from", "@own.keras"];
+    let told = made.oddns(&[&kept[..], &["--epochs", "0", "--output=json"]].concat()).well().json();
+    assert_eq!((&told["steps"], &told["detector"]), (&0.into(), &"reconstruction".into()));
+    let export = ["export", "--model", "@kept.keras", "--onnx", "@own.onnx"];
+    let told = made.oddns(&[&export[..], &["--safetensors", "@own.safetensors"]].concat()).well();
+    assert_eq!(told.stdout.matches("wrote `").count(), 2);
+    // The graph of a detector has operations that no layer has; weights begin with a length.
+    let error = made.oddns(&["import", "@own.onnx", "--out", "@no.keras"]);
+    assert_eq!(error.code, Some(3));
+    assert!(error.stderr.contains("supported are Conv, "), "{error:#?}");
+    assert_eq!(fs::read(made.path("own.safetensors")).unwrap()[8], b'{');
 }

@@ -6,6 +6,7 @@ mod damage;
 mod graph_peer;
 mod keras;
 mod live;
+mod onnx;
 mod reconstruction;
 mod scoring;
 mod training;

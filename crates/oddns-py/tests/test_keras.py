@@ -1,0 +1,61 @@
+"""Models in the real Keras, which has an environment of its own: see `keras_round_trip.py`."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy
+import pytest
+
+import oddns
+from oddns import Detector
+
+SCRIPT = Path(__file__).with_name("keras_round_trip.py")
+N_RANDOM = 50
+
+
+@pytest.fixture(scope="module")
+def keras_python():
+    peers = os.environ.get("ODDNS_PEERS")
+    python = Path(peers or "", "keras-3/bin/python")
+    if not peers or not python.is_file():
+        pytest.skip("the real Keras is not there: `cargo xtask test` installs it")
+    return python
+
+
+@pytest.fixture(scope="module")
+def found(keras_python, tmp_path_factory, normal, plain, detector):
+    folder = tmp_path_factory.mktemp("keras")
+    detector.save(folder / "masked.keras")
+    plain.save(folder / "plain.keras")
+    Detector(kind="2d", epochs=0).fit(normal).save(folder / "image.keras")
+    package = str(Path(oddns.__file__).parents[1])
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": package}
+    command = [str(keras_python), str(SCRIPT), str(folder), str(N_RANDOM)]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-4000:]
+    return folder, json.loads(run.stdout.splitlines()[-1])
+
+
+def test_random_models_go_there_and_back(found):
+    _, told = found
+    assert len(told["random"]) == N_RANDOM
+    for seed, one in enumerate(told["random"]):
+        assert one["weights"], f"model {seed}"
+        assert one["ours"] <= 1e-5 and one["back"] <= 1e-5, f"model {seed}: {one}"
+
+
+def test_our_models_go_there_and_back(found):
+    _, told = found
+    assert [one["name"] for one in told["ours"]] == ["image", "masked", "plain"]
+    for one in told["ours"]:
+        assert one["weights"] and one["ours"] <= 1e-5, one
+
+
+@pytest.mark.parametrize("name", ["masked", "plain", "image"])
+def test_what_keras_trained_on_is_trained_on_here(found, normal, broken, name):
+    folder, _ = found
+    fitted = Detector(model=folder / f"{name}.fitted.keras", epochs=1).fit(normal)
+    assert fitted.model_.kind == {"masked": "masked", "plain": "reconstruction", "image": "reconstruction_2d"}[name]
+    assert numpy.isfinite(fitted.score(broken)).all()
