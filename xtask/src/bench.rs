@@ -3,6 +3,7 @@
 mod comparison;
 mod coredns;
 mod demo;
+mod detectors;
 mod libraries;
 mod live;
 mod memory;
@@ -14,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 use comparison::Comparison;
+pub(crate) use detectors::Suite;
 
 struct Bench {
     name: &'static str,
@@ -31,19 +33,24 @@ const BENCHES: &[Bench] = &[
 
 /// What can be asked for.
 pub(crate) fn names() -> Vec<&'static str> {
-    BENCHES.iter().map(|bench| bench.name).collect()
+    BENCHES.iter().map(|bench| bench.name).chain([detectors::NAME]).collect()
 }
 
-/// Runs one bench and prints its comparisons, all of them even when one misses its bar.
+/// Runs one bench, on `suite` where it is about detectors, and prints its comparisons, all of them even when one misses its bar.
 ///
 /// # Errors
 /// When there is no such bench, it cannot be measured, or a bar is missed.
-pub(crate) fn run(name: &str) -> Result<()> {
-    let bench = BENCHES.iter().find(|bench| bench.name == name);
-    let bench = bench.with_context(|| format!("there is no bench `{name}`"))?;
-    let comparisons = (bench.run)(&Workspace::find()?)?;
+pub(crate) fn run(name: &str, suite: &Suite) -> Result<()> {
+    let workspace = Workspace::find()?;
+    let comparisons = if name == detectors::NAME {
+        detectors::run(&workspace, suite)?
+    } else {
+        let bench = BENCHES.iter().find(|bench| bench.name == name);
+        let bench = bench.with_context(|| format!("there is no bench `{name}`"))?;
+        (bench.run)(&workspace)?
+    };
     for comparison in &comparisons {
-        println!("{}", comparison.to_json(bench.name));
+        println!("{}", comparison.to_json(name));
     }
     let missed = comparisons.iter().filter(|comparison| !comparison.holds());
     let missed: Vec<&str> = missed.map(|comparison| comparison.case.as_str()).collect();

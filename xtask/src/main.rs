@@ -11,6 +11,7 @@ mod setup;
 mod test;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
@@ -55,6 +56,12 @@ enum Task {
     Bench {
         #[arg(value_parser = PossibleValuesParser::new(bench::names()))]
         name: String,
+        /// For `detectors`: a folder of labelled data; may be repeated.
+        #[arg(long, value_name = "DIR")]
+        data: Vec<PathBuf>,
+        /// For `detectors`: how the data lie in it, as `oddns eval --suite` has it.
+        #[arg(long, default_value = "frames")]
+        layout: String,
     },
 }
 
@@ -77,7 +84,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Docs { check } => docs::run(check),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Wheel => python::wheel(),
-        Task::Bench { name } => bench::run(&name),
+        Task::Bench { name, data, layout } => bench::run(&name, &bench::Suite { layout, data }),
     }
 }
 

@@ -33,8 +33,15 @@ pub fn contributions(of: Deviations<'_>, n: usize) -> Vec<Contribution> {
         })
         .filter(|contribution| contribution.share > 0.0)
         .collect();
-    all.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.feature.cmp(&b.feature)));
+    let stronger = |a: &Contribution, b: &Contribution| {
+        b.share.total_cmp(&a.share).then(a.feature.cmp(&b.feature))
+    };
+    // Of a hundred features only the strongest are put in order.
+    if n > 0 && n < all.len() {
+        all.select_nth_unstable_by(n - 1, stronger);
+    }
     all.truncate(n);
+    all.sort_by(stronger);
     all
 }
 

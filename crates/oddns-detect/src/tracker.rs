@@ -10,6 +10,9 @@ use crate::evidence::Evidence;
 /// Quiet steps after which an incident is over. Shorter pauses belong to it: a fault that flaps is
 /// one page, not five.
 const QUIET_STEPS: u32 = 15;
+/// So many intervals without an alarm end it too, when fewer rows came in them: what is missing is no
+/// trouble that goes on. Half a step more than steps take, as rows are not exactly on time.
+const QUIET_INTERVALS: f64 = 15.5;
 /// Weight of the newest quiet value in the level that movements are told against.
 const BASELINE_WEIGHT: f32 = 1.0 / 32.0;
 /// Movements told to an operator.
@@ -72,16 +75,20 @@ pub struct Tracked {
     diagnostics: Diagnostics,
     /// Which feature says that a scrape failed.
     scrape_failed: Option<usize>,
+    /// Time after which an incident is over; none for an interval that is not known.
+    quiet_seconds: f64,
 }
 
 impl Tracked {
-    /// For rows of these features, in their order.
-    pub fn new(features: Vec<String>) -> Self {
+    /// For rows of these features, in their order, that come every `interval_seconds`, which may be
+    /// NaN.
+    pub fn new(features: Vec<String>, interval_seconds: f64) -> Self {
         let scrape_failed = features.iter().position(|feature| feature == "scrape_failed");
         let diagnosed: Vec<&str> =
             features.iter().map(String::as_str).chain([SCRAPES_FLAP]).collect();
         let diagnostics = Diagnostics::new(&diagnosed);
-        Self { features, diagnostics, scrape_failed }
+        let quiet_seconds = QUIET_INTERVALS * interval_seconds;
+        Self { features, diagnostics, scrape_failed, quiet_seconds }
     }
 }
 
@@ -163,9 +170,9 @@ impl Seen {
 }
 
 impl IncidentTracker {
-    /// For a server and the features of its rows.
+    /// For a server and the features of its rows, which come nobody knows how often.
     pub fn new(instance: String, features: Vec<String>) -> Self {
-        Self::of(instance, Arc::new(Tracked::new(features)))
+        Self::of(instance, Arc::new(Tracked::new(features, f64::NAN)))
     }
 
     /// The same for a server beside others.
@@ -269,7 +276,9 @@ impl IncidentTracker {
     fn quiet(&mut self, mut open: Open, seen: Observation<'_>) -> Option<IncidentEvent> {
         open.quiet += 1;
         open.trough = open.trough.min(seen.score);
-        if open.quiet >= QUIET_STEPS {
+        // Never true of an interval that is not known.
+        let long_quiet = seen.time.seconds_since(open.last_alarm) >= self.about.quiet_seconds;
+        if open.quiet >= QUIET_STEPS || long_quiet {
             self.learn(seen);
             return Some(IncidentEvent::Closed(closed(open)));
         }
@@ -417,4 +426,43 @@ impl Flare {
 fn incident_id(instance: &str, start: Timestamp) -> String {
     let bytes = instance.bytes().chain([0]).chain(start.millis().to_be_bytes());
     format!("{:016x}", stable_hash(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether an alarm ends an incident that is followed by a quiet row so many seconds later.
+    fn is_over_after(seconds: i64, interval_seconds: f64) -> bool {
+        let about = Tracked::new(vec!["a".to_owned()], interval_seconds);
+        let mut tracker = IncidentTracker::of("dns".to_owned(), Arc::new(about));
+        let mut push = |seconds: i64, score: f32| {
+            let (row, deviation) = ([score], [score]);
+            let share = Contribution {
+                feature: 0,
+                share: 1.0,
+                observed: score,
+                expected: 0.0,
+                deviation: score,
+            };
+            tracker.push(Observation {
+                time: Timestamp::from_millis(1000 * seconds),
+                score,
+                alarm: score > 1.0,
+                row: &row,
+                deviation: &deviation,
+                contributions: &[share],
+            })
+        };
+        push(0, 0.1);
+        push(15, 5.0);
+        matches!(push(15 + seconds, 0.1), Some(IncidentEvent::Closed(_)))
+    }
+
+    #[test]
+    fn a_pause_without_rows_ends_an_incident() {
+        assert!(!is_over_after(15, 15.0) && !is_over_after(225, 15.0));
+        assert!(is_over_after(3600, 15.0));
+        assert!(!is_over_after(3600, f64::NAN) && !is_over_after(3600, 3600.0));
+    }
 }

@@ -1,4 +1,4 @@
-//! Times the network for `cargo xtask bench model`, which runs it beside other libraries:
+//! Times the networks for `cargo xtask bench model`, which runs it beside other libraries:
 //! `stopwatch FOLDER FEATURES` writes a model and data for them, says `ready`, then answers each
 //! line `CASE THREADS` with the seconds and the floating-point operations of one unit.
 #![expect(clippy::print_stdout, reason = "its answers go to stdout")]
@@ -9,12 +9,18 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use oddns_model::{Config, ModelError, Network, Sequence, TrainOptions, encode, train};
+use oddns_model::graph::FitOptions;
+use oddns_model::{
+    Config, Model, ModelError, Network, Reconstruction, ReconstructionConfig, Sequence,
+    TrainOptions, encode, train,
+};
 
 /// Rows of the history.
 const ROWS: usize = 24_000;
-/// Groups of the completion.
-const GROUPS: usize = 4;
+/// Rows of a window that is reconstructed.
+const WINDOW: usize = 16;
+/// Steps of a training of a reconstruction.
+const FIT_STEPS: usize = 200;
 /// Windows in one measurement.
 const WINDOWS: usize = 2_000;
 
@@ -41,25 +47,37 @@ fn main() -> Result<(), Failure> {
 /// What is timed, always the same.
 struct Subject {
     network: Network,
+    /// Reconstructions over time, and over the image.
+    line: Reconstruction,
+    image: Reconstruction,
     history: Sequence,
     windows: Vec<Sequence>,
 }
 
 impl Subject {
     fn new(n_features: usize) -> Result<Self, ModelError> {
-        // The other libraries compute the network without its linear part.
-        let config = Config { linear: false, ..Config::recipe(n_features) };
-        let network = Network::new(config, 1)?;
+        let network = Network::new(Config::recipe(n_features), 1)?;
+        let line = ReconstructionConfig::one_dimensional(n_features, WINDOW);
+        let image = ReconstructionConfig::two_dimensional(n_features, WINDOW);
         let history = waves(n_features, 0, ROWS)?;
         let n_rows = network.receptive_field();
         let windows =
             (0..WINDOWS).map(|at| waves(n_features, at, n_rows)).collect::<Result<_, _>>();
-        Ok(Self { network, history, windows: windows? })
+        let (line, image) = (Reconstruction::new(&line, 1)?, Reconstruction::new(&image, 1)?);
+        Ok(Self { network, line, image, history, windows: windows? })
     }
 
-    /// `model.keras`, `values.f32` (row-major) and the forecast of each row, `forecast.f32`.
+    /// `model.keras`, `values.f32` (row-major) and the forecast of each row, `forecast.f32`; of the
+    /// reconstructions `line.keras` and the residuals of each row, `line.f32`, and the same of
+    /// `image`.
     fn write(&self, folder: &Path) -> Result<(), Failure> {
         std::fs::write(folder.join("model.keras"), encode(&self.network, "{}")?)?;
+        for (name, network) in [("line", &self.line), ("image", &self.image)] {
+            let residuals = network.score(&self.history, 1)?.residuals;
+            std::fs::write(folder.join(format!("{name}.f32")), bytes(&residuals))?;
+            let model = Model::Reconstruction(network.clone()).encode("{}")?;
+            std::fs::write(folder.join(format!("{name}.keras")), model)?;
+        }
         let values: Vec<f32> =
             rows(&self.history).flat_map(|(values, _)| values.to_vec()).collect();
         std::fs::write(folder.join("values.f32"), bytes(&values))?;
@@ -79,12 +97,11 @@ impl Subject {
                 black_box(self.network.forecast(&self.history)?);
                 ROWS
             }
-            "dense-passes" => {
-                black_box(self.network.forecast(&self.history)?);
-                black_box(self.network.complete(&self.history, GROUPS)?);
-                ROWS
-            }
             "live" => self.live()?,
+            "fit-line" => self.fit(&self.line, threads)?,
+            "fit-image" => self.fit(&self.image, threads)?,
+            "score-line" => self.score(&self.line)?,
+            "score-image" => self.score(&self.image)?,
             _ => return Err(format!("there is no case `{case}`").into()),
         };
         Ok((begin.elapsed().as_secs_f64() / n_units as f64, self.operations(case)))
@@ -99,6 +116,21 @@ impl Subject {
         Ok(options.steps)
     }
 
+    /// Clusters included; the unit is a step.
+    fn fit(&self, network: &Reconstruction, threads: usize) -> Result<usize, ModelError> {
+        let options =
+            FitOptions { threads, steps: FIT_STEPS, stopping: None, ..Reconstruction::recipe() };
+        let history = std::slice::from_ref(&self.history);
+        let fitted = network.clone().fit(history, &options, &mut |_| ControlFlow::Continue(()))?;
+        black_box(fitted);
+        Ok(FIT_STEPS)
+    }
+
+    fn score(&self, network: &Reconstruction) -> Result<usize, ModelError> {
+        black_box(network.score(&self.history, 1)?);
+        Ok(ROWS)
+    }
+
     fn windows(&self) -> Result<usize, ModelError> {
         for window in &self.windows {
             black_box(self.network.forecast_last(window)?);
@@ -107,36 +139,77 @@ impl Subject {
     }
 
     fn live(&self) -> Result<usize, ModelError> {
-        let mut state = self.network.live(GROUPS);
+        let mut state = self.network.live(0);
         for (values, observed) in rows(&self.history) {
             black_box(self.network.push(&mut state, values, observed)?);
         }
         Ok(ROWS)
     }
 
-    /// Multiplications and additions that the convolutions of one unit need, without padding: what
-    /// is computed twice, or for a row that nobody asked for, counts once. 0 where that says nothing.
+    /// Multiplications and additions that the layers of one unit need, without padding: what is
+    /// computed twice, or for a row that nobody asked for, counts once. 0 where that says nothing.
     fn operations(&self, case: &str) -> f64 {
-        let Config { n_features, channels, kernel, ref dilations, bottleneck, ref decoder, .. } =
-            *self.network.config();
-        let (history, visible) = (n_features * channels * kernel, 2 * n_features * channels);
-        let mut stack = (dilations.len() - 1) * channels * channels * kernel;
-        stack += channels * bottleneck * kernel;
-        let mut n_in = bottleneck;
-        for n_out in decoder.iter().copied().chain([n_features]) {
-            stack += n_in * n_out;
-            n_in = n_out;
-        }
         let TrainOptions { batch, length, .. } = TrainOptions::default();
+        let Products { history, visible, stack, linear } = Products::of(self.network.config());
+        let windows = Reconstruction::recipe().batch;
         let products = match case {
-            // Forward, by weight, and by input but for the two branches.
-            "train" => batch * length * (2 * (history + visible) + 3 * stack),
-            "live" | "dense-passes" => history + (1 + GROUPS) * (visible + stack),
-            "dense" => history + visible + stack,
+            // Forward, by weight, and by input but for the two branches; the linear part is solved.
+            "train" => batch * length * (2 * (history + visible) + 3 * stack + linear),
+            "live" | "dense" => history + visible + stack + linear,
+            "fit-line" => windows * fit_products(self.line_products()),
+            "fit-image" => windows * fit_products(self.image_products()),
+            "score-line" => self.line_products().iter().sum(),
+            "score-image" => self.image_products().iter().sum(),
             // A window: most goes into rows that only help.
             _ => 0,
         };
         2.0 * products as f64
+    }
+
+    /// Of each layer for a window. Convolutions halve it, their transposes double it again.
+    fn line_products(&self) -> [usize; 6] {
+        let n = self.line.n_features();
+        [8 * 5 * n * 64, 4 * 5 * 64 * 32, 128 * 8, 8 * 128, 4 * 5 * 32 * 64, 8 * 5 * 64 * n]
+    }
+
+    fn image_products(&self) -> [usize; 6] {
+        let half = self.image.n_features().div_ceil(2);
+        let quarter = half.div_ceil(2);
+        let (outer, inner, flat) = (8 * half * 9 * 16, 4 * quarter * 9 * 256, 4 * quarter * 16);
+        [outer, inner, flat * 32, 32 * flat, inner, 8 * 2 * quarter * 9 * 16]
+    }
+}
+
+/// Forward, by weight, and by input but for the first layer.
+fn fit_products(layers: [usize; 6]) -> usize {
+    3 * layers.iter().sum::<usize>() - layers[0]
+}
+
+/// Multiplications that the parts of the masked network need for a row.
+struct Products {
+    history: usize,
+    visible: usize,
+    stack: usize,
+    linear: usize,
+}
+
+impl Products {
+    fn of(config: &Config) -> Self {
+        let Config { n_features, channels, kernel, dilations, bottleneck, decoder, .. } = config;
+        let mut stack = (dilations.len() - 1) * channels * channels * kernel;
+        stack += channels * bottleneck * kernel;
+        let mut n_in = bottleneck;
+        for n_out in decoder.iter().chain([n_features]) {
+            stack += n_in * n_out;
+            n_in = n_out;
+        }
+        let linear = if config.linear { n_features * n_features * kernel } else { 0 };
+        Self {
+            history: n_features * channels * kernel,
+            visible: 2 * n_features * channels,
+            stack,
+            linear,
+        }
     }
 }
 

@@ -25,7 +25,10 @@ pub(crate) const LANES: usize = 16;
 /// Rows of sums held in registers at once, output rows in [`correlate`] and input channels in
 /// [`weight_gradient`]: 12 of the 16 registers of AVX2.
 const ROWS: usize = 6;
-/// The same with the 32 registers of AVX-512, which are twice as wide.
+/// Blocks of lanes held in registers at once where there is a single row: 8 of the 16 registers of
+/// AVX2.
+const BLOCKS: usize = 4;
+/// The same as [`ROWS`] with the 32 registers of AVX-512, which are twice as wide.
 const WIDE_ROWS: usize = 12;
 
 /// The sizes of a correlation. Strides are in floats and whole lanes.
@@ -94,6 +97,9 @@ fn correlate_body(
     bias: &[f32],
     output: &mut [f32],
 ) {
+    if g.rows == 1 {
+        return row_body(g, starts, input, weights, bias, output);
+    }
     for block in (0..g.out_stride).step_by(LANES) {
         let layer = Block { g, starts, weights: &weights[block..], bias: &bias[block..] };
         let output = &mut output[block..];
@@ -142,6 +148,38 @@ impl Block<'_> {
         store(&self.tile::<R>(t, input), &mut output[t * stride..], stride);
     }
 
+    /// The first output row in `B` blocks of lanes; how many floats that are.
+    #[inline(always)]
+    fn compute_blocks<const B: usize>(self, input: &[f32], output: &mut [f32]) -> usize {
+        store(&self.blocks::<B>(input), output, LANES);
+        B * LANES
+    }
+
+    /// The first output row in `B` blocks of lanes.
+    #[inline(always)]
+    fn blocks<const B: usize>(self, input: &[f32]) -> [Lanes; B] {
+        let g = self.g;
+        let mut sums = [[0.0; LANES]; B];
+        for (b, sums) in sums.iter_mut().enumerate() {
+            *sums = lanes(&self.bias[b * LANES..]);
+        }
+        for tap in 0..g.taps {
+            let evenly = tap * g.dilation * g.in_stride;
+            let start = self.starts.get(tap).copied().unwrap_or(evenly);
+            let row = &input[start..][..g.n_in];
+            let weights = self.weights[tap * g.n_in * g.out_stride..].chunks(g.out_stride);
+            for (value, weights) in row.iter().zip(weights) {
+                for b in 0..B {
+                    let weights = lanes(&weights[b * LANES..]);
+                    for lane in 0..LANES {
+                        sums[b][lane] += value * weights[lane];
+                    }
+                }
+            }
+        }
+        sums
+    }
+
     #[inline(always)]
     fn tile<const R: usize>(self, t: usize, input: &[f32]) -> [Lanes; R] {
         let g = self.g;
@@ -168,6 +206,29 @@ impl Block<'_> {
             }
         }
         sums
+    }
+}
+
+/// A single output row: blocks of lanes take the place of rows, or each sum would wait for the one
+/// before it.
+#[inline(always)]
+fn row_body(
+    g: Geometry,
+    starts: &[usize],
+    input: &[f32],
+    weights: &[f32],
+    bias: &[f32],
+    output: &mut [f32],
+) {
+    let mut at = 0;
+    while at < g.out_stride {
+        let layer = Block { g, starts, weights: &weights[at..], bias: &bias[at..] };
+        let output = &mut output[at..];
+        at += match (g.out_stride - at) / LANES {
+            BLOCKS.. => layer.compute_blocks::<BLOCKS>(input, output),
+            2.. => layer.compute_blocks::<2>(input, output),
+            _ => layer.compute_blocks::<1>(input, output),
+        };
     }
 }
 
@@ -282,7 +343,7 @@ pub(crate) fn gelu_slope(input: &[f32], slope: &mut [f32]) {
     // 1 / √(2π)
     const DENSITY_AT_ZERO: f32 = 0.398_942_3;
     for (x, slope) in input.iter().zip(slope) {
-        let density = DENSITY_AT_ZERO * exp_of_negative(-0.5 * x * x);
+        let density = DENSITY_AT_ZERO * exp(-0.5 * x * x);
         *slope *= normal_below(*x) + x * density;
     }
 }
@@ -321,18 +382,18 @@ fn erf(x: f32) -> f32 {
     if x.abs() < ONE_FROM { inner } else { 1.0_f32.copysign(x) }
 }
 
-/// eˣ for x ≤ 0, to about 2e-7 relative; below −87 it stays at e⁻⁸⁷.
+/// eˣ to about 2e-7 relative between −87 and 88, and constant outside.
 ///
 /// Adding 1.5 · 2²³ leaves the nearest whole number in the low bits, which shifted up are the
 /// exponent of the result; the polynomial is the one of Cephes (`expf.c`).
 #[inline(always)]
-fn exp_of_negative(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     const FACTORS: [f32; 6] =
         [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
-    let x = x.max(-87.0);
+    let x = x.clamp(-87.0, 88.0);
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let whole = rounded - ROUND;
     let rest = x - whole * LN_2_HIGH - whole * LN_2_LOW;
@@ -368,10 +429,10 @@ mod tests {
         }
         for i in 0..=8_700 {
             let x = i as f32 * -1e-2;
-            let relative = f64::from(exp_of_negative(x)) / f64::from(x).exp() - 1.0;
+            let relative = f64::from(exp(x)) / f64::from(x).exp() - 1.0;
             assert!(relative.abs() < 3e-7, "exp({x}) is off by {relative:e}");
         }
-        assert_eq!(exp_of_negative(f32::NEG_INFINITY), exp_of_negative(-87.0));
+        assert_eq!(exp(f32::NEG_INFINITY), exp(-87.0));
     }
 
     #[test]
@@ -399,11 +460,11 @@ mod tests {
         let mut random = Random::new(4);
         let mut fill = |n: usize| -> Vec<f32> { (0..n).map(|_| random.unit() - 0.5).collect() };
         for (rows, taps, dilation, n_in) in [(1, 3, 8, 32), (6, 1, 1, 7), (13, 3, 2, 60)] {
-            let (in_stride, out_stride) = (n_in + 4, 48);
+            let (in_stride, out_stride) = (n_in + 4, 80);
             let g = Geometry { rows, taps, dilation, n_in, in_stride, out_stride };
             let input = fill((rows + (taps - 1) * dilation) * in_stride);
             let (weights, bias) = (fill(taps * n_in * out_stride), fill(out_stride));
-            let (mut wide, mut plain) = (vec![0.0; rows * 48], vec![0.0; rows * 48]);
+            let (mut wide, mut plain) = (vec![0.0; rows * 80], vec![0.0; rows * 80]);
             correlate(g, &input, &weights, &bias, &mut wide);
             correlate_body(false, g, &[], &input, &weights, &bias, &mut plain);
             assert_eq!(wide, plain);
@@ -418,7 +479,7 @@ mod tests {
         gelu_slope(&input, &mut slope);
         for ((x, y), slope) in input.iter().zip(wide).zip(slope) {
             assert_eq!(y, x * normal_below(*x));
-            let density = 0.398_942_3 * exp_of_negative(-0.5 * x * x);
+            let density = 0.398_942_3 * exp(-0.5 * x * x);
             assert_eq!(slope, normal_below(*x) + x * density);
         }
     }

@@ -142,8 +142,9 @@ pub struct Detector {
 }
 
 /// What incidents of rows with these columns share.
-pub(crate) fn tracked(columns: &[Column]) -> Arc<Tracked> {
-    Arc::new(Tracked::new(columns.iter().map(|column| column.name.clone()).collect()))
+pub(crate) fn tracked(columns: &[Column], interval_seconds: f32) -> Arc<Tracked> {
+    let names = columns.iter().map(|column| column.name.clone()).collect();
+    Arc::new(Tracked::new(names, f64::from(interval_seconds)))
 }
 
 impl Detector {

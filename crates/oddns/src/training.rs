@@ -140,7 +140,7 @@ fn fit(
         .map(|(frame, rows)| Stretch::new(frame, rows, &columns, &mut scaler, weight))
         .collect::<Result<Vec<_>, _>>()?;
     let n_rows = stretches.iter().map(Stretch::len).sum();
-    let (schema, tracked) = (schema_of(&columns), tracked(&columns));
+    let (schema, tracked) = (schema_of(&columns), tracked(&columns, interval_seconds));
     let lesson =
         Lesson { stretches: &stretches, columns: &columns, scaler: &scaler, pace, options };
     let (method, trained) = lesson.learn(parent, progress)?;

@@ -29,7 +29,7 @@ pub(super) enum Against {
     Floor(f64),
     /// Another program's figure for the same work.
     Peer {
-        name: &'static str,
+        name: String,
         theirs: f64,
         /// How many times ours is faster.
         ratio: f64,
@@ -63,7 +63,7 @@ impl Comparison {
     /// the machine does meets both sides.
     pub(super) fn of_rounds(
         case: &str,
-        peer: &'static str,
+        peer: &str,
         rounds: &[Round],
         unit: &'static str,
         least: Option<f64>,
@@ -73,7 +73,7 @@ impl Comparison {
         let (ours, theirs) = (of(|round| round.ours).0, of(|round| round.theirs).0);
         let roof: Vec<f64> = rounds.iter().filter_map(|round| round.roof).collect();
         let roof = (!roof.is_empty()).then(|| median(roof).0);
-        let against = Against::Peer { name: peer, theirs, ratio, least };
+        let against = Against::Peer { name: peer.to_owned(), theirs, ratio, least };
         Self { case: case.to_owned(), ours, unit, spread: Some(spread), against, roof }
     }
 
@@ -107,10 +107,10 @@ impl Comparison {
 
     /// The line that scripts read; what a figure does not have is null.
     pub(super) fn to_json(&self, bench: &str) -> Value {
-        let (peer, theirs, ratio, bar) = match self.against {
-            Against::Bar(bar) | Against::Floor(bar) => (None, None, None, Some(bar)),
+        let (peer, theirs, ratio, bar) = match &self.against {
+            Against::Bar(bar) | Against::Floor(bar) => (None, None, None, Some(*bar)),
             Against::Peer { name, theirs, ratio, least } => {
-                (Some(name), Some(theirs), Some(ratio), least)
+                (Some(name), Some(*theirs), Some(*ratio), *least)
             }
         };
         json!({

@@ -13,9 +13,6 @@ use crate::workspace::Workspace;
 
 /// Rounds of a case; the first, which warms caches and lets peers compile, is not among them.
 const ROUNDS: usize = 7;
-/// What a live step may take, all of its members included.
-const STEP_MICROSECONDS: f64 = 15.0;
-
 /// What both sides do, in their words.
 struct Case {
     name: &'static str,
@@ -33,22 +30,53 @@ struct Case {
 
 /// All cases of one peer stand together, so that no other peer's threads are about.
 const CASES: &[Case] = &[
-    case("train, a step of 20 × 160", "train", "PyTorch", "train", "ms", Some(2.0)),
-    case("dense history, a row", "dense", "PyTorch", "dense", "us", None),
-    case("train, a step of 20 × 160", "train", "Keras", "train", "ms", Some(2.0)),
-    case("dense history, a row", "dense", "Keras", "dense", "us", None),
-    case("one window", "window", "onnxruntime", "window", "us", Some(2.5)),
-    case("one window of 64", "window", "onnxruntime", "batch", "us", Some(2.5)),
+    case("masked, train, a step of 20 × 160", "train", "PyTorch", "train", "ms", Some(2.0)),
+    case("masked, dense history, a row", "dense", "PyTorch", "dense", "us", None),
+    case("1-D, train, a step of 64", "fit-line", "PyTorch", "fit_line", "ms", Some(2.0)),
+    case("1-D, score, a row", "score-line", "PyTorch", "score_line", "us", None),
+    case("2-D, train, a step of 64", "fit-image", "PyTorch", "fit_image", "ms", Some(2.0)),
+    case("2-D, score, a row", "score-image", "PyTorch", "score_image", "us", None),
+    case("masked, train, a step of 20 × 160", "train", "Keras", "train", "ms", Some(2.0)),
+    case("masked, dense history, a row", "dense", "Keras", "dense", "us", None),
+    case("1-D, train, a step of 64", "fit-line", "Keras", "fit_line", "ms", Some(2.0)),
+    case("1-D, score, a row", "score-line", "Keras", "score_line", "us", None),
+    case("2-D, train, a step of 64", "fit-image", "Keras", "fit_image", "ms", Some(2.0)),
+    case("2-D, score, a row", "score-image", "Keras", "score_image", "us", None),
+    case("masked, one window", "window", "onnxruntime", "window", "us", Some(2.5)),
+    case("masked, one window of 64", "window", "onnxruntime", "batch", "us", Some(2.5)),
     case(
-        "dense history, a row by windows of 64",
+        "masked, dense history, a row by windows of 64",
         "dense",
         "onnxruntime",
         "batch",
         "us",
         Some(30.0),
     ),
-    case("dense history, a row by a dense graph", "dense", "onnxruntime", "dense", "us", None),
-    case("live step, forecast and 4 completions", "live", "onnxruntime", "live", "us", None),
+    case(
+        "masked, dense history, a row by a dense graph",
+        "dense",
+        "onnxruntime",
+        "dense",
+        "us",
+        None,
+    ),
+    case("masked, live step, forecast", "live", "onnxruntime", "window", "us", None),
+    case(
+        "1-D, score, a row by windows of 64",
+        "score-line",
+        "onnxruntime",
+        "score_line",
+        "us",
+        Some(2.5),
+    ),
+    case(
+        "2-D, score, a row by windows of 64",
+        "score-image",
+        "onnxruntime",
+        "score_image",
+        "us",
+        Some(2.5),
+    ),
 ];
 
 const fn case(
@@ -74,9 +102,6 @@ struct Stage {
 pub(super) fn run(workspace: &Workspace) -> Result<Vec<Comparison>> {
     let stage = Stage::set(workspace)?;
     let mut comparisons = vec![];
-    for n_features in [38, 73] {
-        comparisons.push(stage.live_step(n_features)?);
-    }
     for cases in CASES.chunk_by(|a, b| (a.peer, a.n_features) == (b.peer, b.n_features)) {
         for threads in [1, 2] {
             comparisons.extend(stage.compare(cases, threads)?);
@@ -107,17 +132,6 @@ impl Stage {
         let mut command = self.peers.python();
         command.arg(&self.script).arg(name).arg(threads.to_string());
         Worker::start(command.arg(self.folder.path()).arg(n_features.to_string()))
-    }
-
-    fn live_step(&self, n_features: usize) -> Result<Comparison> {
-        let mut ours = self.stopwatch(n_features)?;
-        let mut microseconds = vec![];
-        for _ in 0..=ROUNDS {
-            microseconds.push(ours.ask("live 1")?[0] * 1e6);
-        }
-        microseconds.remove(0);
-        let name = format!("live step, forecast and 4 completions, {n_features} features");
-        Ok(Comparison::of_runs(&name, microseconds, "us", STEP_MICROSECONDS))
     }
 
     /// Runs `cases`, which share peer and width, by turns: the roof, ours, theirs, again.
@@ -157,7 +171,8 @@ fn round(
     let measured = ours.ask(&format!("{} {threads}", case.ours))?;
     let theirs = theirs.ask(case.theirs)?[0];
     let (seconds, operations) = (measured[0], measured[1]);
-    let cores = if case.ours == "train" { threads } else { 1 };
+    let trains = case.ours == "train" || case.ours.starts_with("fit");
+    let cores = if trains { threads } else { 1 };
     let share = operations * seconds_per_operation / seconds / cores as f64;
     let roof = (operations > 0.0).then_some(share);
     Ok(Round { ours: seconds * scale, theirs: theirs * scale, roof })

@@ -1,5 +1,7 @@
 //! Two clusters of how each feature moves, as in Netdata.
 
+use std::sync::Arc;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -57,7 +59,8 @@ pub struct KMeans {
 pub struct FittedKMeans {
     distance: CentreDistance,
     motion: Motion,
-    clusters: Vec<Clusters>,
+    /// Shared by all that were cloned of what was fitted: nothing changes them.
+    clusters: Arc<[Clusters]>,
     strengths: Vec<f32>,
 }
 
@@ -211,7 +214,9 @@ impl Persist for FittedKMeans {
         self.distance = [CentreDistance::Mean, CentreDistance::Nearest][nearest];
         self.motion.fields(fields)?;
         let width = self.motion.width();
-        fields.parts(&mut self.clusters, width)?;
+        let mut clusters = self.clusters.to_vec();
+        fields.parts(&mut clusters, width)?;
+        self.clusters = clusters.into();
         self.strengths.resize(width, 0.0);
         Ok(())
     }

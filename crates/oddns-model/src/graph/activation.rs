@@ -6,7 +6,7 @@
 use multiversion::multiversion;
 
 use super::operation::{Call, Operation};
-use crate::kernels::{gelu, gelu_slope};
+use crate::kernels::{exp, gelu, gelu_slope};
 
 /// What a layer does to each of its values at the end.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,24 +46,6 @@ pub enum Activation {
 /// √(2/π) of the approximation of GELU.
 const TANH_SCALE: f32 = 0.797_884_6;
 const TANH_CUBE: f32 = 0.044_715;
-
-/// eˣ to about 2e-7 relative between −87 and 88, and constant outside. The polynomial is the one
-/// of Cephes (`expf.c`); adding 1.5 · 2²³ leaves the nearest whole number in the low bits.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    const FACTORS: [f32; 6] =
-        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
-    let x = x.clamp(-87.0, 88.0);
-    let rounded = x * std::f32::consts::LOG2_E + ROUND;
-    let whole = rounded - ROUND;
-    let rest = x - whole * LN_2_HIGH - whole * LN_2_LOW;
-    let polynomial = FACTORS.iter().fold(0.0, |sum, factor| sum * rest + factor);
-    let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
-    (polynomial * rest * rest + rest + 1.0) * power
-}
 
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {

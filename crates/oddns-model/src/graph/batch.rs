@@ -1,7 +1,5 @@
 //! One batch through a network and back.
 
-use std::ops::Range;
-
 use super::loss::Loss;
 use super::network::Graph;
 use super::operation::Packed;
@@ -148,23 +146,22 @@ impl Batch {
     }
 
     fn forward(&mut self, graph: &Graph, packed: &[Packed], seed: u64, threads: usize) {
-        let mut from = 0;
+        let (pass, mut from) = ((graph, packed, seed), 0);
         for joint in self.joints.clone() {
-            self.forward_steps(graph, packed, seed, threads, from..joint);
+            self.take(pass, threads, |shard, shared| shard.forward(shared, from..joint));
             self.statistics[joint] = self.joint_statistics(joint, false);
             from = joint;
         }
         let to = self.plan.steps.len();
-        self.forward_steps(graph, packed, seed, threads, from..to);
+        self.take(pass, threads, |shard, shared| shard.forward(shared, from..to));
     }
 
-    fn forward_steps(
+    /// Lets every part take some steps of a training pass.
+    fn take(
         &mut self,
-        graph: &Graph,
-        packed: &[Packed],
-        seed: u64,
+        (graph, packed, seed): (&Graph, &[Packed], u64),
         threads: usize,
-        steps: Range<usize>,
+        take: impl Fn(&mut Shard, &Shared<'_>) + Sync,
     ) {
         let shared = Shared {
             plan: &self.plan,
@@ -173,36 +170,18 @@ impl Batch {
             training: Some(seed),
             statistics: &self.statistics,
         };
-        run(&mut self.parts, threads, |part| part.shard.forward(&shared, steps.clone()));
+        run(&mut self.parts, threads, |part| take(&mut part.shard, &shared));
     }
 
     fn backward(&mut self, graph: &Graph, packed: &[Packed], seed: u64, threads: usize) {
-        let mut to = self.plan.steps.len();
+        let (pass, mut to) = ((graph, packed, seed), self.plan.steps.len());
         for joint in self.joints.clone().into_iter().rev() {
-            self.backward_steps(graph, packed, seed, threads, joint + 1..to);
+            self.take(pass, threads, |shard, shared| shard.backward(shared, joint + 1..to));
             let more = self.joint_statistics(joint, true);
             self.statistics[joint].extend(more);
             to = joint + 1;
         }
-        self.backward_steps(graph, packed, seed, threads, 0..to);
-    }
-
-    fn backward_steps(
-        &mut self,
-        graph: &Graph,
-        packed: &[Packed],
-        seed: u64,
-        threads: usize,
-        steps: Range<usize>,
-    ) {
-        let shared = Shared {
-            plan: &self.plan,
-            parameters: &graph.parameters,
-            packed,
-            training: Some(seed),
-            statistics: &self.statistics,
-        };
-        run(&mut self.parts, threads, |part| part.shard.backward(&shared, steps.clone()));
+        self.take(pass, threads, |shard, shared| shard.backward(shared, 0..to));
     }
 
     /// What step `at` wants to know of the whole batch, on the way forward or backward.

@@ -3,6 +3,9 @@
 // With `cfg(test)` the lints know that all of it is test code.
 #[cfg(test)]
 mod any_table;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod follower;
 #[cfg(test)]
 mod kinds;

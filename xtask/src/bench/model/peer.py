@@ -21,19 +21,50 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
-BATCH, LENGTH, STEPS, REACH, GROUPS = 20, 160, 20, 32, 4
-KERNELS = [3, 1, 3, 3, 3, 1, 1, 1]
-DILATIONS = [1, 1, 2, 4, 8, 1, 1, 1]
+BATCH, LENGTH, STEPS, REACH = 20, 160, 20, 32
+# Of the two branches, the stack, and the linear part.
+KERNELS = [3, 1, 3, 3, 3, 1, 1, 1, 3]
+DILATIONS = [1, 1, 2, 4, 8, 1, 1, 1, 1]
+STACK = range(2, len(KERNELS) - 1)
+LINEAR = len(KERNELS) - 1
+# Of a reconstruction: rows, and windows in a step.
+WINDOW, WINDOWS = 16, 64
+
+
+def layers(model, names):
+    """(weights as Keras has them, bias) of the layers of a model that are called so."""
+    with zipfile.ZipFile(f"{FOLDER}/{model}.keras") as archive:
+        data = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(data) as file:
+        found = [file[f"layers/{name}/vars"] for name in names]
+        return [(layer["0"][:], layer["1"][:]) for layer in found]
+
+
+def numbered(name, count):
+    return [name] + [f"{name}_{at}" for at in range(1, count)]
 
 
 def weights():
-    """(kernel as tap × input × output, bias) of every convolution, in order."""
-    with zipfile.ZipFile(f"{FOLDER}/model.keras") as archive:
-        data = io.BytesIO(archive.read("model.weights.h5"))
-    with h5py.File(data) as file:
-        names = ["conv1d"] + [f"conv1d_{at}" for at in range(1, len(KERNELS))]
-        layers = [file[f"layers/{name}/vars"] for name in names]
-        return [(layer["0"][:], layer["1"][:]) for layer in layers]
+    """(kernel as tap × input × output, bias) of every convolution of the masked network."""
+    return layers("model", numbered("conv1d", len(KERNELS)))
+
+
+def sliding_windows():
+    """The window of rows that ends with each row, from the first whole one on."""
+    rows = np.lib.stride_tricks.sliding_window_view(load("values"), WINDOW, 0)
+    return np.ascontiguousarray(rows.transpose(0, 2, 1))
+
+
+def drawn_windows():
+    random, windows = np.random.default_rng(1), sliding_windows()
+    return [windows[random.integers(0, len(windows), WINDOWS)] for _ in range(STEPS)]
+
+
+def check(name, windows, found):
+    """That the last row of each window comes out as ours."""
+    residuals = windows[:, -1] - np.asarray(found)[:, -1]
+    worst = np.abs(residuals - load(name)[WINDOW - 1 :][: len(residuals)]).max()
+    assert worst < 1e-3, f"{name} reconstructs something else: off by {worst}"
 
 
 def load(name):
@@ -58,7 +89,23 @@ def channels_first(array):
     return np.ascontiguousarray(array.transpose(0, 2, 1))
 
 
-class Torch:
+class Reconstructions:
+    """The cases of `line.keras` and `image.keras`, by what a library does with either."""
+
+    def fit_line(self):
+        return self.fit("line")
+
+    def fit_image(self):
+        return self.fit("image")
+
+    def score_line(self):
+        return self.score("line")
+
+    def score_image(self):
+        return self.score("image")
+
+
+class Torch(Reconstructions):
     def __init__(self):
         import torch
 
@@ -76,16 +123,29 @@ class Torch:
         self.history = torch.from_numpy(channels_first(load("values")[None]))
         self.hidden = torch.zeros(1, 2 * FEATURES, self.history.shape[2])
         steps = 1_000_000
-        self.optimiser = torch.optim.AdamW(self.layers.parameters(), lr=2e-3)
+        # It is solved, not learned by steps.
+        self.layers[LINEAR].requires_grad_(False)
+        learned = [p for p in self.layers.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(learned, lr=2e-3)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, 2e-3, total_steps=steps)
+        self.windows = sliding_windows()
+        self.drawn = [torch.from_numpy(windows) for windows in drawn_windows()]
+        self.networks, self.optimisers = {}, {}
+        for name in ("line", "image"):
+            network = torch_reconstruction(name)
+            check(name, self.windows[:64], network(torch.from_numpy(self.windows[:64])).detach())
+            self.networks[name] = network
+            self.optimisers[name] = torch.optim.AdamW(network.parameters(), lr=2e-3)
 
     def forward(self, history, visible):
         functional = self.torch.nn.functional
         pad = lambda x, rows: functional.pad(x, (rows, 0))  # noqa: E731
-        joined = self.layers[0](pad(history, 3)[:, :, :-1]) + self.layers[1](visible)
-        for layer, kernel, dilation in zip(self.layers[2:], KERNELS[2:], DILATIONS[2:]):
-            joined = layer(pad(functional.gelu(joined), (kernel - 1) * dilation))
-        return joined
+        before = pad(history, 3)[:, :, :-1]
+        joined = self.layers[0](before) + self.layers[1](visible)
+        for at in STACK:
+            reach = (KERNELS[at] - 1) * DILATIONS[at]
+            joined = self.layers[at](pad(functional.gelu(joined), reach))
+        return joined + self.layers[LINEAR](before)
 
     def predict(self):
         with self.torch.inference_mode():
@@ -104,6 +164,79 @@ class Torch:
     def dense(self):
         self.predict()
         return self.history.shape[2]
+
+    def fit(self, name):
+        network, optimiser = self.networks[name], self.optimisers[name]
+        for windows in self.drawn:
+            optimiser.zero_grad(set_to_none=True)
+            self.torch.nn.functional.mse_loss(network(windows), windows).backward()
+            optimiser.step()
+        return STEPS
+
+    def score(self, name):
+        with self.torch.inference_mode():
+            for at in range(0, 4096, 256):
+                self.networks[name](self.torch.from_numpy(self.windows[at : at + 256]))
+        return 4096
+
+
+def torch_reconstruction(name):
+    """The network of `line.keras` or `image.keras`: windows × rows × features to the same."""
+    import torch
+
+    functional = torch.nn.functional
+    axes, count = (1, 5) if name == "line" else (2, 3)
+    convolution, transposed = (
+        (functional.conv1d, functional.conv_transpose1d)
+        if axes == 1
+        else (functional.conv2d, functional.conv_transpose2d)
+    )
+    kind = f"conv{axes}d"
+    names = numbered(kind, 2) + numbered("dense", 2) + numbered(f"{kind}_transpose", 2)
+    parameters = torch.nn.ParameterList()
+    # Channels come before taps here, and last there: convolutions have (…, in, out), their
+    # transposes (…, out, in).
+    for kernel, bias in layers(name, names):
+        order = (kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2))
+        parameters.append(torch.from_numpy(kernel.transpose(order).copy()))
+        parameters.append(torch.from_numpy(bias))
+
+    def narrow(x, at):
+        pads = []
+        for size in reversed(x.shape[2:]):
+            total = max(((int(size) + 1) // 2 - 1) * 2 + count - int(size), 0)
+            pads += [total // 2, total - total // 2]
+        x = functional.pad(x, pads)
+        return functional.gelu(convolution(x, parameters[2 * at], parameters[2 * at + 1], stride=2))
+
+    def widen(x, at):
+        sizes = [2 * int(size) for size in x.shape[2:]]
+        x = transposed(x, parameters[2 * at], parameters[2 * at + 1], stride=2)
+        start = (count - 2) // 2
+        for axis, size in enumerate(sizes):
+            x = x.narrow(2 + axis, start, size)
+        return x
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parameters_of_layers = parameters
+
+        def forward(self, windows):
+            x = windows.transpose(1, 2) if axes == 1 else windows[:, None]
+            x = narrow(narrow(x, 0), 1)
+            shape = x.shape[1:]
+            # As Keras flattens: channels last.
+            x = x.permute(0, *range(2, 2 + axes), 1).flatten(1)
+            x = functional.linear(x, parameters[4], parameters[5])
+            x = functional.gelu(functional.linear(x, parameters[6], parameters[7]))
+            x = x.unflatten(1, (*shape[1:], shape[0])).permute(0, 1 + axes, *range(1, 1 + axes))
+            x = widen(functional.gelu(widen(x, 4)), 5)
+            # What halving and doubling added is at the old end.
+            x = x[..., x.shape[-1] - windows.shape[-1 if axes == 2 else 1] :]
+            return x.transpose(1, 2) if axes == 1 else x[:, 0]
+
+    return Network()
 
 
 class Gemm:
@@ -130,7 +263,7 @@ class Gemm:
         return 20 * 2 * 512**3
 
 
-class Keras:
+class Keras(Reconstructions):
     def __init__(self):
         import tensorflow
 
@@ -146,6 +279,8 @@ class Keras:
 
         self.tensorflow = tensorflow
         self.model = keras.models.load_model(f"{FOLDER}/model.keras")
+        # It is solved, not learned by steps.
+        self.model.get_layer("linear").trainable = False
         # Without XLA, which is slower here.
         optimiser = keras.optimizers.AdamW(2e-3, weight_decay=0.01)
         self.model.compile(optimizer=optimiser, loss=loss, jit_compile=False)
@@ -157,6 +292,16 @@ class Keras:
         self.history = load("values")[None]
         self.hidden = np.zeros((1, self.history.shape[1], 2 * FEATURES), np.float32)
         self.call = tensorflow.function(lambda inputs: self.model(inputs, training=False))
+        self.windows = sliding_windows()
+        self.drawn = [constant(windows) for windows in drawn_windows()]
+        self.networks, self.calls = {}, {}
+        for name in ("line", "image"):
+            network = keras.models.load_model(f"{FOLDER}/{name}.keras")
+            check(name, self.windows[:64], network(self.windows[:64]))
+            optimiser = keras.optimizers.AdamW(2e-3, weight_decay=0.01)
+            network.compile(optimizer=optimiser, loss="mse", jit_compile=False)
+            self.networks[name] = network
+            self.calls[name] = tensorflow.function(lambda x, n=network: n(x, training=False))
 
     def predict(self):
         return self.call({"history": self.history, "visible": self.hidden}).numpy()[0]
@@ -170,8 +315,18 @@ class Keras:
         self.predict()
         return self.history.shape[1]
 
+    def fit(self, name):
+        for windows in self.drawn:
+            self.networks[name].train_on_batch(windows, windows)
+        return STEPS
 
-class Onnxruntime:
+    def score(self, name):
+        for at in range(0, 4096, 256):
+            self.calls[name](self.tensorflow.constant(self.windows[at : at + 256]))
+        return 4096
+
+
+class Onnxruntime(Reconstructions):
     def __init__(self):
         values = load("values")
         self.dense_session = session(causal=True)
@@ -182,11 +337,12 @@ class Onnxruntime:
         windows = np.lib.stride_tricks.sliding_window_view(values, REACH, 0)[:1024]
         self.windows = np.ascontiguousarray(windows[:, :, :-1])
         self.nothing = np.zeros((64, 2 * FEATURES, REACH - 3), np.float32)
-        self.passes = np.zeros((len(self.windows), 1 + GROUPS, 2 * FEATURES, REACH - 3), np.float32)
-        for group in range(GROUPS):
-            shown = (np.arange(FEATURES) % GROUPS != group).astype(np.float32)[:, None]
-            self.passes[:, 1 + group, :FEATURES] = windows[:, :, 3:] * shown
-            self.passes[:, 1 + group, FEATURES:] = shown
+        self.slid = sliding_windows()
+        self.sessions = {}
+        for name in ("line", "image"):
+            self.sessions[name] = exported(name)
+            found = self.sessions[name].run(None, {"windows": self.slid[:64]})[0]
+            check(name, self.slid[:64], found)
 
     def predict(self):
         inputs = {"history": self.history, "visible": self.hidden}
@@ -213,13 +369,26 @@ class Onnxruntime:
         self.dense_session.run(None, {"history": self.history, "visible": self.hidden})
         return self.history.shape[2]
 
-    def live(self):
-        """Forecast and completions of one row: the passes are a batch."""
-        for window, visible in zip(self.windows, self.passes):
-            history = np.broadcast_to(window, (1 + GROUPS, *window.shape))
-            inputs = {"history": np.ascontiguousarray(history), "visible": visible}
-            self.window_session.run(None, inputs)
-        return len(self.windows)
+    def score(self, name):
+        for at in range(0, 4096, 64):
+            self.sessions[name].run(None, {"windows": self.slid[at : at + 64]})
+        return 4096
+
+
+def exported(name):
+    """A reconstruction, as PyTorch exports it."""
+    import torch
+
+    target = io.BytesIO()
+    torch.onnx.export(
+        torch_reconstruction(name).eval(),
+        torch.zeros(64, WINDOW, FEATURES),
+        target,
+        input_names=["windows"],
+        opset_version=20,
+        dynamo=False,
+    )
+    return run_time(target.getvalue())
 
 
 def session(causal):
@@ -244,30 +413,43 @@ def session(causal):
     convolve(history, 0, "from_history", 1, 3 if causal else 0)
     convolve("visible", 1, "from_visible", 1, 0)
     nodes.append(helper.make_node("Add", ["from_history", "from_visible"], ["x2"]))
-    for at in range(2, len(KERNELS)):
+    for at in STACK:
         nodes.append(helper.make_node("Gelu", [f"x{at}"], [f"gelu{at}"]))
         reach = (KERNELS[at] - 1) * DILATIONS[at] if causal else 0
         convolve(f"gelu{at}", at, f"x{at + 1}", DILATIONS[at], reach)
+    if not causal:
+        # Only the last row is asked for.
+        for name, value in (("three", [-3]), ("all", [2**31 - 1]), ("axis", [2])):
+            constants.append(numpy_helper.from_array(np.array(value, np.int64), name))
+        nodes.append(helper.make_node("Slice", ["history", "three", "all", "axis"], ["latest"]))
+        history = "latest"
+    convolve(history, LINEAR, "linear", 1, 3 if causal else 0)
+    nodes.append(helper.make_node("Add", [f"x{LINEAR}", "linear"], ["output"]))
 
     def table(name, channels):
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, None])
 
     inputs = [table("history", FEATURES), table("visible", 2 * FEATURES)]
-    outputs = [table(f"x{len(KERNELS)}", FEATURES)]
+    outputs = [table("output", FEATURES)]
     return start(helper.make_graph(nodes, "masked", inputs, outputs, constants))
 
 
 def start(graph):
     import onnx
-    import onnxruntime
 
     # What this release of onnx writes is too new for the runtime.
     opset = onnx.helper.make_opsetid("", 20)
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
     onnx.checker.check_model(model)
+    return run_time(model.SerializeToString())
+
+
+def run_time(model):
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = THREADS, 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return onnxruntime.InferenceSession(model, options)
 
 
 def main():
