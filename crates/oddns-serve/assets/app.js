@@ -568,7 +568,15 @@
     head,
     el("h3", {}, incident.cause.summary),
     el("p", { class: "sure" }, `${sureness(incident.cause)} Highest score ${scoreWords(incident.peak_score)} at ${when(incident.peak)}.`),
+    otherCausesOf(incident),
     el("div", { class: "incident-body" }, movementsOf(incident), nextStepsOf(incident)));
+  }
+
+  /** What else it may be, likeliest first; null when nothing speaks for anything else. */
+  function otherCausesOf(incident) {
+    if (!incident.alternatives?.length) return null;
+    const words = incident.alternatives.map((cause) => `${cause.summary} (${Math.round(cause.confidence * 100)} %)`);
+    return el("p", { class: "hint", "data-testid": "alternatives" }, `Or else: ${words.join(" ")}`);
   }
 
   function movementsOf(incident) {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use oddns_core::{Incident, Timestamp};
+use oddns_core::{Cause, Incident, Timestamp};
 use serde::Serialize;
 
 use crate::history::{History, UNKNOWN, downsample};
@@ -132,6 +132,8 @@ struct IncidentAnswer<'a> {
     peak_score: f32,
     peak: f64,
     cause: CauseAnswer,
+    /// What else it may be, likeliest first.
+    alternatives: Vec<CauseAnswer>,
     movements: Vec<MovementAnswer<'a>>,
 }
 
@@ -323,7 +325,6 @@ pub(crate) fn incidents<'a>(
 }
 
 fn incident<'a>(view: &'a View, incident: &'a Incident) -> IncidentAnswer<'a> {
-    let cause = &incident.cause;
     IncidentAnswer {
         id: &incident.id,
         instance: &incident.instance,
@@ -332,13 +333,16 @@ fn incident<'a>(view: &'a View, incident: &'a Incident) -> IncidentAnswer<'a> {
         severity: incident.severity.as_str(),
         peak_score: incident.peak_score,
         peak: incident.peak.unix_seconds(),
-        cause: CauseAnswer {
-            name: cause.name,
-            summary: cause.summary,
-            confidence: cause.confidence,
-            next_steps: cause.next_steps,
-        },
+        cause: CauseAnswer::of(&incident.cause),
+        alternatives: incident.alternatives.iter().map(CauseAnswer::of).collect(),
         movements: incident.movements.iter().map(|m| movement(view, m)).collect(),
+    }
+}
+
+impl CauseAnswer {
+    fn of(cause: &Cause) -> Self {
+        let Cause { name, summary, confidence, next_steps } = *cause;
+        Self { name, summary, confidence, next_steps }
     }
 }
 

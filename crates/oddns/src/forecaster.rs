@@ -8,7 +8,7 @@ use crate::detector::DetectorError;
 use crate::ledger::{Ledger, damaged};
 use crate::members::{SUSTAINED_ROWS, StandardRow};
 use crate::normal::last_values;
-use crate::reconstructed::{N_SCORES, outlooks};
+use crate::reconstructed::{N_TOLD, outlooks};
 use crate::training::{predict, sequence};
 
 /// Who tells what a row should be.
@@ -40,7 +40,7 @@ impl Forecaster {
     pub(crate) fn n_told(&self, width: usize) -> usize {
         match self {
             Self::Network(_) | Self::LastValue => width,
-            Self::Reconstruction(_) => width + N_SCORES,
+            Self::Reconstruction(_) => width + N_TOLD,
             Self::Nobody => 0,
         }
     }

@@ -8,7 +8,7 @@ use crate::detector::DetectorError;
 use crate::forecaster::Forecaster;
 use crate::ledger::{Keep, Ledger};
 use crate::members::{Calibration, Exhibit, Memory, Verdict};
-use crate::reconstructed::Reconstructed;
+use crate::reconstructed::{self, Reconstructed};
 use crate::rival::Rival;
 
 /// What was learned of normal operation beside the scales of the features.
@@ -47,6 +47,14 @@ impl Method {
             Self::Members { calibration, .. } => calibration.scale_weight,
             Self::Reconstruction { reconstructed, .. } => reconstructed.scale_weight,
             Self::Rival(rival) => rival.scale_weight,
+        }
+    }
+
+    /// The cluster of normal operation that the last rows are nearest to, by what is told of them.
+    pub(crate) fn cluster(&self, told: &[f32]) -> Option<usize> {
+        match self {
+            Self::Reconstruction { .. } => reconstructed::cluster(told),
+            Self::Members { .. } | Self::Rival(_) => None,
         }
     }
 

@@ -202,6 +202,9 @@ pub struct Scored {
     /// Signed deviation of each feature in each row, in standard deviations of normal operation;
     /// for a missing value how surprising that is; row-major.
     pub deviation: Vec<f32>,
+    /// The cluster of normal operation that the window ending with each row is nearest to, from 0:
+    /// what kind of operation it is most like. One a row; `None` of a detector without clusters.
+    pub clusters: Vec<Option<usize>>,
     /// What happened, oldest first. The last one may have been going on at the end; its end is
     /// then its last alarmed row.
     pub incidents: Vec<Incident>,
@@ -256,6 +259,7 @@ fn score_stretch(
             scored.incidents.push(incident);
         }
         scored.scores.push(judged.score);
+        scored.clusters.push(judged.cluster);
         scored.expected.extend(judged.expected);
         scored.deviation.extend(judged.deviation);
     }

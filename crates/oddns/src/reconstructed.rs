@@ -17,6 +17,10 @@ use crate::training::TrainOptions;
 pub(crate) const WINDOW: usize = 16;
 /// What is said about a window beside its residuals: error, and latent distance.
 pub(crate) const N_SCORES: usize = 2;
+/// What is told of a row beside its residuals: those, and which cluster the window is nearest to.
+pub(crate) const N_TOLD: usize = N_SCORES + 1;
+/// In place of the cluster where a network has none.
+const NO_CLUSTER: f32 = -1.0;
 /// Smallest unit of either: a table that hardly moves is reconstructed exactly.
 const UNIT_FLOOR: f32 = 0.05;
 /// Either says no more than this, in its unit.
@@ -52,9 +56,10 @@ impl Reconstructed {
 
     /// Judges a row by its outlook: the residual of each feature, and what is said about its window.
     pub(crate) fn judge(&mut self, outlook: &[f32]) -> Verdict {
-        let Some((residuals, scores)) = outlook.split_last_chunk() else {
+        let Some((residuals, [error, distance, _])) = outlook.split_last_chunk::<N_TOLD>() else {
             return Verdict { score: 0.0, fresh: true };
         };
+        let scores = &[*error, *distance];
         self.strengths.clear();
         self.strengths.extend(residuals.iter().map(|residual| residual.abs()));
         let strength = strength(scores, &self.unit);
@@ -87,12 +92,19 @@ pub(crate) fn of_window(scores: &ReconstructionScores, at: usize) -> [f32; N_SCO
 
 /// Of each row the residuals and what is said about the window, row-major.
 pub(crate) fn outlooks(scores: &ReconstructionScores, width: usize) -> Vec<f32> {
-    let mut found = Vec::with_capacity(scores.residuals.len() + N_SCORES * scores.latents.len());
+    let n_rows = scores.window_errors.len();
+    let mut found = Vec::with_capacity(scores.residuals.len() + N_TOLD * n_rows);
     for (at, residuals) in scores.residuals.chunks_exact(width).enumerate() {
         found.extend_from_slice(residuals);
         found.extend(of_window(scores, at));
+        found.push(scores.clusters.get(at).map_or(NO_CLUSTER, |cluster| *cluster as f32));
     }
     found
+}
+
+/// The cluster of normal operation that a window is nearest to, by the outlook of its last row.
+pub(crate) fn cluster(outlook: &[f32]) -> Option<usize> {
+    outlook.last().filter(|cluster| **cluster >= 0.0).map(|cluster| *cluster as usize)
 }
 
 /// The trainings that a reconstruction takes: one a fold, and its own.

@@ -51,6 +51,8 @@ pub(crate) struct Judged {
     pub(crate) deviation: Vec<f32>,
     /// Usual value of each feature, in its unit.
     pub(crate) expected: Vec<f32>,
+    /// The cluster of normal operation that the last rows are nearest to, where there are clusters.
+    pub(crate) cluster: Option<usize>,
 }
 
 /// A detector that learned from a lone server cannot tell how alike others are.
@@ -139,6 +141,7 @@ impl Stream {
             score: Score { time, score, alarm, contributions },
             deviation: standard.deviation.clone(),
             expected,
+            cluster: self.detector.method.cluster(forecast),
         }
     }
 }

@@ -147,6 +147,7 @@ fn as_json(moment: &Moment<'_>) -> Value {
         "score": output::number(score.score),
         "alarm": score.alarm,
         "warming_up": moment.warming_up(),
+        "latent_cluster": moment.scored.clusters[moment.at],
         "contributions": score.contributions.iter().map(contribution).collect::<Vec<_>>(),
         "causes": moment.causes().iter().map(cause_json).collect::<Vec<_>>(),
         "incident": moment.incident.map(incident_json),
@@ -174,6 +175,9 @@ fn print(moment: &Moment<'_>) {
     let name = if instance.is_empty() { String::new() } else { format!("{instance}  ") };
     output::line(format!("{name}{}  score {:.2}  {verdict}", score.time, score.score));
     print_contributions(moment);
+    if let Some(cluster) = moment.scored.clusters[moment.at] {
+        output::line(format!("  nearest cluster of normal operation: {cluster}"));
+    }
     for group in output::groups(moment.incident.into_iter()) {
         output::line("part of the incident:");
         group.print_when();

@@ -71,6 +71,10 @@ async fn incidents_come_latest_first_with_units() {
     let causes: Vec<_> = (0..2).map(|n| data["incidents"][n]["cause"]["name"].clone()).collect();
     assert_eq!(causes, ["nxdomain_flood", "upstream_unreachable"]);
     assert_eq!(data["incidents"][1]["movements"][2]["unit"], "/s");
+    let others = &data["incidents"][0]["alternatives"];
+    assert_eq!((&others[0]["name"], others[1].is_null()), (&"upstream_unreachable".into(), true));
+    assert!((others[0]["confidence"].as_f64().unwrap() - 0.06).abs() < 1e-6, "{others}");
+    assert_eq!(data["incidents"][1]["alternatives"].as_array().unwrap().len(), 0);
     let one = get(address, "/api/v1/incidents?limit=1").await.json();
     assert_eq!(
         (&one["data"]["total"], one["data"]["incidents"].as_array().unwrap().len()),

@@ -67,6 +67,7 @@ async fn a_recording_shows_its_scores_incidents_and_truth() {
     assert_eq!(causes, ["nxdomain_flood", "upstream_unreachable"]);
     assert!(page.contains("2 incidents found") && page.contains("upstream blackhole"));
     assert!(tags(&page, "feature").len() >= 12);
+    assert!(page.contains("Or else: Upstream DNS servers do not answer"), "no other cause is told");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -183,3 +183,15 @@ fn a_damaged_entry_of_a_detector_without_a_network_is_refused() {
     // The network that the name asks for is not there.
     assert!(matches!(l2.decoded("/detector", "masked".into()), Err(DetectorError::Load(_))));
 }
+
+#[test]
+fn windows_of_a_reconstruction_are_told_by_their_cluster() {
+    let frame = extract(&normal(80, 2));
+    for detector in each() {
+        let scored = score_frame(detector, "dns-0", &frame).unwrap();
+        assert_eq!(scored.clusters.len(), frame.len());
+        let has_clusters = detector.kind().name().starts_with("reconstruction");
+        assert!(scored.clusters.iter().all(|found| found.is_some() == has_clusters));
+        assert!(scored.clusters.iter().flatten().all(|cluster| *cluster < 8));
+    }
+}
