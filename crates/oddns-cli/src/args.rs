@@ -41,6 +41,23 @@ pub(crate) enum Command {
     Export(Export),
     /// Check a configuration file without starting anything.
     CheckConfig(CheckConfig),
+    /// Bring data into the form of a data set, look into it, share it.
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Make a data set of data of any form: another data set, saved scrapes, dumps of a Prometheus.
+    Import(Import),
+    /// Write a data set in a form that other programs take.
+    Export(Export),
+    /// Look whether a data set is as the format says; ends with 3 and the places when it is not.
+    Validate(Validate),
+    /// Say what is in a data set: servers, series, gaps, restarts, versions.
+    Describe(Describe),
+    /// Copy a data set with new names for servers, zones, upstreams, pods and addresses.
+    Anonymise(Anonymise),
 }
 
 /// How results are printed.
@@ -71,6 +88,104 @@ pub(crate) struct Selection {
     /// Take only this instance.
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oddns dataset import scrapes.prom.gz --out recording")]
+pub(crate) struct Import {
+    /// Data sets, Parquet files of one, saved scrapes, `promtool tsdb dump-openmetrics` output, or
+    /// answers of `query_range`.
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Folder of the data set; what is there already is kept.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// A form that other programs take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Text with timestamps, as `promtool tsdb create-blocks-from openmetrics` takes it.
+    Openmetrics,
+    /// A CSV of features for each server, with the labels in the last column, as TSB-AD has it.
+    TsbAd,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  oddns dataset export recording --format openmetrics --out recording.om\n  oddns dataset export recording --format tsb-ad --out frames"
+)]
+pub(crate) struct Export {
+    /// The data set.
+    #[arg(value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    /// Which form.
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+    /// File (`openmetrics`) or new folder (`tsb-ad`).
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oddns dataset validate recording")]
+pub(crate) struct Validate {
+    /// Folder of the data set.
+    #[arg(value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oddns dataset describe recording --output=json")]
+pub(crate) struct Describe {
+    /// The data set.
+    #[arg(value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  oddns dataset anonymise recording --out to-share --salt-file recording.salt"
+)]
+pub(crate) struct Anonymise {
+    /// The data set.
+    #[arg(value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    /// Folder of the new data set.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// What the new names are made with; written when it is not there. Keep it to yourself: with
+    /// it the same names come out again, and names can be tried.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) salt_file: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// How long a history is kept.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Retention {
+    /// Remove days that lie further back, such as 30d; kept for ever when left out.
+    #[arg(long = "storage.retention.time", value_name = "DURATION", value_parser = duration)]
+    pub(crate) time: Option<Duration>,
+    /// Remove the oldest files above this size of all, such as 512MB or 2GB; no limit when left
+    /// out.
+    #[arg(long = "storage.retention.size", value_name = "SIZE", value_parser = size)]
+    pub(crate) bytes: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -143,8 +258,10 @@ pub(crate) struct Collect {
     )]
     pub(crate) selector: Option<String>,
     /// Folder of the new data set.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", visible_alias = "storage.path")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) retention: Retention,
     /// How long to record; until interrupted when left out.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) length: Option<Duration>,
@@ -353,6 +470,24 @@ fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Bytes with a unit, as Prometheus spells them: powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let expected = || format!("`{text}` is no size: expected such as 512MB, 2GB or 1TB");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let power = match &text[digits.len()..] {
+        "B" => 0,
+        "KB" => 1,
+        "MB" => 2,
+        "GB" => 3,
+        "TB" => 4,
+        "PB" => 5,
+        "EB" => 6,
+        _ => return Err(expected()),
+    };
+    let number: u64 = digits.parse().map_err(|_| expected())?;
+    number.checked_mul(1 << (10 * power)).filter(|bytes| *bytes > 0).ok_or_else(expected)
 }
 
 fn alarms(text: &str) -> Result<f64, String> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod check_config;
 pub(crate) mod collect;
+pub(crate) mod dataset;
 pub(crate) mod demo;
 pub(crate) mod eval;
 pub(crate) mod explain;

@@ -42,5 +42,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Import(args) => commands::import::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::CheckConfig(args) => commands::check_config::run(&args),
+        Command::Dataset(command) => commands::dataset::run(&command),
     }
 }

@@ -47,6 +47,12 @@ pub enum StoreError {
         /// What the decoder says.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// A file of a history whose rows do not come in the order of the format.
+    #[error("`{}` is not sorted by instance, name and labels: `oddns dataset import` it", path.display())]
+    Unsorted {
+        /// The file.
+        path: PathBuf,
+    },
     /// A column is missing or of another type.
     #[error("`{}`, column `{column}`: expected {expected}, found {found}", path.display())]
     Column {

@@ -6,7 +6,6 @@ mod read;
 mod series;
 mod snapshot;
 mod transpose;
-mod write;
 
 pub(crate) use columns::{Columns, check as check_columns, texts};
 pub(crate) use folder::{day_folder, day_folders, midnight_of, parquet_files, part_number};
@@ -14,13 +13,12 @@ pub(crate) use read::MetricSample;
 pub use read::{History, HistoryFilter, read_history, read_history_bytes};
 pub use series::read_series;
 pub(crate) use snapshot::Snapshot;
-pub use write::{HistoryWriter, write_history};
 
 /// The columns of a history file, in order.
 pub(crate) const COLUMNS: [&str; 5] = ["timestamp", "instance", "name", "labels", "value"];
 
 /// Series that say how a scrape went, as Prometheus names them. They become fields of the scrape.
-const UP: &str = "up";
-const SCRAPE_DURATION: &str = "scrape_duration_seconds";
+pub(crate) const UP: &str = "up";
+pub(crate) const SCRAPE_DURATION: &str = "scrape_duration_seconds";
 
 pub(crate) const MILLIS_PER_DAY: i64 = 86_400_000;

@@ -134,7 +134,11 @@ impl Keeper {
             let part = match join(&self.root, &day, &parts[first..], self.next_part) {
                 Ok(part) => part,
                 // Left as they are: every reader copes with small parts.
-                Err(StoreError::Damaged { .. } | StoreError::Column { .. }) => {
+                Err(
+                    StoreError::Damaged { .. }
+                    | StoreError::Unsorted { .. }
+                    | StoreError::Column { .. },
+                ) => {
                     remove_unfinished(folder)?;
                     self.unsorted.insert(folder.to_owned());
                     return Ok(n_written);

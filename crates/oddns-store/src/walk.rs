@@ -1,6 +1,7 @@
 //! A history series by series, with bounded memory.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -67,8 +68,15 @@ impl WholeHistory {
         if !snapshot.segments.is_empty() {
             let compacted = compact(log.path(), &snapshot.segments, 0)?;
             parts.extend(compacted.parts.iter().map(|part| log.path().join(&part.names.0)));
+            // By day, and what is in the log last.
+            parts.sort_by_key(day_name);
         }
         Ok(Self { parts, _log: log })
+    }
+
+    /// The files of one day after the other, so that a walk over them keeps few files open.
+    pub(crate) fn days(&self) -> impl Iterator<Item = &[PathBuf]> {
+        self.parts.chunk_by(|a, b| day_name(a) == day_name(b))
     }
 
     /// The names of all series, sorted.
@@ -88,6 +96,10 @@ impl WholeHistory {
         }
         Ok(names)
     }
+}
+
+fn day_name(path: &PathBuf) -> Option<OsString> {
+    path.parent()?.file_name().map(OsStr::to_owned)
 }
 
 /// A part that is read series by series.
@@ -143,7 +155,7 @@ impl Source {
             ),
         };
         if next.is_some() && next < self.series {
-            return Err(StoreError::damaged(&self.path)("its rows are not sorted by series"));
+            return Err(StoreError::Unsorted { path: self.path.clone() });
         }
         self.series = next;
         Ok(())

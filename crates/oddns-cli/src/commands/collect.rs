@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use oddns_collect::{ScrapeConfig, ScrapeError, Scraper, Target, format_duration, next_scrape};
 use oddns_core::{Scrape, SeriesTable, Timestamp};
-use oddns_store::{Dataset, HistoryWriter};
+use oddns_store::{Dataset, HistoryStore, ScrapeAppender, StoreError, StoreSettings};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -18,8 +18,6 @@ use crate::commands::watch::{check_distinct, interrupted};
 use crate::exit::BadInput;
 use crate::{output, progress};
 
-/// What has been scraped is on disk after this long at the latest.
-const FLUSH_EVERY: Duration = Duration::from_secs(60);
 /// A server slower than this has failed, whatever the interval.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -28,8 +26,17 @@ struct Recorded {
     instance: String,
     scraper: Scraper,
     series: SeriesTable,
+    appender: ScrapeAppender,
     /// The last error told, so that it is told once.
     told: Option<&'static str>,
+}
+
+/// Where scrapes go.
+struct Recording {
+    store: HistoryStore,
+    totals: Totals,
+    /// Whether it has been told that nothing can be written.
+    is_refused: bool,
 }
 
 /// What was recorded.
@@ -81,7 +88,13 @@ pub(crate) fn run(args: &Collect) -> anyhow::Result<()> {
 fn holds_data(root: &Path) -> bool {
     let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files = entries(root).flat_map(|day| entries(&day.path()));
-    files.any(|file| file.path().extension().is_some_and(|extension| extension == "parquet"))
+    let is_data = |file: &std::fs::DirEntry| match file.path().extension() {
+        Some(extension) if extension == "parquet" => true,
+        // A segment without records is a header of eight bytes.
+        Some(extension) if extension == "log" => file.metadata().is_ok_and(|about| about.len() > 8),
+        _ => false,
+    };
+    files.any(|file| is_data(&file))
 }
 
 async fn record(args: &Collect) -> anyhow::Result<Totals> {
@@ -91,19 +104,48 @@ async fn record(args: &Collect) -> anyhow::Result<Totals> {
     let first = round(&mut servers, start).await?;
     // Nothing is created before something worth recording was seen.
     check_first(&servers, &first)?;
-    let mut writer = HistoryWriter::create(&args.out, &dataset(args, &servers, start))?;
-    let mut totals = Totals::default();
-    append(&mut writer, &servers, &first, &mut totals)?;
+    let store = open(args, &dataset(args, &servers, start))?;
+    let mut recording = Recording { store, totals: Totals::default(), is_refused: false };
+    recording.append(&mut servers, &first)?;
     let bar = progress::bar(expected(args), "recording");
     bar.inc(1);
-    let recorded = go_on(args, &mut servers, &mut writer, &mut totals, &bar, start).await;
+    let recorded = go_on(args, &mut servers, &mut recording, &bar, start).await;
     bar.finish_and_clear();
     // What was scraped before a failure is kept.
-    let finished = writer.finish();
+    let finished = recording.store.finish();
     recorded?;
     finished?;
     finish_description(&args.out)?;
-    Ok(totals)
+    Ok(recording.totals)
+}
+
+/// Begins a data set, or goes on with one whose recording was interrupted.
+fn open(args: &Collect, dataset: &Dataset) -> Result<HistoryStore, StoreError> {
+    let settings = StoreSettings {
+        retention_time: args.retention.time,
+        retention_bytes: args.retention.bytes,
+        ..StoreSettings::default()
+    };
+    if !HistoryStore::has_log(&args.out) {
+        return HistoryStore::create(&args.out, dataset, settings);
+    }
+    let store = HistoryStore::open(&args.out, settings)?;
+    let recovery = store.recovery();
+    warn(format!(
+        "going on with the interrupted recording `{}`: {} samples found in its log{}",
+        args.out.display(),
+        recovery.samples,
+        if recovery.was_closed {
+            ""
+        } else {
+            ", at most the last second before the end is missing"
+        }
+    ));
+    for damage in recovery.damage.iter().filter(|damage| !damage.is_torn_end) {
+        let (path, n, offset) = (damage.path.display(), damage.length, damage.offset);
+        warn(format!("`{path}`: {n} bytes from byte {offset} on are damaged and left out"));
+    }
+    Ok(store)
 }
 
 fn server(target: &Target, every: Duration) -> anyhow::Result<Recorded> {
@@ -112,6 +154,7 @@ fn server(target: &Target, every: Duration) -> anyhow::Result<Recorded> {
         instance: target.instance(),
         scraper: Scraper::new(target.clone(), config)?,
         series: SeriesTable::default(),
+        appender: ScrapeAppender::new(&target.instance()),
         told: None,
     })
 }
@@ -120,8 +163,7 @@ fn server(target: &Target, every: Duration) -> anyhow::Result<Recorded> {
 async fn go_on(
     args: &Collect,
     servers: &mut Vec<Recorded>,
-    writer: &mut HistoryWriter,
-    totals: &mut Totals,
+    recording: &mut Recording,
     bar: &indicatif::ProgressBar,
     start: Timestamp,
 ) -> anyhow::Result<()> {
@@ -130,7 +172,6 @@ async fn go_on(
     let end = args.length.map(|length| start.millis().saturating_add(length.as_millis() as i64));
     let offset =
         Duration::from_millis(start.millis() as u64 % args.interval().as_millis().max(1) as u64);
-    let mut flushed = Instant::now();
     loop {
         let due = next_scrape(now(), args.interval(), offset);
         if end.is_some_and(|end| due.millis() >= end) {
@@ -142,12 +183,8 @@ async fn go_on(
             () = &mut interrupted => return Ok(()),
         }
         let scrapes = round(servers, now()).await?;
-        append(writer, servers, &scrapes, totals)?;
+        recording.append_or_tell(servers, &scrapes);
         bar.inc(1);
-        if flushed.elapsed() >= FLUSH_EVERY {
-            writer.flush()?;
-            flushed = Instant::now();
-        }
     }
 }
 
@@ -184,9 +221,9 @@ impl Recorded {
     }
 }
 
-fn chain(error: &ScrapeError) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(source) = cause {
         text = format!("{text}: {source}");
         cause = source.source();
@@ -217,19 +254,29 @@ fn check_first(servers: &[Recorded], scrapes: &[Scrape]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn append(
-    writer: &mut HistoryWriter,
-    servers: &[Recorded],
-    scrapes: &[Scrape],
-    totals: &mut Totals,
-) -> anyhow::Result<()> {
-    for (server, scrape) in servers.iter().zip(scrapes) {
-        writer.append(&server.instance, &server.series, scrape)?;
-        totals.n_scrapes += 1;
-        totals.n_failed += usize::from(!scrape.up);
-        totals.n_samples += scrape.samples.len();
+impl Recording {
+    fn append(&mut self, servers: &mut [Recorded], scrapes: &[Scrape]) -> Result<(), StoreError> {
+        for (server, scrape) in servers.iter_mut().zip(scrapes) {
+            server.appender.append(&self.store, &server.series, scrape)?;
+            self.totals.n_scrapes += 1;
+            self.totals.n_failed += usize::from(!scrape.up);
+            self.totals.n_samples += scrape.samples.len();
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// A full disk may have room again later: scraping goes on, and it is told once.
+    fn append_or_tell(&mut self, servers: &mut [Recorded], scrapes: &[Scrape]) {
+        let appended = self.append(servers, scrapes);
+        match &appended {
+            Err(error) if !self.is_refused => {
+                warn(format!("{}: scrapes are lost until this is mended", chain(error)));
+            }
+            Ok(()) if self.is_refused => warn("scrapes are recorded again".to_owned()),
+            _ => {}
+        }
+        self.is_refused = appended.is_err();
+    }
 }
 
 fn dataset(args: &Collect, servers: &[Recorded], start: Timestamp) -> Dataset {

@@ -65,10 +65,10 @@ pub(super) struct Strings<'a> {
 
 /// One row, strings as keys.
 #[derive(Clone, Copy)]
-pub(super) struct Row {
-    pub(super) millis: i64,
-    pub(super) keys: [i32; 3],
-    pub(super) value: f64,
+pub(crate) struct Row {
+    pub(crate) millis: i64,
+    pub(crate) keys: [i32; 3],
+    pub(crate) value: f64,
 }
 
 impl<'a> Columns<'a> {
@@ -86,7 +86,7 @@ impl<'a> Columns<'a> {
         })
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.millis.len()
     }
 
@@ -133,7 +133,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Row `at`; `None` when a value of it is missing.
-    pub(super) fn row(&self, at: usize) -> Option<Row> {
+    pub(crate) fn row(&self, at: usize) -> Option<Row> {
         if self.with_nulls.iter().any(|array| array.is_null(at)) {
             return None;
         }

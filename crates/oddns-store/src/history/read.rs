@@ -51,7 +51,7 @@ pub struct History {
 
 impl HistoryFilter {
     /// First millisecond, and the first one that is too late.
-    pub(super) fn millis(&self) -> (i64, i64) {
+    pub(crate) fn millis(&self) -> (i64, i64) {
         let since = self.since.map_or(i64::MIN, Timestamp::millis);
         (since, self.until.map_or(i64::MAX, Timestamp::millis))
     }

@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use std::{fs, thread};
+use std::{fs, io, thread};
 
 use oddns_core::{SeriesKey, Timestamp};
 
 use super::head::{Begin, Ended, Head, error_text};
 use super::lock::WriterLock;
 use super::{Recovery, StoreSettings, StoreStatistics};
-use crate::StoreError;
 use crate::commit::Commit;
 use crate::keeper::{Done, Keeper};
 use crate::log::{FOLDER, SegmentWriter, number_of, segments};
+use crate::{Dataset, StoreError};
 
 /// How often the log is looked at for segments to be made into Parquet.
 const COMPACTION_CHECK: Duration = Duration::from_secs(1);
@@ -85,6 +85,25 @@ impl HistoryStore {
     /// Fails with [`StoreError::Locked`] when another process is writing it.
     pub fn open(root: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
         Self::open_with(root, settings, Box::new(SegmentWriter::create))
+    }
+
+    /// Begins a history that `dataset` describes in the folder `root`, which must not exist or be
+    /// empty. Times and instances of the description are kept true later on.
+    pub fn create(
+        root: &Path,
+        dataset: &Dataset,
+        settings: StoreSettings,
+    ) -> Result<Self, StoreError> {
+        refuse_existing(root)?;
+        fs::create_dir_all(root).map_err(StoreError::write(root))?;
+        dataset.write(root)?;
+        Self::open(root, settings)
+    }
+
+    /// Whether the history `root` has a log that [`HistoryStore::open`] would go on with: it is
+    /// being written, or the one who wrote it was interrupted.
+    pub fn has_log(root: &Path) -> bool {
+        root.join(FOLDER).is_dir()
     }
 
     pub(super) fn open_with(
@@ -292,12 +311,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn refuse_existing(root: &Path) -> Result<(), StoreError> {
+    let is_empty = match fs::read_dir(root) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => false,
+        Err(error) => return Err(StoreError::write(root)(error)),
+    };
+    if is_empty { Ok(()) } else { Err(StoreError::Exists { path: root.to_owned() }) }
+}
+
 fn ended(path: PathBuf) -> Result<Ended, StoreError> {
     let about = fs::metadata(&path).map_err(StoreError::read(&path))?;
     Ok(Ended { path, n_bytes: about.len() })
 }
 
-fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
+fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
     let works: [(&str, fn(&Shared)); 2] =
         [("oddns-sync", Shared::keep_synced), ("oddns-compact", Shared::keep_compacted)];
     let mut threads = Vec::new();
@@ -310,7 +339,6 @@ fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use oddns_core::{Recording, Sample, Scrape, SeriesId, SeriesKey, SeriesTable, Timestamp};
 use oddns_store::{
-    Dataset, HistoryFilter, HistoryWriter, StoreError, read_history, read_history_bytes,
-    write_history,
+    Dataset, HistoryFilter, HistoryStore, ScrapeAppender, StoreError, StoreSettings, read_history,
+    read_history_bytes, write_history,
 };
 use proptest::prelude::*;
 
@@ -55,6 +55,11 @@ fn scrape(millis: i64, samples: &[(u32, f64)]) -> Scrape {
         duration_seconds: 0.5,
         samples: samples.iter().map(sample).collect(),
     }
+}
+
+fn open(root: &Path) -> HistoryStore {
+    let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
+    HistoryStore::open(root, settings).unwrap()
 }
 
 fn write(recordings: &[Recording]) -> (tempfile::TempDir, PathBuf) {
@@ -107,17 +112,18 @@ proptest! {
     fn saved_is_loaded(a in any_scrapes(), b in any_scrapes(), flush_every in 1_usize..9) {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("history");
-        let mut writer = HistoryWriter::create(&root, &Dataset::default()).unwrap();
+        let store = open(&root);
         let given = [recording("a", a), recording("b", b)];
         for recording in &given {
+            let mut appender = ScrapeAppender::new(&recording.instance);
             for (at, scrape) in recording.scrapes.iter().enumerate() {
-                writer.append(&recording.instance, &recording.series, scrape).unwrap();
+                appender.append(&store, &recording.series, scrape).unwrap();
                 if at % flush_every == 0 {
-                    writer.flush().unwrap();
+                    store.flush().unwrap();
                 }
             }
         }
-        writer.finish().unwrap();
+        store.finish().unwrap();
         let wanted: Vec<_> = given.iter().filter(|r| !r.scrapes.is_empty()).collect();
         if !wanted.is_empty() {
             let found = all(&root);
@@ -179,21 +185,19 @@ fn an_existing_data_set_is_not_overwritten_but_can_be_continued() {
     let (_folder, root) = write(&[recording("a", vec![scrape(7, &[(1, 2.5)])])]);
     let dataset = Dataset::default();
     assert!(matches!(write_history(&root, &dataset, &[]), Err(StoreError::Exists { .. })));
-    assert!(matches!(HistoryWriter::create(&root, &dataset), Err(StoreError::Exists { .. })));
-    let mut writer = HistoryWriter::open(&root).unwrap();
-    writer.append("a", &table(), &scrape(8, &[(1, 3.5)])).unwrap();
-    let files = writer.flush().unwrap();
-    assert_eq!(files, [root.join("day=1970-01-01/part-1.parquet")]);
-    assert!(writer.flush().unwrap().is_empty());
+    let store = open(&root);
+    ScrapeAppender::new("a").append(&store, &table(), &scrape(8, &[(1, 3.5)])).unwrap();
+    store.close().unwrap();
+    assert!(root.join("day=1970-01-01/part-1.parquet").is_file());
     assert_eq!(all(&root)[0].scrapes.len(), 2);
 }
 
 #[test]
 fn the_last_of_two_values_of_one_series_stays() {
     let (_folder, root) = write(&[recording("a", vec![scrape(7, &[(1, 1.0), (0, 5.0)])])]);
-    let mut writer = HistoryWriter::open(&root).unwrap();
-    writer.append("a", &table(), &scrape(7, &[(1, 2.0)])).unwrap();
-    writer.finish().unwrap();
+    let store = open(&root);
+    ScrapeAppender::new("a").append(&store, &table(), &scrape(7, &[(1, 2.0)])).unwrap();
+    store.close().unwrap();
     let history = read_history(&root, &HistoryFilter::default()).unwrap();
     let values: Vec<f64> =
         history.recordings[0].scrapes[0].samples.iter().map(|s| s.value).collect();

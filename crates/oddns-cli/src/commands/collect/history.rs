@@ -4,7 +4,7 @@ use oddns_collect::{
     HistoryConfig, HistoryPart, HistoryQuery, PrometheusHistory, PrometheusUrl, SeriesChoice,
 };
 use oddns_core::Timestamp;
-use oddns_store::{Dataset, HistoryWriter};
+use oddns_store::{Dataset, HistoryFilter, HistoryStore, StoreSettings};
 
 use super::{Totals, now};
 use crate::args::Collect;
@@ -16,7 +16,7 @@ use crate::progress;
 struct Fetched<'a> {
     args: &'a Collect,
     /// Nothing is created before there is something to write.
-    writer: Option<HistoryWriter>,
+    store: Option<HistoryStore>,
     dataset: Dataset,
     totals: Totals,
 }
@@ -64,17 +64,21 @@ impl<'a> Fetched<'a> {
             scrape_interval_seconds: args.every.map(|every| every.as_secs_f64()),
             ..Dataset::default()
         };
-        Self { args, writer: None, dataset, totals: Totals::default() }
+        Self { args, store: None, dataset, totals: Totals::default() }
     }
 
     fn take(&mut self, part: &HistoryPart) -> anyhow::Result<()> {
         for recording in &part.recordings {
-            let writer = match &mut self.writer {
-                Some(writer) => writer,
-                None => self.writer.insert(HistoryWriter::create(&self.args.out, &self.dataset)?),
+            let store = match &self.store {
+                Some(store) => store,
+                None => {
+                    let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
+                    let store = HistoryStore::create(&self.args.out, &self.dataset, settings)?;
+                    self.store.insert(store)
+                }
             };
+            store.import_recording(recording, &HistoryFilter::default())?;
             for scrape in &recording.scrapes {
-                writer.append(&recording.instance, &recording.series, scrape)?;
                 self.totals.n_scrapes += 1;
                 self.totals.n_failed += usize::from(!scrape.up);
                 self.totals.n_samples += scrape.samples.len();
@@ -86,18 +90,15 @@ impl<'a> Fetched<'a> {
                 self.dataset.instances.push(recording.instance.clone());
             }
         }
-        if let Some(writer) = &mut self.writer {
-            writer.flush()?;
-        }
         Ok(())
     }
 
     fn finish(self) -> anyhow::Result<Totals> {
-        let Some(writer) = self.writer else {
+        let Some(store) = self.store else {
             let reason = "Prometheus has no sample in that time: nothing was written";
             return Err(BadInput(reason.to_owned()).into());
         };
-        writer.finish()?;
+        store.finish()?;
         self.dataset.write(&self.args.out)?;
         Ok(self.totals)
     }

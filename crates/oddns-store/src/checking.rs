@@ -1,0 +1,204 @@
+//! Whether a data set is as the format says.
+
+use std::path::{Path, PathBuf};
+
+use oddns_core::Labels;
+
+use crate::history::{
+    COLUMNS, Columns, HistoryFilter, MILLIS_PER_DAY, Snapshot, check_columns, day_folders,
+    midnight_of,
+};
+use crate::log::{LogDamage, LogReader, read_segment};
+use crate::parquet_file::{ParquetFile, guarded};
+use crate::walk::SeriesWalk;
+use crate::{Dataset, Place, StoreError, read_labels};
+
+/// More mistakes of one file are not told.
+const MAX_TOLD: usize = 5;
+
+/// Something that is not as the format says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Where in it, as far as it is known.
+    pub place: Option<Place>,
+    /// What is wrong, and what it should be.
+    pub reason: String,
+}
+
+/// What was looked at, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Validation {
+    /// Parquet files.
+    pub files: usize,
+    /// Rows of them.
+    pub rows: u64,
+    /// Everything that is wrong, at most five for each file; empty for a sound data set.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// Looks through the data set folder `root`: layout, types, sort order, nulls, days, duplicates,
+/// labels, description, log. A damaged file is a mistake like others; only a folder that cannot be
+/// read is an error.
+pub fn validate(root: &Path) -> Result<Validation, StoreError> {
+    let mut validation = Validation::default();
+    validation.look_at(root, Dataset::read(root).map(drop));
+    let labels = root.join("labels.csv");
+    if labels.exists() {
+        validation.look_at(&labels, read_labels(&labels).map(drop));
+    }
+    for folder in day_folders(root)? {
+        if midnight_of(&folder).is_none() {
+            validation.add(&folder, None, "is no day: expected `day=YYYY-MM-DD`");
+        }
+    }
+    let snapshot = Snapshot::take(root)?;
+    validation.look_at(root, snapshot.part_files(root, &HistoryFilter::default()).map(drop));
+    for (folder, parts) in &snapshot.days {
+        validation.look_at_day(folder, parts);
+    }
+    for path in &snapshot.segments {
+        let read = read_segment(path, &mut validation).map(drop);
+        validation.look_at(path, read);
+    }
+    Ok(validation)
+}
+
+impl Validation {
+    fn add(&mut self, path: &Path, place: Option<Place>, reason: impl Into<String>) {
+        self.mistakes.push(Mistake { path: path.to_owned(), place, reason: reason.into() });
+    }
+
+    /// Notes an error as a mistake.
+    fn look_at(&mut self, path: &Path, result: Result<(), StoreError>) {
+        let Err(error) = result else { return };
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        let text = format!("{error}{}", cause.unwrap_or_default());
+        // The message begins with the path, which is told anyway.
+        let reason = text.strip_prefix(&format!("`{}`", path.display())).unwrap_or(&text);
+        self.add(path, None, reason.trim_start_matches([',', ':', ' ']));
+    }
+
+    fn look_at_day(&mut self, folder: &Path, parts: &[PathBuf]) {
+        let before = self.mistakes.len();
+        for path in parts {
+            self.files += 1;
+            let checked = guarded(path, || self.look_at_part(folder, path));
+            self.look_at(path, checked);
+        }
+        if self.mistakes.len() == before && parts.len() > 1 {
+            let counted = duplicates(parts);
+            match counted {
+                Ok(0) => {}
+                Ok(n) => {
+                    let reason = format!("{n} samples are in more than one file");
+                    self.add(folder, None, reason);
+                }
+                Err(error) => self.look_at(folder, Err(error)),
+            }
+        }
+    }
+
+    fn look_at_part(&mut self, folder: &Path, path: &Path) -> Result<(), StoreError> {
+        let file = ParquetFile::open(path)?;
+        check_columns(path, file.schema())?;
+        let mut batches = file.with_string_dictionaries()?.into_batches(&COLUMNS, None)?;
+        let mut rows = Rows { midnight: midnight_of(folder), last: None, n_rows: 0 };
+        let mut n_told = 0;
+        while let Some(batch) = batches.next().transpose()? {
+            let columns = Columns::new(&batch)
+                .ok_or_else(|| StoreError::damaged(path)("a column changed its type"))?;
+            for at in 0..columns.len() {
+                if let Some(reason) = rows.mistake(&columns, at)
+                    && n_told < MAX_TOLD
+                {
+                    n_told += 1;
+                    self.add(path, Some(Place::Row(rows.n_rows)), reason);
+                }
+            }
+        }
+        self.rows += rows.n_rows;
+        Ok(())
+    }
+}
+
+fn duplicates(parts: &[PathBuf]) -> Result<u64, StoreError> {
+    let mut walk = SeriesWalk::open(parts, None)?;
+    while walk.next()?.is_some() {}
+    Ok(walk.n_duplicates)
+}
+
+/// Rows of a part, one after the other.
+struct Rows {
+    midnight: Option<i64>,
+    /// Texts and keys of the series of the row before, and its time.
+    last: Option<([String; 3], [i32; 3], i64)>,
+    n_rows: u64,
+}
+
+impl Rows {
+    fn mistake(&mut self, columns: &Columns<'_>, at: usize) -> Option<String> {
+        self.n_rows += 1;
+        let Some(row) = columns.row(at) else { return Some("a value is missing".to_owned()) };
+        let is_same = self.last.as_ref().is_some_and(|(_, keys, _)| at > 0 && *keys == row.keys);
+        let next = if is_same { None } else { columns.series(at) };
+        let mistake = self.order_mistake(next.as_ref(), row.millis);
+        let wrong_day = self.midnight.is_some_and(|midnight| {
+            row.millis.div_euclid(MILLIS_PER_DAY) != midnight.div_euclid(MILLIS_PER_DAY)
+        });
+        let labels = next.as_ref().and_then(|series| labels_mistake(&series[2]));
+        match (&mut self.last, next) {
+            (Some((_, keys, millis)), None) => (*keys, *millis) = (row.keys, row.millis),
+            (last, Some(series)) => *last = Some((series, row.keys, row.millis)),
+            (None, None) => {}
+        }
+        mistake.or(labels).or(wrong_day.then(|| "its time is of another day".to_owned()))
+    }
+
+    fn order_mistake(&self, next: Option<&[String; 3]>, millis: i64) -> Option<String> {
+        let (last, _, last_millis) = self.last.as_ref()?;
+        let series = next.unwrap_or(last);
+        let reason = match (series.cmp(last), millis.cmp(last_millis)) {
+            (std::cmp::Ordering::Less, _) => {
+                "comes after a series that should stand behind it: sort by instance, name, labels, \
+                 timestamp"
+            }
+            (std::cmp::Ordering::Equal, std::cmp::Ordering::Less) => {
+                "comes after a later one of its series"
+            }
+            (std::cmp::Ordering::Equal, std::cmp::Ordering::Equal) => {
+                "is the second one of its series at that time"
+            }
+            _ => return None,
+        };
+        Some(reason.to_owned())
+    }
+}
+
+fn labels_mistake(text: &str) -> Option<String> {
+    match text.parse::<Labels>() {
+        Err(error) => Some(error.to_string()),
+        Ok(labels) if labels.to_string() != text => {
+            Some(format!("labels `{text}` are not canonical: expected `{labels}`"))
+        }
+        Ok(_) => None,
+    }
+}
+
+impl LogReader for Validation {
+    type Series = ();
+
+    fn series(&mut self, _texts: [&str; 3]) {}
+
+    fn sample(&mut self, (): (), _millis: i64, _value: f64) {
+        self.rows += 1;
+    }
+
+    fn damage(&mut self, damage: LogDamage, is_end: bool) {
+        if !is_end {
+            let LogDamage { path, offset, length, .. } = damage;
+            self.add(&path, None, format!("{length} bytes from byte {offset} on are damaged"));
+        }
+    }
+}
