@@ -130,6 +130,14 @@ pub fn history_parquet(bytes: &[u8]) {
     let _ = oddns_store::read_history_bytes("input.parquet", bytes, &HistoryFilter::default());
 }
 
+/// A segment of the write-ahead log of a history.
+pub fn history_log(bytes: &[u8]) {
+    let segment = Scratch::new("_wal/0000000000.log", bytes);
+    let root = segment.folder();
+    let _ = oddns_store::read_history(root, &HistoryFilter::default());
+    let _ = oddns_store::validate(root);
+}
+
 /// A whole `.keras` file.
 pub fn keras_file(bytes: &[u8]) {
     let _ = oddns_model::decode(bytes);

@@ -15,7 +15,8 @@ impl Scratch {
     pub(crate) fn new(name: &str, bytes: &[u8]) -> Self {
         let folder = env::temp_dir().join(format!("oddns-fuzz-{}", process::id()));
         let path = folder.join(name);
-        let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, bytes));
+        let parent = path.parent().unwrap_or(&folder);
+        let written = fs::create_dir_all(parent).and_then(|()| fs::write(&path, bytes));
         assert!(written.is_ok(), "`{}` can be written", path.display());
         Self { folder, path }
     }

@@ -10,6 +10,7 @@ mod memory;
 mod model;
 mod parse;
 mod worker;
+mod store;
 
 use anyhow::{Context, Result, bail};
 
@@ -29,6 +30,8 @@ const BENCHES: &[Bench] = &[
     Bench { name: "memory", run: memory::run },
     Bench { name: "model", run: model::run },
     Bench { name: "parse", run: parse::run },
+    Bench { name: "store", run: store::run },
+    Bench { name: "torture", run: store::torture },
 ];
 
 /// What can be asked for.

@@ -29,7 +29,7 @@ pub(crate) use tools::{LintTools, require_cargo_fuzz};
 /// What is installed together because one task needs all of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Group {
-    /// Real servers and libraries to test against: CoreDNS, Prometheus, Keras, Chromium.
+    /// Real servers and libraries to test against: CoreDNS, Prometheus, Keras, DuckDB, Chromium.
     Peers,
     /// Python libraries that the package `oddns` is tested with, and maturin.
     Python,
@@ -66,6 +66,7 @@ fn peers(cache: &Cache) -> Result<()> {
     coredns::check_go(cache, &coredns::VERSIONS)?;
     apt::install(apt::PEERS)?;
     python::install(cache, &python::KERAS)?;
+    python::install(cache, &python::PARQUET_PEERS)?;
     for version in coredns::VERSIONS {
         coredns::install(cache, version)?;
     }
@@ -89,6 +90,14 @@ fn ensure(name: &str, reason: Option<String>, install: impl FnOnce() -> Result<(
     install().with_context(|| format!("cannot set up {name}"))?;
     eprintln!("setup: {name}: done in {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Installs Prometheus with its `promtool` where they are missing.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn require_prometheus() -> Result<()> {
+    apt::install(apt::PROMETHEUS)
 }
 
 /// Why `path` has to be made, or nothing when it is there.

@@ -29,9 +29,14 @@ const PYTHON_VENV: Package = Package { name: "python3-venv", probe: Probe::Pytho
 
 pub(super) const LINT: &[Package] = &[PYTHON_VENV];
 
+const PROMETHEUS_PACKAGE: Package =
+    Package { name: "prometheus", probe: Probe::Programs(&["prometheus", "promtool"]) };
+
+pub(super) const PROMETHEUS: &[Package] = &[PROMETHEUS_PACKAGE];
+
 pub(super) const PEERS: &[Package] = &[
     PYTHON_VENV,
-    Package { name: "prometheus", probe: Probe::Programs(&["prometheus", "promtool"]) },
+    PROMETHEUS_PACKAGE,
     Package {
         name: "prometheus-alertmanager",
         probe: Probe::Programs(&["prometheus-alertmanager"]),

@@ -42,6 +42,13 @@ pub(super) const PYTHON: Venv = Venv {
     options: &[],
 };
 
+/// DuckDB and Arrow, to read the Parquet files that we write.
+pub(super) const PARQUET_PEERS: Venv = Venv {
+    name: "parquet-peers",
+    requirements: include_str!("../../requirements-parquet-peers.txt"),
+    options: &[],
+};
+
 /// typos and taplo: compiled programs that PyPI carries for every platform, so that nobody has to
 /// build them.
 pub(super) const LINT: Venv =
@@ -130,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned_exactly() {
-        let all = [KERAS, MODEL_PEERS, PYTHON, LINT].map(|venv| venv.requirements);
+        let all = [KERAS, MODEL_PEERS, PYTHON, PARQUET_PEERS, LINT].map(|venv| venv.requirements);
         for line in all.iter().flat_map(|requirements| requirements.lines()) {
             let (name, version) = line.split_once("==").unwrap_or_default();
             assert!(!name.is_empty() && !version.is_empty(), "`{line}` is no `package==version`");

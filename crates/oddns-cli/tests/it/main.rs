@@ -13,6 +13,8 @@ mod child;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
+mod datasets;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod detectors;

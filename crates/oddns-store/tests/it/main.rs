@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod datasets;
+#[cfg(test)]
 mod frames;
 #[cfg(test)]
 mod history;
@@ -11,5 +13,7 @@ mod history;
 mod kinds;
 #[cfg(test)]
 mod live;
+#[cfg(test)]
+mod peers;
 #[cfg(test)]
 mod torture;
