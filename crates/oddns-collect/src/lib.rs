@@ -1,26 +1,55 @@
 #![doc = include_str!("../README.md")]
 
-mod answer;
 mod duration;
 mod exposition;
-mod prometheus;
 mod protobuf;
-mod replay;
+
+mod pattern;
+mod relabel;
+mod secret;
+
+mod http;
+mod job;
+mod scrape_target;
+mod target;
+
+mod admission;
+mod discovery;
 mod schedule;
 mod scrape;
-mod target;
+mod scraping;
+
+mod answer;
+mod prometheus;
+mod replay;
 mod transpose;
 
+pub use admission::LimitError;
 pub use answer::AnswerError;
+#[cfg(feature = "kubernetes")]
+pub use discovery::{KubernetesDiscovery, Role, Selector};
+pub use discovery::{
+    Discovery, DiscoveryError, DnsDiscovery, FileDiscovery, HttpDiscovery, MAX_DISCOVERED,
+    RecordType, ResolveError, matching_files, read_targets,
+};
 pub use duration::{ParseDurationError, format_duration, parse_duration};
 pub use exposition::{
     Format, Limits, ParseError, Parser, Reason, SampleLine, SampleLines, Summary,
 };
+pub use http::{Auth, HttpConfig, HttpError, TlsConfig, TlsVersion};
+pub use job::{Job, JobConfig, Protocol, ScrapeLimits};
+pub use pattern::{ParsePatternError, Pattern};
 pub use prometheus::{
     HistoryConfig, HistoryError, HistoryPart, HistoryQuery, ParsePrometheusUrlError,
     PrometheusHistory, PrometheusUrl, SeriesChoice,
 };
+pub use relabel::{Action, LabelMap, RelabelRule, RuleError, RuleText, relabel};
 pub use replay::{ReplayError, ReplayOptions, read_recordings, replay_file, write_scrape};
 pub use schedule::{next_scrape, target_offset};
-pub use scrape::{ScrapeConfig, ScrapeError, Scraped, Scraper};
+pub use scrape::{ScrapeError, Scraped, Scraper};
+pub use scrape_target::{ScrapeTarget, ScrapeTargetError};
+pub use scraping::{
+    Gone, MAX_TARGETS, Pace, RefusedTarget, Sink, Sinks, scrape_jobs, wall_clock,
+};
+pub use secret::{Secret, SecretSource};
 pub use target::{ParseTargetError, Target};

@@ -1,65 +1,22 @@
 //! One look at one server over HTTP.
 
-use std::error::Error;
-use std::io;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oddns_core::{Sample, Scrape, SeriesTable, Timestamp};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Response, StatusCode};
 
+use crate::admission::{Admission, LimitError};
 use crate::duration::format_duration;
-use crate::exposition::{Format, Limits, ParseError, Parser, Reason};
+use crate::exposition::{Format, ParseError, Parser, Reason};
+use crate::http::{Broken, HttpClient, HttpError};
+use crate::job::accept;
+use crate::scrape_target::ScrapeTarget;
 use crate::target::Target;
 
-/// Plain text first: there `le` and `quantile` are spelled as CoreDNS always spelled them, while
-/// OpenMetrics writes `1.0` for `1`, which would make other series of them.
-const ACCEPTED: &str = "text/plain;version=0.0.4;q=0.6,\
-                        application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1";
-
-/// How to scrape.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScrapeConfig {
-    /// For the whole request, from the name look-up to the last byte.
-    pub timeout: Duration,
-    /// Bytes of an answer after decompression.
-    pub body_size_limit: usize,
-    /// Samples of an answer.
-    pub sample_limit: usize,
-    /// Labels of one series, not counting its name.
-    pub label_limit: usize,
-    /// Bytes of a metric or label name.
-    pub label_name_length_limit: usize,
-    /// Bytes of a label value.
-    pub label_value_length_limit: usize,
-}
-
-impl Default for ScrapeConfig {
-    fn default() -> Self {
-        let limits = Limits::default();
-        Self {
-            timeout: Duration::from_secs(10),
-            body_size_limit: 64 << 20,
-            sample_limit: limits.max_samples,
-            label_limit: limits.max_labels,
-            label_name_length_limit: limits.max_name_bytes,
-            label_value_length_limit: limits.max_value_bytes,
-        }
-    }
-}
-
-impl ScrapeConfig {
-    fn limits(&self) -> Limits {
-        Limits {
-            max_samples: self.sample_limit,
-            max_labels: self.label_limit,
-            max_name_bytes: self.label_name_length_limit,
-            max_value_bytes: self.label_value_length_limit,
-        }
-    }
-}
+const TIMEOUT_HEADER: HeaderName =
+    HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// What one scrape gave. A failure is data too: then `scrape` has `up == false` and no samples.
 #[derive(Debug)]
@@ -68,19 +25,48 @@ pub struct Scraped {
     pub scrape: Scrape,
     /// Why there are no samples; `None` exactly when `scrape.up`.
     pub error: Option<ScrapeError>,
+    /// Samples in the answer, before relabelling; 0 for one that could not be read.
+    pub n_scraped: usize,
+    /// Bytes of the answer after decompression, as far as it was read.
+    pub n_bytes: usize,
 }
 
 /// Why a scrape failed. No message shows credentials or a query.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScrapeError {
-    /// The HTTP client cannot be set up: the machine has no CA certificates.
-    #[error("cannot prepare TLS for {target}: are CA certificates installed on this machine?")]
+    /// A request cannot be made: a file of a secret or a certificate is missing, or the machine has
+    /// no CA certificates.
+    #[error("cannot ask {target}")]
     Client {
         /// Which server.
         target: Target,
         /// Why.
-        source: reqwest::Error,
+        source: HttpError,
+    },
+    /// The answer leads elsewhere without end, or to where we do not go.
+    #[error("{target} sends us elsewhere")]
+    Redirect {
+        /// Which server.
+        target: Target,
+        /// Why.
+        source: HttpError,
+    },
+    /// More samples, labels or bytes of a label than the job allows.
+    #[error("the metrics of {target} are more than the job allows")]
+    Limit {
+        /// Which server.
+        target: Target,
+        /// What there is too much of.
+        source: LimitError,
+    },
+    /// The job has more targets than it may have, so none is scraped.
+    #[error("{target} was not asked: its job has more than the {limit} targets of `target_limit`")]
+    TargetLimit {
+        /// Which server.
+        target: Target,
+        /// Targets allowed.
+        limit: usize,
     },
     /// The port is closed.
     #[error(
@@ -110,7 +96,7 @@ pub enum ScrapeError {
         /// Why.
         source: reqwest::Error,
     },
-    /// Not done within [`ScrapeConfig::timeout`].
+    /// Not done within [`ScrapeTarget::timeout`].
     #[error("{target} did not answer within {}: is it overloaded, or the timeout too short?", format_duration(*.timeout))]
     Timeout {
         /// Which server.
@@ -134,7 +120,7 @@ pub enum ScrapeError {
         /// Why.
         source: reqwest::Error,
     },
-    /// More than [`ScrapeConfig::body_size_limit`].
+    /// More than [`crate::ScrapeLimits::body_size`].
     #[error(
         "the answer of {target} has more than {limit} bytes: is it a metrics page? if so, raise the body size limit"
     )]
@@ -169,6 +155,9 @@ impl ScrapeError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Client { .. } => "client",
+            Self::Redirect { .. } => "redirect",
+            Self::Limit { source, .. } => source.key(),
+            Self::TargetLimit { .. } => "target_limit",
             Self::Refused { .. } => "refused",
             Self::Dns { .. } => "dns",
             Self::Connect { .. } => "connect",
@@ -184,6 +173,7 @@ impl ScrapeError {
 
 fn advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
+        301..=308 => "it sends us elsewhere, and `follow_redirects` is off",
         401 | 403 => "it wants credentials, or other ones",
         404 => "check the path, CoreDNS serves `/metrics`",
         500..=599 => "look at the server's own log",
@@ -194,10 +184,11 @@ fn advice(status: StatusCode) -> &'static str {
 /// Scrapes one server again and again over a kept connection.
 #[derive(Debug)]
 pub struct Scraper {
-    target: Target,
-    config: ScrapeConfig,
-    client: Client,
+    target: ScrapeTarget,
+    client: Arc<HttpClient>,
+    headers: HeaderMap,
     parser: Parser,
+    admission: Option<Admission>,
     /// Kept from scrape to scrape for its memory.
     body: Vec<u8>,
     /// Whether a connection may be left over from the last scrape.
@@ -205,17 +196,29 @@ pub struct Scraper {
 }
 
 impl Scraper {
-    /// Prepares to scrape `target`; connects to nothing yet. Fails only for https on a machine
-    /// without CA certificates.
-    pub fn new(target: Target, config: ScrapeConfig) -> Result<Self, ScrapeError> {
-        let client = client(target.is_https())
-            .map_err(|source| ScrapeError::Client { target: target.clone(), source })?;
-        let parser = Parser::new(config.limits());
-        Ok(Self { target, config, client, parser, body: Vec::new(), has_connection: false })
+    /// Prepares to scrape `target`; connects to nothing and reads no file yet.
+    pub fn new(target: ScrapeTarget) -> Self {
+        let config = target.job.config();
+        let mut headers = HeaderMap::new();
+        for (name, text) in [
+            (ACCEPT, accept(&config.protocols)),
+            (TIMEOUT_HEADER, target.timeout.as_secs_f64().to_string()),
+        ] {
+            headers.extend(HeaderValue::from_str(&text).ok().map(|value| (name, value)));
+        }
+        Self {
+            client: target.job.client(&target.target),
+            headers,
+            parser: Parser::new(config.limits.parser()),
+            admission: Admission::of(&target),
+            body: Vec::new(),
+            has_connection: false,
+            target,
+        }
     }
 
     /// Which server this is.
-    pub fn target(&self) -> &Target {
+    pub fn target(&self) -> &ScrapeTarget {
         &self.target
     }
 
@@ -225,41 +228,81 @@ impl Scraper {
     /// is not the last one's is noticed, and costs speed only.
     pub async fn scrape(&mut self, at: Timestamp, table: &mut SeriesTable) -> Scraped {
         let start = Instant::now();
+        self.body.clear();
         let mut samples = Vec::new();
         let result = self.fetch_and_parse(table, &mut samples).await;
+        if result.is_err() {
+            samples.clear();
+        }
         let scrape = Scrape {
             time: at,
             up: result.is_ok(),
             duration_seconds: start.elapsed().as_secs_f64(),
             samples,
         };
-        Scraped { scrape, error: result.err() }
+        let n_scraped = *result.as_ref().unwrap_or(&0);
+        Scraped { scrape, error: result.err(), n_scraped, n_bytes: self.body.len() }
     }
 
+    /// The failed scrape of a target whose job has more than `limit` of them.
+    pub(crate) fn refuse(&self, at: Timestamp, limit: usize) -> Scraped {
+        let error = ScrapeError::TargetLimit { target: self.target.target.clone(), limit };
+        let scrape = Scrape { time: at, up: false, duration_seconds: 0.0, samples: Vec::new() };
+        Scraped { scrape, error: Some(error), n_scraped: 0, n_bytes: 0 }
+    }
+
+    /// How many samples there were before relabelling.
     async fn fetch_and_parse(
         &mut self,
         table: &mut SeriesTable,
         samples: &mut Vec<Sample>,
-    ) -> Result<(), ScrapeError> {
-        let timeout = self.config.timeout;
+    ) -> Result<usize, ScrapeError> {
+        let timeout = self.target.timeout;
         let format = match tokio::time::timeout(timeout, self.fetch()).await {
             Ok(fetched) => fetched?,
-            Err(_) => return Err(ScrapeError::Timeout { target: self.target.clone(), timeout }),
+            Err(_) => return Err(ScrapeError::Timeout { target: self.address(), timeout }),
         };
-        let parsed = match format {
-            Some(format) => self.parser.parse_as(format, &self.body, table, samples),
-            None => self.parser.parse(&self.body, table, samples),
+        let n_scraped = self.parse(format, table, samples)?;
+        let limit = self.target.job.config().limits.samples;
+        if limit > 0 && samples.len() > limit {
+            return Err(self.limit_error(LimitError::Samples(limit)));
+        }
+        Ok(n_scraped)
+    }
+
+    fn parse(
+        &mut self,
+        format: Option<Format>,
+        table: &mut SeriesTable,
+        samples: &mut Vec<Sample>,
+    ) -> Result<usize, ScrapeError> {
+        let format = format.unwrap_or_else(|| Format::detect(&self.body));
+        let Some(admission) = &mut self.admission else {
+            let parsed = self.parser.parse_as(format, &self.body, table, samples);
+            return parsed.map(|summary| summary.samples).map_err(|error| self.parse_error(error));
         };
-        parsed.map(|_| ()).map_err(|error| self.parse_error(error))
+        let mut raw = Vec::new();
+        let parsed = self.parser.parse_as(format, &self.body, admission.raw(), &mut raw);
+        let admitted = parsed.map(|_| admission.admit(&raw, table, samples));
+        admitted
+            .map_err(|error| self.parse_error(error))?
+            .map_err(|error| self.limit_error(error))?;
+        Ok(raw.len())
+    }
+
+    fn address(&self) -> Target {
+        self.target.target.clone()
+    }
+
+    fn limit_error(&self, source: LimitError) -> ScrapeError {
+        ScrapeError::Limit { target: self.address(), source }
     }
 
     /// Fills the body and says what format the server claims.
     async fn fetch(&mut self) -> Result<Option<Format>, ScrapeError> {
-        self.body.clear();
         let response = self.send().await?;
         if response.status() != StatusCode::OK {
-            let (target, status) = (self.target.clone(), response.status());
-            return Err(ScrapeError::Status { target, status });
+            return Err(ScrapeError::Status { target: self.address(), status: response.status() });
         }
         let format = self.claimed_format(response.headers())?;
         self.read_body(response).await?;
@@ -279,29 +322,23 @@ impl Scraper {
     }
 
     async fn request(&self) -> Result<Response, ScrapeError> {
-        let seconds = self.config.timeout.as_secs_f64().to_string();
-        self.client
-            .get(self.target.url().clone())
-            .header(ACCEPT, ACCEPTED)
-            .header("X-Prometheus-Scrape-Timeout-Seconds", seconds)
-            .send()
-            .await
-            .map_err(|error| self.send_error(error.without_url()))
+        let sent = self.client.get(self.target.target.url(), &self.headers).await;
+        sent.map_err(|error| self.send_error(error))
     }
 
     /// Reads what the decompressor gives, piece by piece, so that a bomb stops at the limit.
     async fn read_body(&mut self, mut response: Response) -> Result<(), ScrapeError> {
-        let limit = self.config.body_size_limit;
+        let limit = self.target.job.config().limits.max_body_bytes();
         loop {
             let chunk = response.chunk().await.map_err(|error| ScrapeError::Body {
-                target: self.target.clone(),
+                target: self.address(),
                 source: error.without_url(),
             })?;
             let Some(chunk) = chunk else { return Ok(()) };
             if self.body.len() + chunk.len() > limit {
                 // A huge answer must not keep its memory until the next one.
                 self.body = Vec::new();
-                return Err(ScrapeError::TooLarge { target: self.target.clone(), limit });
+                return Err(ScrapeError::TooLarge { target: self.address(), limit });
             }
             self.body.extend_from_slice(&chunk);
         }
@@ -321,95 +358,30 @@ impl Scraper {
     }
 
     fn not_metrics(&self, what: &str) -> ScrapeError {
-        ScrapeError::NotMetrics { target: self.target.clone(), what: what.to_owned() }
+        ScrapeError::NotMetrics { target: self.address(), what: what.to_owned() }
     }
 
     fn parse_error(&self, source: ParseError) -> ScrapeError {
         match source.reason {
             Reason::NotMetrics(what) => self.not_metrics(what),
-            _ => ScrapeError::Parse { target: self.target.clone(), source },
+            _ => ScrapeError::Parse { target: self.address(), source },
         }
     }
 
-    fn send_error(&self, source: reqwest::Error) -> ScrapeError {
-        let target = self.target.clone();
+    fn send_error(&self, error: HttpError) -> ScrapeError {
+        let target = self.address();
+        let source = match error {
+            HttpError::Exchange(source) => source,
+            source @ (HttpError::TooManyRedirects | HttpError::Redirect) => {
+                return ScrapeError::Redirect { target, source };
+            }
+            source => return ScrapeError::Client { target, source },
+        };
         match Broken::of(&source) {
             Broken::Dns => ScrapeError::Dns { target, source },
             Broken::Refused => ScrapeError::Refused { target, source },
             Broken::Connect => ScrapeError::Connect { target, source },
             Broken::Body => ScrapeError::Body { target, source },
         }
-    }
-}
-
-/// What broke when a request failed without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Broken {
-    Dns,
-    Refused,
-    Connect,
-    Body,
-}
-
-impl Broken {
-    pub(crate) fn of(error: &reqwest::Error) -> Self {
-        if !error.is_connect() {
-            return Self::Body;
-        }
-        if chain(error).any(|cause| cause.is::<ResolveError>()) {
-            return Self::Dns;
-        }
-        let is_refusal = |cause: &io::Error| cause.kind() == io::ErrorKind::ConnectionRefused;
-        if chain(error).any(|cause| cause.downcast_ref().is_some_and(is_refusal)) {
-            return Self::Refused;
-        }
-        Self::Connect
-    }
-}
-
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-/// A client for one server. No proxy of the environment stands between a monitor and its target.
-pub(crate) fn client(is_https: bool) -> reqwest::Result<Client> {
-    // An error means that the program has chosen a provider before; that one serves as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder()
-        .user_agent(concat!("oddns/", env!("CARGO_PKG_VERSION")))
-        .no_proxy()
-        .pool_max_idle_per_host(1)
-        .dns_resolver(SystemResolver);
-    if is_https {
-        return builder.build();
-    }
-    // Without TLS no certificates are needed: loading them costs memory, and fails in containers
-    // that have none.
-    builder.tls_certs_only([]).build()
-}
-
-/// The system's resolver, with an error that can be told from a failed connection.
-struct SystemResolver;
-
-#[derive(Debug, thiserror::Error)]
-#[error("cannot resolve `{host}`")]
-struct ResolveError {
-    host: String,
-    source: io::Error,
-}
-
-impl Resolve for SystemResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let host = name.as_str().to_owned();
-            // The port is the URL's; 0 stands for it here.
-            let found = tokio::net::lookup_host((host.as_str(), 0))
-                .await
-                .map(|addresses| addresses.collect::<Vec<SocketAddr>>());
-            match found {
-                Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
-                Err(source) => Err(ResolveError { host, source }.into()),
-            }
-        })
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 
 use super::{HistoryConfig, HistoryError, PrometheusUrl};
 use crate::answer;
-use crate::scrape::{Broken, client};
+use crate::http::{Broken, client};
 
 /// The longest that a busy server may make us wait.
 const MAX_WAIT: Duration = Duration::from_secs(60);

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use oddns_collect::{ScrapeConfig, ScrapeError, Scraped, Scraper};
+use oddns_collect::{JobConfig, ScrapeError, Scraped, Scraper};
 use oddns_core::{SeriesTable, Timestamp};
 
 use crate::peer::peers;
+use crate::target::scraper;
 
 /// A CoreDNS that is killed when the test ends.
 struct CoreDns(Child);
@@ -92,8 +93,8 @@ async fn scrape_around_queries(binary: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let (dns_port, metrics_port) = (free_port(), free_port());
     let server = start(binary, folder.path(), dns_port, metrics_port);
-    let target = format!("127.0.0.1:{metrics_port}").parse().unwrap();
-    let mut scraper = Scraper::new(target, ScrapeConfig::default()).unwrap();
+    let target = format!("127.0.0.1:{metrics_port}");
+    let mut scraper = scraper(&target, JobConfig::new("dns"));
     let mut table = SeriesTable::default();
     let before = first_scrape(&mut scraper, &mut table).await;
     assert!(before.scrape.has_coredns(&table));

@@ -15,3 +15,7 @@ mod peer;
 mod prometheus;
 #[cfg(test)]
 mod promtool;
+#[cfg(test)]
+mod relabel;
+#[cfg(test)]
+mod target;

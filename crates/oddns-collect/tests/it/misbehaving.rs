@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use oddns_collect::{ScrapeConfig, ScrapeError, Scraped, Scraper};
+use oddns_collect::{JobConfig, ScrapeError, ScrapeLimits, Scraped};
 use oddns_core::{SeriesTable, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::target::scraper;
 
 /// What the server does with each request.
 #[derive(Clone)]
@@ -79,22 +81,21 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn config() -> ScrapeConfig {
-    ScrapeConfig {
+fn config() -> JobConfig {
+    JobConfig {
         timeout: Duration::from_secs(5),
-        body_size_limit: 100_000,
-        sample_limit: 3,
-        ..ScrapeConfig::default()
+        limits: ScrapeLimits { body_size: 100_000, samples: 3, ..ScrapeLimits::default() },
+        ..JobConfig::new("test")
     }
 }
 
-async fn scrape(address: &str, config: ScrapeConfig) -> Scraped {
-    let mut scraper = Scraper::new(address.parse().unwrap(), config).unwrap();
+async fn scrape(address: &str, config: JobConfig) -> Scraped {
+    let mut scraper = scraper(address, config);
     scraper.scrape(Timestamp::from_millis(42), &mut SeriesTable::default()).await
 }
 
 /// The error's message and causes, the address taken out, for a server that says `bytes`.
-async fn failure(behaviour: Behaviour, config: ScrapeConfig) -> String {
+async fn failure(behaviour: Behaviour, config: JobConfig) -> String {
     let (address, _seen) = serve(behaviour).await;
     let scraped = scrape(&address, config).await;
     assert!(!scraped.scrape.up && scraped.scrape.samples.is_empty());
@@ -117,7 +118,7 @@ async fn metrics_are_read_over_a_kept_connection() {
     let bytes = response("200 OK", "Content-Type: text/plain; version=0.0.4\r\n", METRICS);
     let (address, mut seen) = serve(Behaviour::SayAndStay(bytes)).await;
     let target = format!("http://user:secret@{address}/m?x=1");
-    let mut scraper = Scraper::new(target.parse().unwrap(), config()).unwrap();
+    let mut scraper = scraper(&target, config());
     let mut table = SeriesTable::default();
     for _ in 0..3 {
         let scraped = scraper.scrape(Timestamp::from_millis(42), &mut table).await;
@@ -129,7 +130,7 @@ async fn metrics_are_read_over_a_kept_connection() {
         assert!(head.starts_with("GET /m?x=1 HTTP/1.1\r\n"), "{head}");
         let head = head.to_lowercase();
         for line in [
-            "accept: text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1",
+            "accept: text/plain;version=0.0.4;q=0.4,application/openmetrics-text;version=1.0.0;q=0.3,application/openmetrics-text;version=0.0.1;q=0.2,*/*;q=0.1",
             "accept-encoding: gzip",
             "authorization: basic dxnlcjpzzwnyzxq=",
             "x-prometheus-scrape-timeout-seconds: 5",
@@ -144,7 +145,7 @@ async fn metrics_are_read_over_a_kept_connection() {
 async fn a_connection_that_died_meanwhile_costs_no_scrape() {
     // Says that it stays, and closes all the same, as a server does that restarts.
     let (address, mut seen) = serve(Behaviour::Say(response("200 OK", "", METRICS))).await;
-    let mut scraper = Scraper::new(address.parse().unwrap(), config()).unwrap();
+    let mut scraper = scraper(&address, config());
     let mut table = SeriesTable::default();
     for _ in 0..5 {
         let scraped = scraper.scrape(Timestamp::default(), &mut table).await;
@@ -194,7 +195,11 @@ async fn answers_that_are_no_metrics_are_named() {
         refusal(response("200 OK", "Content-Type: application/openmetrics-text\r\n", b"a 1\n"));
     assert!(cut.await.ends_with("the text does not end with `# EOF`: it was cut short"));
     let many = refusal(response("200 OK", "", b"a 1\nb 1\nc 1\nd 1\n")).await;
-    assert!(many.contains("line 4, column 1: more than 3 samples"), "{many}");
+    assert_eq!(
+        many,
+        "sample_limit: the metrics of http://ADDRESS/metrics are more than the job allows: \
+         it has more than the 3 samples of `sample_limit`"
+    );
 }
 
 #[tokio::test]
@@ -241,7 +246,7 @@ async fn answers_that_break_off_are_told() {
 
 #[tokio::test]
 async fn the_timeout_covers_head_and_body() {
-    let quick = ScrapeConfig { timeout: Duration::from_millis(150), ..config() };
+    let quick = JobConfig { timeout: Duration::from_millis(150), ..config() };
     let expected = "timeout: http://ADDRESS/metrics did not answer within 150ms: \
                     is it overloaded, or the timeout too short?";
     let mut half = response("200 OK", "", METRICS);
@@ -276,15 +281,8 @@ async fn no_connection_is_told_by_cause() {
 #[tokio::test]
 async fn https_to_a_plain_server_is_told() {
     let (address, _seen) = serve(Behaviour::Say(response("200 OK", "", METRICS))).await;
-    let target = format!("https://{address}").parse().unwrap();
-    let quick = ScrapeConfig { timeout: Duration::from_secs(1), ..config() };
-    let error = match Scraper::new(target, quick) {
-        Ok(mut scraper) => {
-            let scraped = scraper.scrape(Timestamp::default(), &mut SeriesTable::default()).await;
-            scraped.error.unwrap()
-        }
-        Err(error) => error,
-    };
+    let quick = JobConfig { timeout: Duration::from_secs(1), ..config() };
+    let error = scrape(&format!("https://{address}"), quick).await.error.unwrap();
     assert!(
         matches!(
             error,

@@ -8,13 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oddns_collect::{
-    HistoryConfig, HistoryError, HistoryQuery, PrometheusHistory, ReplayOptions, ScrapeConfig,
-    Scraper, SeriesChoice, read_recordings, replay_file,
+    HistoryConfig, HistoryError, HistoryQuery, JobConfig, PrometheusHistory, ReplayOptions,
+    SeriesChoice, read_recordings, replay_file,
 };
 use oddns_core::{Labels, Recording, Scrape, SeriesId, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::peer::peers;
+use crate::target::scraper;
 
 /// How often the server is scraped directly, once a second.
 const N_SCRAPES: u64 = 14;
@@ -166,8 +167,7 @@ async fn wait_for_history(site: &Site) {
 /// Scrapes once a second, once both programs are there, with queries between.
 async fn record_directly(site: &Site) -> Recording {
     let mut recording = Recording { instance: site.instance(), ..Recording::default() };
-    let target = site.instance().parse().unwrap();
-    let mut scraper = Scraper::new(target, ScrapeConfig::default()).unwrap();
+    let mut scraper = scraper(&site.instance(), JobConfig::new("dns"));
     wait_for_history(site).await;
     let start = Instant::now();
     for second in 0..N_SCRAPES {
