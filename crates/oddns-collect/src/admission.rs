@@ -275,14 +275,19 @@ mod tests {
         Admission::of(&target).unwrap()
     }
 
-    fn admit(admission: &mut Admission, text: &str, table: &mut SeriesTable) -> Result<Vec<String>, LimitError> {
+    fn admit(
+        admission: &mut Admission,
+        text: &str,
+        table: &mut SeriesTable,
+    ) -> Result<Vec<String>, LimitError> {
         let (mut raw, mut out) = (Vec::new(), Vec::new());
         Parser::default().parse(text.as_bytes(), admission.raw(), &mut raw).unwrap();
         admission.admit(&raw, table, &mut out)?;
         Ok(out.iter().map(|s| format!("{} {}", table.get(s.series).unwrap(), s.value)).collect())
     }
 
-    const TEXT: &str = "coredns_a{zone=\".\",type=\"A\"} 1\ngo_x 2\ncoredns_a{zone=\".\",type=\"B\"} 3\n";
+    const TEXT: &str =
+        "coredns_a{zone=\".\",type=\"A\"} 1\ngo_x 2\ncoredns_a{zone=\".\",type=\"B\"} 3\n";
 
     #[test]
     fn rules_see_the_target_and_series_come_out_without_it() {
@@ -306,8 +311,9 @@ mod tests {
 
     #[test]
     fn series_that_become_one_count_once() {
-        let mut admission =
-            admission(|config| config.metric_relabel_rules = vec![rule("labeldrop", "", "type", "")]);
+        let mut admission = admission(|config| {
+            config.metric_relabel_rules = vec![rule("labeldrop", "", "type", "")]
+        });
         let found = admit(&mut admission, TEXT, &mut SeriesTable::default()).unwrap();
         assert_eq!(found, ["coredns_a{zone=\".\"} 1", "go_x 2"]);
     }

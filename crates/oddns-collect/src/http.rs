@@ -129,7 +129,9 @@ pub enum HttpError {
     #[error("the credentials hold characters that no header may have")]
     Credentials,
     /// A certificate or key.
-    #[error("cannot use the certificates or the key of `tls_config`: they must be PEM, and fit each other")]
+    #[error(
+        "cannot use the certificates or the key of `tls_config`: they must be PEM, and fit each other"
+    )]
     Certificate(#[source] reqwest::Error),
     /// The URL of the proxy.
     #[error("`proxy_url` is no address of a proxy")]
@@ -303,9 +305,8 @@ impl HttpClient {
             TlsVersion::Tls12 => tls::Version::TLS_1_2,
             TlsVersion::Tls13 => tls::Version::TLS_1_3,
         };
-        let builder = builder
-            .tls_version_min(oldest)
-            .tls_danger_accept_invalid_certs(self.trusts_all());
+        let builder =
+            builder.tls_version_min(oldest).tls_danger_accept_invalid_certs(self.trusts_all());
         builder.build().map_err(HttpError::Client)
     }
 
@@ -350,8 +351,7 @@ impl Material {
 
     fn header(&self) -> Result<Option<HeaderValue>, HttpError> {
         let Some(text) = &self.authorization else { return Ok(None) };
-        let mut value =
-            HeaderValue::from_str(text.expose()).map_err(|_| HttpError::Credentials)?;
+        let mut value = HeaderValue::from_str(text.expose()).map_err(|_| HttpError::Credentials)?;
         value.set_sensitive(true);
         Ok(Some(value))
     }

@@ -7,8 +7,8 @@ use crate::discovery::Discovery;
 use crate::exposition::Limits;
 use crate::http::{Auth, HttpClient, HttpConfig};
 use crate::relabel::{LabelMap, RelabelRule};
-use crate::secret::{Secret, SecretSource};
 use crate::scrape_target::{ScrapeTarget, ScrapeTargetError};
+use crate::secret::{Secret, SecretSource};
 use crate::target::Target;
 
 /// Where CoreDNS's `prometheus` plugin serves its metrics.
@@ -132,7 +132,8 @@ pub(crate) fn accept(protocols: &[Protocol]) -> String {
     let mut text = String::new();
     for protocol in wanted {
         weight -= 1;
-        let media = PROTOCOLS.iter().find(|(.., known)| known == protocol).map_or("", |(_, m, _)| m);
+        let media =
+            PROTOCOLS.iter().find(|(.., known)| known == protocol).map_or("", |(_, m, _)| m);
         text.push_str(&format!("{media};q=0.{weight},"));
     }
     text + "*/*;q=0.1"

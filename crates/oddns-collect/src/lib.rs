@@ -26,12 +26,12 @@ mod transpose;
 
 pub use admission::LimitError;
 pub use answer::AnswerError;
-#[cfg(feature = "kubernetes")]
-pub use discovery::{KubernetesDiscovery, Role, Selector};
 pub use discovery::{
     Discovery, DiscoveryError, DnsDiscovery, FileDiscovery, HttpDiscovery, MAX_DISCOVERED,
     RecordType, ResolveError, matching_files, read_targets,
 };
+#[cfg(feature = "kubernetes")]
+pub use discovery::{KubernetesDiscovery, Role, Selector};
 pub use duration::{ParseDurationError, format_duration, parse_duration};
 pub use exposition::{
     Format, Limits, ParseError, Parser, Reason, SampleLine, SampleLines, Summary,
@@ -48,8 +48,6 @@ pub use replay::{ReplayError, ReplayOptions, read_recordings, replay_file, write
 pub use schedule::{next_scrape, target_offset};
 pub use scrape::{ScrapeError, Scraped, Scraper};
 pub use scrape_target::{ScrapeTarget, ScrapeTargetError};
-pub use scraping::{
-    Gone, MAX_TARGETS, Pace, RefusedTarget, Sink, Sinks, scrape_jobs, wall_clock,
-};
+pub use scraping::{Gone, MAX_TARGETS, Pace, RefusedTarget, Sink, Sinks, scrape_jobs, wall_clock};
 pub use secret::{Secret, SecretSource};
 pub use target::{ParseTargetError, Target};

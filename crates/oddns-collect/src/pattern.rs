@@ -8,9 +8,9 @@ use regex::{Captures, Regex, RegexBuilder};
 /// What a pattern may take when compiled; Prometheus bounds repetitions instead.
 const MAX_COMPILED_BYTES: usize = 4 << 20;
 
-/// How often something repeats; any other brace is a brace in Go, and a mistake in Rust.
+/// How often something repeats, behind the brace; any other brace is a brace in Go, and a mistake in Rust.
 static REPETITION: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"^\{[0-9]+(,[0-9]*)?\}").ok());
+    LazyLock::new(|| Regex::new(r"^[0-9]+(,[0-9]*)?\}").ok());
 
 /// A regular expression of relabelling. It matches a whole value or not at all; a dot also matches
 /// a line feed.
@@ -32,12 +32,13 @@ impl Pattern {
     /// Compiles `text`, in the syntax of Go's RE2. Fails where Go fails, and on a pattern that
     /// would take more than 4 MiB.
     pub fn new(text: &str) -> Result<Self, ParsePatternError> {
-        let translated = format!("^(?s:{})$", Translation::of(text));
-        let regex = RegexBuilder::new(&translated).size_limit(MAX_COMPILED_BYTES).build();
-        let regex = regex.map_err(|error| ParsePatternError {
-            text: text.chars().take(120).collect(),
-            reason: reason(&error),
-        })?;
+        let wrong = |reason| ParsePatternError { text: text.chars().take(120).collect(), reason };
+        let translated = Translation::of(text)
+            .ok_or_else(|| wrong("a repetition of a repetition".to_owned()))?;
+        let regex = RegexBuilder::new(&format!("^(?s:{translated})$"))
+            .size_limit(MAX_COMPILED_BYTES)
+            .build()
+            .map_err(|error| wrong(reason(&error)))?;
         Ok(Self { text: text.to_owned(), regex })
     }
 
@@ -134,7 +135,8 @@ fn variable(text: &str) -> Option<(&str, &str)> {
 
 /// What a group matched; empty for one that did not, or is none.
 fn group<'a>(name: &str, groups: &Captures<'a>) -> &'a str {
-    let is_number = name.bytes().all(|b| b.is_ascii_digit()) && (name == "0" || name.as_bytes()[0] != b'0');
+    let is_number =
+        name.bytes().all(|b| b.is_ascii_digit()) && (name == "0" || name.as_bytes()[0] != b'0');
     let found = match name.parse::<usize>() {
         Ok(number) if is_number => groups.get(number),
         _ => groups.name(name),
@@ -146,20 +148,36 @@ fn group<'a>(name: &str, groups: &Captures<'a>) -> &'a str {
 struct Translation<'a> {
     rest: &'a str,
     out: String,
+    /// Signs of repetition right before: `*` is one, `*?` are two.
+    n_repeats: usize,
+    /// Whether there was a third, or a second other than `?`, which Go refuses.
+    is_nested: bool,
 }
 
 impl<'a> Translation<'a> {
-    fn of(text: &'a str) -> String {
-        let mut translation = Self { rest: text, out: String::with_capacity(text.len() + 8) };
+    /// `None` for a repetition of a repetition.
+    fn of(text: &'a str) -> Option<String> {
+        let out = String::with_capacity(text.len() + 8);
+        let mut translation = Self { rest: text, out, n_repeats: 0, is_nested: false };
         while let Some(next) = translation.next() {
+            let n_repeats = std::mem::take(&mut translation.n_repeats);
             match next {
                 '\\' => translation.escape(false),
                 '[' => translation.class(),
-                '{' => translation.brace(),
+                '{' => translation.brace(n_repeats),
+                '*' | '+' | '?' => {
+                    translation.out.push(next);
+                    translation.repeat(n_repeats, next);
+                }
                 other => translation.out.push(other),
             }
         }
-        translation.out
+        (!translation.is_nested).then_some(translation.out)
+    }
+
+    fn repeat(&mut self, n_before: usize, sign: char) {
+        self.is_nested |= n_before > 1 || (n_before == 1 && sign != '?');
+        self.n_repeats = n_before + 1;
     }
 
     fn next(&mut self) -> Option<char> {
@@ -202,12 +220,13 @@ impl<'a> Translation<'a> {
         self.rest = rest;
     }
 
-    fn brace(&mut self) {
-        let whole = &self.rest;
-        let is_repetition = REPETITION
-            .as_ref()
-            .is_some_and(|repetition| repetition.is_match(&format!("{{{whole}")));
-        self.out.push_str(if is_repetition { "{" } else { r"\{" });
+    /// The opening brace is taken.
+    fn brace(&mut self, n_before: usize) {
+        let found = REPETITION.as_ref().and_then(|repetition| repetition.find(self.rest));
+        let Some(found) = found else { return self.out.push_str(r"\{") };
+        self.out.push_str(&format!("{{{}", found.as_str()));
+        self.rest = &self.rest[found.end()..];
+        self.repeat(n_before, '{');
     }
 
     /// The opening bracket is taken. Rust has operators and nested classes where Go has characters.
@@ -236,7 +255,8 @@ impl<'a> Translation<'a> {
 
     /// Takes `[:alpha:]` and the like, whose bracket is taken.
     fn named_class(&mut self) -> bool {
-        let Some((name, rest)) = self.rest.strip_prefix(':').and_then(|r| r.split_once(":]")) else {
+        let Some((name, rest)) = self.rest.strip_prefix(':').and_then(|r| r.split_once(":]"))
+        else {
             return false;
         };
         if !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'^') {
@@ -284,6 +304,9 @@ mod tests {
         let error = Pattern::new("a(b").unwrap_err().to_string();
         assert_eq!(error, "`a(b` is no regular expression: unclosed group");
         assert!(Pattern::new("((a{100}){100}){100}").is_err());
+        for (text, is_fine) in [("a*?", true), ("a**", false), ("a{2}?", true), ("a{2}+", false)] {
+            assert_eq!(Pattern::new(text).is_ok(), is_fine, "{text}");
+        }
     }
 
     #[test]
@@ -304,7 +327,11 @@ mod tests {
             ("$0", "dns:53"),
             ("a-$-b", "a-$-b"),
         ] {
-            assert_eq!(pattern.expand("dns:53", [template]), Some([expected.to_owned()]), "{template}");
+            assert_eq!(
+                pattern.expand("dns:53", [template]),
+                Some([expected.to_owned()]),
+                "{template}"
+            );
         }
         assert_eq!(pattern.expand("dns", ["$1"]), None);
     }

@@ -183,7 +183,7 @@ impl RelabelRule {
             Some((new, value.clone()))
         };
         let copies: Vec<(String, String)> = labels.iter().filter_map(copy).collect();
-        for (name, value) in copies {
+        for (name, value) in copies.into_iter().filter(|(name, _)| !name.is_empty()) {
             set(labels, &name, value);
         }
     }
@@ -246,7 +246,9 @@ fn check_keys(action: Action, text: &RuleText) -> Result<(), RuleError> {
         _ => &[],
     };
     match given.iter().find(|(key, given)| *given && not_taken.contains(key)) {
-        Some((key, _)) => fault(key, format!("action `{name}` does not take `{key}`: leave it out")),
+        Some((key, _)) => {
+            fault(key, format!("action `{name}` does not take `{key}`: leave it out"))
+        }
         None => Ok(()),
     }
 }
@@ -289,7 +291,8 @@ mod tests {
             rule("Uppercase", &["pod_name"], "", "upper", ""),
         ];
         assert!(relabel(&mut found, &rules));
-        let expected = [("__address__", "10.2.0.11:9153"), ("pod_name", "coredns-0"), ("upper", "COREDNS-0")];
+        let expected =
+            [("__address__", "10.2.0.11:9153"), ("pod_name", "coredns-0"), ("upper", "COREDNS-0")];
         assert_eq!(found, labels(&expected));
         let other = rule("drop", &["pod_name", "nothing"], "coredns-0;", "", "");
         assert!(!other.apply(&mut found));
@@ -307,7 +310,8 @@ mod tests {
 
     #[test]
     fn rules_that_cannot_be_name_the_key() {
-        let text = |action: &str| RuleText { action: Some(action.to_owned()), ..RuleText::default() };
+        let text =
+            |action: &str| RuleText { action: Some(action.to_owned()), ..RuleText::default() };
         for (text, key, message) in [
             (text("repalce"), "action", "action `repalce` is not known: write one of `replace`"),
             (text("replace"), "target_label", "action `replace` needs a `target_label`"),

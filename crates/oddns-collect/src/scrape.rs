@@ -15,8 +15,7 @@ use crate::job::accept;
 use crate::scrape_target::ScrapeTarget;
 use crate::target::Target;
 
-const TIMEOUT_HEADER: HeaderName =
-    HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// What one scrape gave. A failure is data too: then `scrape` has `up == false` and no samples.
 #[derive(Debug)]

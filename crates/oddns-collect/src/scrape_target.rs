@@ -236,9 +236,18 @@ mod tests {
         for (pairs, expected) in [
             (&[("a", "b")][..], "it has no address"),
             (&[("__address__", "http://a:1/m")], "`http://a:1/m` is no host:port"),
-            (&[("__address__", "a:1"), ("__scheme__", "file")], "its address, scheme and path make no URL"),
-            (&[("__address__", "a:1"), ("__scrape_timeout__", "20s")], "its scrape timeout 20s must be above 0"),
-            (&[("__address__", "a:1"), ("__scrape_interval__", "x")], "`__scrape_interval__` is no time"),
+            (
+                &[("__address__", "a:1"), ("__scheme__", "file")],
+                "its address, scheme and path make no URL",
+            ),
+            (
+                &[("__address__", "a:1"), ("__scrape_timeout__", "20s")],
+                "its scrape timeout 20s must be above 0",
+            ),
+            (
+                &[("__address__", "a:1"), ("__scrape_interval__", "x")],
+                "`__scrape_interval__` is no time",
+            ),
         ] {
             let error = ScrapeTarget::from_labels(&job(|_| {}), &labels(pairs)).unwrap_err();
             assert!(error.to_string().starts_with(expected), "{error}");

@@ -137,9 +137,8 @@ pub fn matching_files(pattern: &Path) -> Result<Vec<PathBuf>, DiscoveryError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let file = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        let matches = file.len() >= start.len() + end.len()
-            && file.starts_with(start)
-            && file.ends_with(end);
+        let matches =
+            file.len() >= start.len() + end.len() && file.starts_with(start) && file.ends_with(end);
         if matches {
             found.push(folder.join(file));
         }

@@ -12,8 +12,7 @@ use crate::http::{HttpClient, HttpConfig, HttpError};
 use crate::relabel::LabelMap;
 use crate::target::write_redacted;
 
-const REFRESH_HEADER: HeaderName =
-    HeaderName::from_static("x-prometheus-refresh-interval-seconds");
+const REFRESH_HEADER: HeaderName = HeaderName::from_static("x-prometheus-refresh-interval-seconds");
 
 /// A server that answers with a list of targets in JSON.
 #[derive(Clone, PartialEq)]

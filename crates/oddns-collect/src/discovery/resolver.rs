@@ -68,7 +68,10 @@ pub enum ResolveError {
 pub(super) enum Record {
     Address(IpAddr),
     /// The host without the final dot.
-    Service { host: String, port: u16 },
+    Service {
+        host: String,
+        port: u16,
+    },
 }
 
 /// Whom to ask, and which names a relative name may mean.
@@ -132,7 +135,8 @@ impl Resolver {
         if let Some(absolute) = name.strip_suffix('.') {
             return vec![absolute.to_owned()];
         }
-        let searched = self.search.iter().map(|domain| format!("{name}.{}", domain.trim_matches('.')));
+        let searched =
+            self.search.iter().map(|domain| format!("{name}.{}", domain.trim_matches('.')));
         let mut names: Vec<String> = searched.collect();
         let is_long = name.matches('.').count() >= self.n_dots;
         names.insert(if is_long { 0 } else { names.len() }, name.to_owned());
@@ -153,7 +157,11 @@ impl Resolver {
     }
 }
 
-async fn ask(server: SocketAddr, name: &str, kind: RecordType) -> Result<Vec<Record>, ResolveError> {
+async fn ask(
+    server: SocketAddr,
+    name: &str,
+    kind: RecordType,
+) -> Result<Vec<Record>, ResolveError> {
     let id = ahash::RandomState::new().hash_one(name) as u16;
     let question = question(id, name, kind).ok_or(ResolveError::Name)?;
     let silent = |source| ResolveError::Silent { server, source };
@@ -336,7 +344,10 @@ mod tests {
         let servers: Vec<String> = resolver.servers.iter().map(SocketAddr::to_string).collect();
         assert_eq!(servers, ["10.96.0.10:53", "[fd00::1]:53"]);
         let names = resolver.meanings("kube-dns.kube-system");
-        assert_eq!(names.first().map(String::as_str), Some("kube-dns.kube-system.dns.svc.cluster.local"));
+        assert_eq!(
+            names.first().map(String::as_str),
+            Some("kube-dns.kube-system.dns.svc.cluster.local")
+        );
         assert_eq!(names.last().map(String::as_str), Some("kube-dns.kube-system"));
         assert_eq!(resolver.meanings("a.b."), ["a.b"]);
         assert!(matches!(Resolver::configured("search x\n"), Err(ResolveError::NoServer)));
@@ -348,7 +359,9 @@ mod tests {
         answer.truncate(question_end);
         answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
         // The name is the question's; the host is `a` and the question's last label.
-        answer.extend([0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 5, 0, 10, 0, 1, 0, 1, 0x23, 0xc1, 1, b'a', 0xc0, 20]);
+        answer.extend([
+            0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 5, 0, 10, 0, 1, 0, 1, 0x23, 0xc1, 1, b'a', 0xc0, 20,
+        ]);
         answer
     }
 

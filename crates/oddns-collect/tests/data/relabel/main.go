@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 )
 
-const cases = 300
+const cases = 301
 
 type result struct {
 	Rules  []map[string]any  `json:"rules"`
@@ -138,6 +138,10 @@ func main() {
 			c.Keep = relabel.ProcessBuilder(builder, configs...)
 			if c.Keep {
 				c.Out = builder.Labels().Map()
+			}
+			if _, ok := c.Out[""]; ok {
+				// A labelmap made a label without a name, which nothing can hold.
+				continue
 			}
 		}
 		if err := out.Encode(c); err != nil {

@@ -1,0 +1,206 @@
+//! Every key of the configuration file, in one table: the documentation is made of it, and a test
+//! holds it against what is read.
+
+/// A key of the configuration file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// The key it stands under; empty for the file itself.
+    pub table: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What holds when it is left out; empty where nothing does, and `required` where it must be.
+    pub default: &'static str,
+    /// What it means, in one sentence.
+    pub meaning: &'static str,
+}
+
+/// A key of Prometheus that oddns does not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its name.
+    pub name: &'static str,
+    /// What to do instead.
+    pub advice: &'static str,
+}
+
+const fn key(
+    table: &'static str,
+    name: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { table, name, default, meaning }
+}
+
+/// Every key, table by table in the order of the documentation.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("", "version", "`1`", "version of this format"),
+    key("", "model", "", "the `.keras` file"),
+    key("", "global", "", "what holds for every job"),
+    key("", "scrape_configs", "", "jobs: what to watch"),
+    key("", "web", "", "the page and the API"),
+    key("global", "scrape_interval", "`15s`", "time between scrapes, from `100ms` to `1h`"),
+    key("global", "scrape_timeout", "`10s` or the interval", "longest time for a scrape"),
+    key("global", "external_labels", "", "labels that tell this site from others"),
+    key("web", "listen_address", "`127.0.0.1:8753`", "where the page and the API listen"),
+
+    key("scrape_configs", "job_name", "required", "name of the job; its targets are taken for replicas and compared with each other"),
+    key("scrape_configs", "scrape_interval", "the global one", "time between scrapes"),
+    key("scrape_configs", "scrape_timeout", "the global one", "longest time for a whole scrape"),
+    key("scrape_configs", "metrics_path", "`/metrics`", "path of the metrics"),
+    key("scrape_configs", "scheme", "`http`", "`http` or `https`"),
+    key("scrape_configs", "params", "", "parameters of the request"),
+    key("scrape_configs", "honor_labels", "`false`", "for `metric_relabel_configs`: a label of the server hides the target's label of the same name"),
+    key("scrape_configs", "honor_timestamps", "`true`", "leave out samples that are an hour off by a timestamp of their own; every sample gets the time of its scrape"),
+    key("scrape_configs", "enable_compression", "`true`", "ask for gzip"),
+    key("scrape_configs", "scrape_protocols", "text 0.0.4, then OpenMetrics", "formats to ask for, the most wanted first; `PrometheusProto` is passed over"),
+    key("scrape_configs", "body_size_limit", "`64MB`", "bytes of an answer after decompression; more fails the scrape"),
+    key("scrape_configs", "sample_limit", "250,000", "samples after relabelling; more fails the scrape"),
+    key("scrape_configs", "label_limit", "128", "labels of a series, its name and the target's labels included; more fails the scrape"),
+    key("scrape_configs", "label_name_length_limit", "1024", "bytes of a label name; more fails the scrape"),
+    key("scrape_configs", "label_value_length_limit", "16384", "bytes of a label value; more fails the scrape"),
+    key("scrape_configs", "target_limit", "", "targets after relabelling; with more, none of the job is scraped"),
+    key("scrape_configs", "static_configs", "", "targets that stand here"),
+    key("scrape_configs", "file_sd_configs", "", "targets that stand in files"),
+    key("scrape_configs", "http_sd_configs", "", "targets that a server lists"),
+    key("scrape_configs", "dns_sd_configs", "", "targets in the DNS"),
+    key("scrape_configs", "kubernetes_sd_configs", "", "targets in a cluster"),
+    key("scrape_configs", "relabel_configs", "", "rules over targets"),
+    key("scrape_configs", "metric_relabel_configs", "", "rules over series"),
+
+    key("basic_auth", "username", "", "user name"),
+    key("basic_auth", "username_file", "", "file with the user name"),
+    key("basic_auth", "password", "", "password"),
+    key("basic_auth", "password_file", "", "file with the password"),
+    key("authorization", "type", "`Bearer`", "word before the credentials"),
+    key("authorization", "credentials", "", "token"),
+    key("authorization", "credentials_file", "", "file with the token"),
+    key("tls_config", "ca", "", "certificates to trust, in PEM"),
+    key("tls_config", "ca_file", "the system's", "file with certificates to trust"),
+    key("tls_config", "cert", "", "our certificate, in PEM"),
+    key("tls_config", "cert_file", "", "file with our certificate"),
+    key("tls_config", "key", "", "our key, in PEM"),
+    key("tls_config", "key_file", "", "file with our key"),
+    key("tls_config", "server_name", "the target's host", "name that the server's certificate must have"),
+    key("tls_config", "insecure_skip_verify", "`false`", "trust any certificate"),
+    key("tls_config", "min_version", "`TLS12`", "`TLS12` or `TLS13`; older ones are never spoken"),
+
+    key("static_configs", "targets", "", "`host:port` of each server"),
+    key("static_configs", "labels", "", "labels of these targets"),
+    key("file_sd_configs", "files", "required", "JSON or YAML files, the last part of a path with one `*` at most"),
+    key("file_sd_configs", "refresh_interval", "`5m`", "a change is seen within 5 seconds all the same"),
+    key("http_sd_configs", "url", "required", "address of the list"),
+    key("http_sd_configs", "refresh_interval", "`60s`", "time between two questions"),
+    key("dns_sd_configs", "names", "required", "names to look up"),
+    key("dns_sd_configs", "type", "`SRV`", "`A`, `AAAA` or `SRV`"),
+    key("dns_sd_configs", "port", "", "port of targets found by `A` and `AAAA`"),
+    key("dns_sd_configs", "refresh_interval", "`30s`", "time between two look-ups"),
+    key("kubernetes_sd_configs", "role", "required", "`pod`, `endpointslice`, `endpoints`, `service` or `node`"),
+    key("kubernetes_sd_configs", "api_server", "the service account's", "address of the API"),
+    key("kubernetes_sd_configs", "kubeconfig_file", "", "kubeconfig to use instead of the service account"),
+    key("kubernetes_sd_configs", "namespaces", "all", "where to look"),
+    key("kubernetes_sd_configs", "selectors", "", "what to look for"),
+    key("kubernetes_sd_configs", "attach_metadata", "", "what else to know of a target"),
+    key("namespaces", "own_namespace", "`false`", "the one that oddns runs in"),
+    key("namespaces", "names", "", "these ones"),
+    key("selectors", "role", "required", "kind of object: a role"),
+    key("selectors", "label", "", "label selector"),
+    key("selectors", "field", "", "field selector"),
+    key("attach_metadata", "node", "`false`", "labels of the node that a pod runs on"),
+
+    key("relabel_configs", "source_labels", "", "labels whose values are joined"),
+    key("relabel_configs", "separator", "`;`", "what joins them"),
+    key("relabel_configs", "regex", "`(.*)`", "pattern for the whole value, in the syntax of Go"),
+    key("relabel_configs", "modulus", "", "number of buckets of `hashmod`"),
+    key("relabel_configs", "target_label", "", "label to set"),
+    key("relabel_configs", "replacement", "`$1`", "what to set it to"),
+    key("relabel_configs", "action", "`replace`", "`replace`, `keep`, `drop`, `keepequal`, `dropequal`, `hashmod`, `labelmap`, `labeldrop`, `labelkeep`, `lowercase` or `uppercase`"),
+];
+
+/// The keys about HTTP, which stand in `scrape_configs`, `http_sd_configs` and
+/// `kubernetes_sd_configs` alike.
+#[rustfmt::skip]
+pub const HTTP_KEYS: &[Key] = &[
+    key("HTTP", "basic_auth", "", "user name and password"),
+    key("HTTP", "authorization", "", "a token"),
+    key("HTTP", "bearer_token", "", "a token, the older way"),
+    key("HTTP", "bearer_token_file", "", "file with a token, the older way"),
+    key("HTTP", "tls_config", "", "whom to trust, and as whom to be known"),
+    key("HTTP", "proxy_url", "", "proxy for the requests"),
+    key("HTTP", "follow_redirects", "`true`", "go where an answer sends us, with credentials only to the same host"),
+    key("HTTP", "enable_http2", "", "read and ignored: HTTP 1.1 is spoken"),
+];
+
+/// Keys of Prometheus that people have in their files and oddns does not read.
+#[rustfmt::skip]
+pub const FOREIGN: &[Foreign] = &[
+    Foreign { name: "evaluation_interval", advice: "oddns has no rules; leave it out" },
+    Foreign { name: "rule_files", advice: "oddns has no rules; leave it out" },
+    Foreign { name: "query_log_file", advice: "leave it out" },
+    Foreign { name: "scrape_config_files", advice: "write the jobs under `scrape_configs`" },
+    Foreign { name: "scrape_failure_log_file", advice: "failures are told as events; leave it out" },
+    Foreign { name: "oauth2", advice: "let another program fetch the token, and name its file by `authorization.credentials_file`" },
+    Foreign { name: "sigv4", advice: "put a proxy before the server that signs requests" },
+    Foreign { name: "http_headers", advice: "put a proxy before the server that adds headers" },
+    Foreign { name: "proxy_from_environment", advice: "name the proxy by `proxy_url`" },
+    Foreign { name: "no_proxy", advice: "split the job in two, one with `proxy_url`" },
+    Foreign { name: "proxy_connect_header", advice: "put a proxy before it that needs none" },
+    Foreign { name: "track_timestamps_staleness", advice: "a sample has the time of its scrape; leave it out" },
+    Foreign { name: "fallback_scrape_protocol", advice: "the format shows in the answer; leave it out" },
+    Foreign { name: "keep_dropped_targets", advice: "leave it out" },
+    Foreign { name: "native_histogram_bucket_limit", advice: "classic buckets are read; leave it out" },
+    Foreign { name: "native_histogram_min_bucket_factor", advice: "classic buckets are read; leave it out" },
+    Foreign { name: "scrape_native_histograms", advice: "classic buckets are read; leave it out" },
+    Foreign { name: "scrape_classic_histograms", advice: "classic buckets are read; leave it out" },
+    Foreign { name: "always_scrape_classic_histograms", advice: "classic buckets are read; leave it out" },
+    Foreign { name: "convert_classic_histograms_to_nhcb", advice: "classic buckets are read; leave it out" },
+    Foreign { name: "metric_name_validation_scheme", advice: "every name is taken; leave it out" },
+    Foreign { name: "metric_name_escaping_scheme", advice: "every name is taken; leave it out" },
+    Foreign { name: "max_version", advice: "the newest version both sides speak is used; leave it out" },
+    Foreign { name: "username_ref", advice: "use `username_file`" },
+    Foreign { name: "password_ref", advice: "use `password_file`" },
+    Foreign { name: "credentials_ref", advice: "use `credentials_file`" },
+    Foreign { name: "ca_ref", advice: "use `ca_file`" },
+    Foreign { name: "cert_ref", advice: "use `cert_file`" },
+    Foreign { name: "key_ref", advice: "use `key_file`" },
+    Foreign { name: "azure_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "consul_sd_configs", advice: "use `dns_sd_configs` with Consul's DNS, or `file_sd_configs`" },
+    Foreign { name: "digitalocean_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "docker_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "dockerswarm_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "ec2_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "eureka_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "gce_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "hetzner_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "ionos_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "kuma_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "lightsail_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "linode_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "marathon_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "nerve_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "nomad_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "openstack_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "ovhcloud_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "puppetdb_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "scaleway_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "serverset_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "stackit_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "triton_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "uyuni_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+    Foreign { name: "vultr_sd_configs", advice: "let another program write targets for `file_sd_configs`" },
+];
+
+/// The table of all keys in Markdown, as it stands in the documentation.
+pub fn table() -> String {
+    let mut text = "| under | key | default | meaning |\n| --- | --- | --- | --- |\n".to_owned();
+    for key in KEYS.iter().chain(HTTP_KEYS) {
+        let table = match key.table {
+            "" | "HTTP" => key.table.to_owned(),
+            table => format!("`{table}`"),
+        };
+        let line = format!("| {table} | `{}` | {} | {} |\n", key.name, key.default, key.meaning);
+        text.push_str(&line.replace("|  |", "| |"));
+    }
+    text
+}
