@@ -235,8 +235,11 @@ pub(crate) struct Watch {
 )]
 pub(crate) struct Collect {
     /// A server to record; may be repeated.
-    #[arg(long = "target", value_name = "URL", required_unless_present = "prometheus")]
+    #[arg(long = "target", value_name = "URL", required_unless_present_any = ["prometheus", "config_file"])]
     pub(crate) targets: Vec<Target>,
+    /// Record the targets of this configuration file, at its intervals.
+    #[arg(long = "config.file", value_name = "FILE", conflicts_with_all = ["targets", "prometheus", "every"])]
+    pub(crate) config_file: Option<PathBuf>,
     /// A Prometheus, or what speaks its HTTP API, to fetch history from instead.
     #[arg(long, value_name = "URL", requires = "since", conflicts_with_all = ["targets", "length"])]
     pub(crate) prometheus: Option<PrometheusUrl>,

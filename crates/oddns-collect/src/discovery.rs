@@ -155,6 +155,19 @@ impl Discovery {
         Self::Static(targets)
     }
 
+    /// The targets that stand in the configuration.
+    pub fn written(&self) -> &[LabelMap] {
+        match self {
+            Self::Static(targets) => targets,
+            _ => &[],
+        }
+    }
+
+    /// Whether the list may change.
+    pub fn is_dynamic(&self) -> bool {
+        !matches!(self, Self::Static(_))
+    }
+
     /// Reports until nobody reads the reports any more. What fails is told and tried again.
     pub(crate) async fn follow(&self, reporter: Reporter) {
         match self {

@@ -224,8 +224,7 @@ impl Job {
     pub fn static_targets(self: &Arc<Self>) -> Result<Vec<ScrapeTarget>, ScrapeTargetError> {
         let mut targets = Vec::new();
         for discovery in &self.config.discoveries {
-            let Discovery::Static(found) = discovery else { continue };
-            for labels in found {
+            for labels in discovery.written() {
                 targets.extend(ScrapeTarget::from_labels(self, labels)?);
             }
         }

@@ -18,6 +18,7 @@ mod discovery;
 mod schedule;
 mod scrape;
 mod scraping;
+mod throttle;
 
 mod answer;
 mod prometheus;
@@ -51,3 +52,4 @@ pub use scrape_target::{ScrapeTarget, ScrapeTargetError};
 pub use scraping::{Gone, MAX_TARGETS, Pace, RefusedTarget, Sink, Sinks, scrape_jobs, wall_clock};
 pub use secret::{Secret, SecretSource};
 pub use target::{ParseTargetError, Target};
+pub use throttle::Throttle;

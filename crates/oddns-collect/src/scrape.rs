@@ -150,6 +150,26 @@ pub enum ScrapeError {
 }
 
 impl ScrapeError {
+    /// Every word that [`ScrapeError::kind`] gives.
+    pub const KINDS: &[&str] = &[
+        "body",
+        "client",
+        "connect",
+        "dns",
+        "label_limit",
+        "label_name_length_limit",
+        "label_value_length_limit",
+        "not_metrics",
+        "parse",
+        "redirect",
+        "refused",
+        "sample_limit",
+        "status",
+        "target_limit",
+        "timeout",
+        "too_large",
+    ];
+
     /// A word for labels and counters: `refused`, `timeout`, `parse` and so on.
     pub fn kind(&self) -> &'static str {
         match self {

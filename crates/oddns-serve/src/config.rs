@@ -14,13 +14,13 @@ mod scrape;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use oddns_collect::JobConfig;
+use oddns_collect::{Discovery, JobConfig};
 use oddns_core::Labels;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use files::{Files, Kind, NamedFile};
-pub use keys::{FOREIGN, Foreign, KEYS, Key, table};
+pub use keys::config_table;
 pub use mistake::ConfigError;
 use mistake::{parse_error, wrong};
 pub use scrape::{DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT};
@@ -48,6 +48,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// How many targets are written in it, those that rules drop included.
+    pub fn n_targets(&self) -> usize {
+        self.discoveries().map(|discovery| discovery.written().len()).sum()
+    }
+
+    /// How many ways to find more targets it has.
+    pub fn n_discoveries(&self) -> usize {
+        self.discoveries().filter(|discovery| discovery.is_dynamic()).count()
+    }
+
+    fn discoveries(&self) -> impl Iterator<Item = &Discovery> {
+        self.jobs.iter().flat_map(|job| &job.discoveries)
+    }
+
     /// Looks whether every file that is named is there and, for lists of targets, good. Gives
     /// warnings where a file may still come. The only part of checking that touches the disk.
     pub fn check_files(&self) -> Result<Vec<ConfigError>, ConfigError> {

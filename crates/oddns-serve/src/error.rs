@@ -11,12 +11,6 @@ pub enum ServeError {
     /// There is nothing to do.
     #[error("no target to watch: name one by `--target` or under `scrape_configs`")]
     NoTargets,
-    /// Two targets have one name, under which their scores would mix.
-    #[error("target `{instance}` is given twice: give each host and port once")]
-    TwiceTheSame {
-        /// The name, `host:port`.
-        instance: String,
-    },
     /// There is no place for what is learned.
     #[error("cannot use `{}` as the folder of states", path.display())]
     States {

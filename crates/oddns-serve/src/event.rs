@@ -26,7 +26,8 @@ pub enum Event {
     },
     /// An incident began, changed or ended; it names its server.
     Incident(IncidentEvent),
-    /// Scrapes fail, or fail in another way than before. Not repeated while they go on to.
+    /// Scrapes fail, or fail in another way than before. Not repeated while they go on to; of all
+    /// servers of a job one a minute is told for each kind of failure.
     ScrapeFailed {
         /// Which server.
         instance: String,
@@ -42,6 +43,23 @@ pub enum Event {
         instance: String,
         /// Why, in one line.
         reason: String,
+    },
+    /// A list of targets could not be read, or a target in it cannot be scraped. What was found
+    /// before stays in force. One a minute is told of each cause.
+    DiscoveryFailed {
+        /// Which job.
+        job: String,
+        /// When.
+        time: Timestamp,
+        /// The whole chain of causes, in one line.
+        error: String,
+    },
+    /// Discovery does not find the server any more; it is forgotten.
+    TargetGone {
+        /// Which server.
+        instance: String,
+        /// When.
+        time: Timestamp,
     },
     /// Scrapes work again.
     ScrapeRecovered {

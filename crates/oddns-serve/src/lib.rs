@@ -18,7 +18,7 @@ mod server;
 
 pub use config::{
     Config, ConfigError, DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT,
-    WatchTarget, check_config,
+    check_config, config_table,
 };
 pub use error::ServeError;
 pub use event::Event;

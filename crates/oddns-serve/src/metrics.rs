@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use oddns_collect::{ScrapeError, Scraped};
 use oddns_core::Score;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -34,6 +35,9 @@ pub struct Metrics {
     up: Gauges,
     scrape_seconds: Gauges,
     scrapes_failed: Family<Labels, Counter>,
+    scrape_samples: Gauges,
+    discovered: Gauges,
+    discovery_failed: Family<Labels, Counter>,
     score: Gauges,
     active: Gauges,
     contribution: Gauges,
@@ -81,6 +85,21 @@ impl Metrics {
                 r,
                 "oddns_target_scrapes_failed",
                 "Scrapes that gave no metrics, by reason",
+            ),
+            scrape_samples: add(
+                r,
+                "oddns_target_scrape_samples",
+                "Samples in the last answer of the target, before relabelling",
+            ),
+            discovered: add(
+                r,
+                "oddns_discovered_targets",
+                "Targets of the job, as discovered and relabelled",
+            ),
+            discovery_failed: add(
+                r,
+                "oddns_discovery_failures",
+                "Lists of targets that could not be read, and targets that cannot be scraped",
             ),
             score: add(
                 r,
@@ -139,15 +158,47 @@ impl Metrics {
         self.set_state(instance, None);
     }
 
-    /// Counts one scrape; `failure` is one of few words, such as `timeout`.
-    pub fn scraped(&self, target: &str, duration_seconds: f64, failure: Option<&'static str>) {
+    /// Counts one scrape.
+    pub fn scraped(&self, target: &str, scraped: &Scraped) {
         let labels = vec![("target", target.to_owned())];
-        self.up.get_or_create(&labels).set(if failure.is_some() { 0.0 } else { 1.0 });
-        self.scrape_seconds.get_or_create(&labels).set(duration_seconds);
-        if let Some(reason) = failure {
-            let labels = vec![("target", target.to_owned()), ("reason", reason.to_owned())];
-            self.scrapes_failed.get_or_create(&labels).inc();
+        let Scraped { scrape, error, n_scraped, .. } = scraped;
+        self.up.get_or_create(&labels).set(if scrape.up { 1.0 } else { 0.0 });
+        self.scrape_seconds.get_or_create(&labels).set(scrape.duration_seconds);
+        self.scrape_samples.get_or_create(&labels).set(*n_scraped as f64);
+        if let Some(error) = error {
+            self.scrapes_failed.get_or_create(&failure(target, error.kind())).inc();
         }
+    }
+
+    /// Shows how many targets a job has.
+    pub fn discovered(&self, job: &str, n_targets: usize) {
+        self.discovered.get_or_create(&vec![("job", job.to_owned())]).set(n_targets as f64);
+    }
+
+    /// Counts a discovery that failed; `reason` is one of few words, such as `http`.
+    pub fn discovery_failed(&self, job: &str, reason: &'static str) {
+        let labels = vec![("job", job.to_owned()), ("reason", reason.to_owned())];
+        self.discovery_failed.get_or_create(&labels).inc();
+    }
+
+    /// Removes every series of a server that went away.
+    pub fn forget(&self, instance: &str) {
+        let target = vec![("target", instance.to_owned())];
+        for gauges in [&self.up, &self.scrape_seconds, &self.scrape_samples] {
+            gauges.remove(&target);
+        }
+        for reason in ScrapeError::KINDS {
+            self.scrapes_failed.remove(&failure(instance, reason));
+        }
+        let labels = vec![("instance", instance.to_owned())];
+        for gauges in [&self.score, &self.active, &self.last_score] {
+            gauges.remove(&labels);
+        }
+        for name in STATE_NAMES {
+            self.state.remove(&state_labels(instance, name));
+        }
+        self.set_contributions(instance, &[]);
+        self.exported.lock().unwrap_or_else(PoisonError::into_inner).remove(instance);
     }
 
     /// Exports one step; `took` is the time from the finished scrape to the verdict. Without a
@@ -195,7 +246,7 @@ impl Metrics {
 
     fn set_state(&self, instance: &str, state: Option<&State>) {
         for name in STATE_NAMES {
-            let labels = vec![("instance", instance.to_owned()), ("state", (*name).to_owned())];
+            let labels = state_labels(instance, name);
             let holds = *name == state_name(state);
             self.state.get_or_create(&labels).set(f64::from(u8::from(holds)));
         }
@@ -215,6 +266,14 @@ impl Metrics {
             self.contribution.get_or_create(&labels(feature)).set(f64::from(*share));
         }
     }
+}
+
+fn failure(target: &str, reason: &str) -> Labels {
+    vec![("target", target.to_owned()), ("reason", reason.to_owned())]
+}
+
+fn state_labels(instance: &str, state: &str) -> Labels {
+    vec![("instance", instance.to_owned()), ("state", state.to_owned())]
 }
 
 fn register_constants(registry: &mut Registry) {
@@ -280,7 +339,7 @@ fn resident_bytes() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oddns_core::{Contribution, Timestamp};
+    use oddns_core::{Contribution, Scrape, Timestamp};
 
     fn features() -> Vec<FeatureInfo> {
         (0..9).map(|n| FeatureInfo { name: format!("f{n}"), ..FeatureInfo::default() }).collect()
@@ -338,10 +397,21 @@ mod tests {
     #[test]
     fn label_values_cannot_break_out() {
         let metrics = Metrics::new();
-        metrics.scraped("a\"} 1\nevil 1 \\", 0.1, Some("timeout"));
+        let scrape = Scrape {
+            time: Timestamp::from_millis(0),
+            up: false,
+            duration_seconds: 0.1,
+            samples: vec![],
+        };
+        let scraped = Scraped { scrape, error: None, n_scraped: 0, n_bytes: 0 };
+        let evil = "a\"} 1\nevil 1 \\";
+        metrics.scraped(evil, &scraped);
         let text = metrics.expose("").text;
         assert!(text.contains(r#"oddns_up{target="a\"} 1\nevil 1 \\"} 0"#), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("evil")));
+        metrics.stepped(evil, &step(0), &features(), Duration::ZERO);
+        metrics.forget(evil);
+        assert!(!metrics.expose("").text.contains("evil"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use oddns_core::{Incident, Timestamp};
+
 use crate::metrics::Metrics;
 use crate::view::{ModelInfo, View};
 
@@ -42,6 +44,13 @@ impl Shared {
     pub fn watch(&self, instances: Vec<String>) {
         instances.iter().for_each(|instance| self.metrics.watch(instance));
         self.change(|view| view.watch(instances));
+    }
+
+    /// Takes a server that went away out of view and metrics. Gives its incidents that were open,
+    /// closed at `time`.
+    pub fn forget(&self, instance: &str, time: Timestamp) -> Vec<Incident> {
+        self.metrics.forget(instance);
+        self.change(|view| view.forget(instance, time))
     }
 
     /// Own metrics.

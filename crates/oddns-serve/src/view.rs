@@ -147,6 +147,20 @@ impl View {
         self.revision += 1;
     }
 
+    /// Forgets a server that went away, but not its incidents. Those that were open are closed at
+    /// `time`, and given back.
+    pub fn forget(&mut self, instance: &str, time: Timestamp) -> Vec<Incident> {
+        self.servers.remove(instance);
+        self.revision += 1;
+        let is_open =
+            |incident: &&mut Incident| incident.instance == instance && incident.end.is_none();
+        let close = |incident: &mut Incident| {
+            incident.end = Some(time);
+            incident.clone()
+        };
+        self.incidents.iter_mut().filter(is_open).map(close).collect()
+    }
+
     /// Sets what was really injected; at most the first 1000 are kept.
     pub fn set_truths(&mut self, mut truths: Vec<Truth>) {
         truths.truncate(MAX_TRUTHS);
@@ -318,6 +332,18 @@ mod tests {
         view.push("a:1", &step(9999, State::Scoring, Some(IncidentEvent::Closed(closed.clone()))));
         assert_eq!(view.incidents().count(), MAX_INCIDENTS);
         assert_eq!(view.incidents().next(), Some(&closed));
+    }
+
+    #[test]
+    fn a_server_that_went_leaves_its_incidents() {
+        let mut view = View::new("t", true);
+        let opened = |id| Some(IncidentEvent::Opened(incident(id)));
+        view.push("a:1", &step(1, State::Scoring, opened(1)));
+        assert_eq!(view.forget("b:1", at(2)), []);
+        let closed = view.forget("a:1", at(3));
+        assert_eq!(closed.iter().map(|incident| incident.end).collect::<Vec<_>>(), [Some(at(3))]);
+        assert!(view.server("a:1").is_none());
+        assert_eq!(view.incidents().next(), closed.first());
     }
 
     #[test]

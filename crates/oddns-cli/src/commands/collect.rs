@@ -2,42 +2,30 @@
 
 mod history;
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use oddns_collect::{ScrapeConfig, ScrapeError, Scraper, Target, format_duration, next_scrape};
+use oddns_collect::{
+    Discovery, DiscoveryError, Gone, Job, JobConfig, Pace, RefusedTarget, ScrapeError,
+    ScrapeTarget, Scraped, Scraper, Sink, Sinks, Throttle, format_duration, scrape_jobs,
+};
 use oddns_core::{Scrape, SeriesTable, Timestamp};
 use oddns_store::{Dataset, HistoryStore, ScrapeAppender, StoreError, StoreSettings};
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 
 use crate::args::{Collect, Output};
+use crate::commands::check_config;
 use crate::commands::watch::{check_distinct, interrupted};
 use crate::exit::BadInput;
 use crate::{output, progress};
 
 /// A server slower than this has failed, whatever the interval.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// One server that is recorded.
-struct Recorded {
-    instance: String,
-    scraper: Scraper,
-    series: SeriesTable,
-    appender: ScrapeAppender,
-    /// The last error told, so that it is told once.
-    told: Option<&'static str>,
-}
-
-/// Where scrapes go.
-struct Recording {
-    store: HistoryStore,
-    totals: Totals,
-    /// Whether it has been told that nothing can be written.
-    is_refused: bool,
-}
 
 /// What was recorded.
 #[derive(Debug, Default)]
@@ -97,26 +85,43 @@ fn holds_data(root: &Path) -> bool {
     files.any(|file| is_data(&file))
 }
 
+/// Jobs of the command line or of the configuration file.
+fn jobs(args: &Collect) -> anyhow::Result<Vec<Arc<Job>>> {
+    let configs = match &args.config_file {
+        Some(file) => check_config::read(file)?.jobs,
+        None => {
+            let job = |target| JobConfig {
+                interval: args.interval(),
+                timeout: MAX_TIMEOUT.min(args.interval()),
+                ..JobConfig::of_target("command-line", target)
+            };
+            args.targets.iter().map(job).collect()
+        }
+    };
+    if configs.iter().all(|job| job.discoveries.is_empty()) {
+        return Err(BadInput("there is no target under `scrape_configs`".to_owned()).into());
+    }
+    Ok(configs.into_iter().map(Job::new).collect())
+}
+
 async fn record(args: &Collect) -> anyhow::Result<Totals> {
-    let mut servers =
-        args.targets.iter().map(|t| server(t, args.interval())).collect::<Result<Vec<_>, _>>()?;
+    let jobs = jobs(args)?;
     let start = now();
-    let first = round(&mut servers, start).await?;
+    let first = first_round(&jobs, start).await?;
+    let discoveries = jobs.iter().flat_map(|job| &job.config().discoveries);
+    let may_find_more = discoveries.clone().any(Discovery::is_dynamic);
     // Nothing is created before something worth recording was seen.
-    check_first(&servers, &first)?;
-    let store = open(args, &dataset(args, &servers, start))?;
-    let mut recording = Recording { store, totals: Totals::default(), is_refused: false };
-    recording.append(&mut servers, &first)?;
-    let bar = progress::bar(expected(args), "recording");
-    bar.inc(1);
-    let recorded = go_on(args, &mut servers, &mut recording, &bar, start).await;
-    bar.finish_and_clear();
-    // What was scraped before a failure is kept.
-    let finished = recording.store.finish();
-    recorded?;
-    finished?;
-    finish_description(&args.out)?;
-    Ok(recording.totals)
+    check_first(&first, may_find_more)?;
+    let every = jobs.first().map_or(args.interval(), |job| job.config().interval);
+    let store = open(args, &dataset(args, every, &first, start))?;
+    let recorder = Recorder::new(store, progress::bar(expected(args, &first), "recording"));
+    for server in &first {
+        let mut appender = ScrapeAppender::new(&server.target.instance);
+        recorder.lock().append(&mut appender, &server.target, &server.series, &server.scraped);
+    }
+    let stop = stop(args, start);
+    scrape_jobs(jobs, Pace::Together(start), Recording(Arc::clone(&recorder)), stop).await;
+    recorder.finish(&args.out)
 }
 
 /// Begins a data set, or goes on with one whose recording was interrupted.
@@ -148,76 +153,185 @@ fn open(args: &Collect, dataset: &Dataset) -> Result<HistoryStore, StoreError> {
     Ok(store)
 }
 
-fn server(target: &Target, every: Duration) -> anyhow::Result<Recorded> {
-    let config = ScrapeConfig { timeout: MAX_TIMEOUT.min(every), ..ScrapeConfig::default() };
-    Ok(Recorded {
-        instance: target.instance(),
-        scraper: Scraper::new(target.clone(), config)?,
-        series: SeriesTable::default(),
-        appender: ScrapeAppender::new(&target.instance()),
-        told: None,
-    })
+/// The first scrape of one server.
+struct First {
+    target: ScrapeTarget,
+    series: SeriesTable,
+    scraped: Scraped,
 }
 
-/// Scrapes until the time is over or somebody interrupts.
-async fn go_on(
-    args: &Collect,
-    servers: &mut Vec<Recorded>,
-    recording: &mut Recording,
-    bar: &indicatif::ProgressBar,
-    start: Timestamp,
-) -> anyhow::Result<()> {
-    let interrupted = interrupted();
-    tokio::pin!(interrupted);
-    let end = args.length.map(|length| start.millis().saturating_add(length.as_millis() as i64));
-    let offset =
-        Duration::from_millis(start.millis() as u64 % args.interval().as_millis().max(1) as u64);
-    loop {
-        let due = next_scrape(now(), args.interval(), offset);
-        if end.is_some_and(|end| due.millis() >= end) {
-            return Ok(());
-        }
-        let wait = Duration::from_millis((due.millis() - now().millis()).max(0) as u64);
-        tokio::select! {
-            () = sleep_until(Instant::now() + wait) => {}
-            () = &mut interrupted => return Ok(()),
-        }
-        let scrapes = round(servers, now()).await?;
-        recording.append_or_tell(servers, &scrapes);
-        bar.inc(1);
+/// Scrapes every server that is known by name once, all at the same time.
+async fn first_round(jobs: &[Arc<Job>], at: Timestamp) -> anyhow::Result<Vec<First>> {
+    let mut targets = Vec::new();
+    for job in jobs {
+        targets.extend(job.static_targets()?);
     }
-}
-
-/// Scrapes every server once, all at the same time.
-async fn round(servers: &mut Vec<Recorded>, at: Timestamp) -> anyhow::Result<Vec<Scrape>> {
     let mut tasks = JoinSet::new();
-    for (place, mut server) in servers.drain(..).enumerate() {
+    for (place, target) in targets.into_iter().enumerate() {
         tasks.spawn(async move {
-            let scrape = server.scrape(at).await;
-            (place, server, scrape)
+            let mut series = SeriesTable::default();
+            let scraped = Scraper::new(target.clone()).scrape(at, &mut series).await;
+            (place, First { target, series, scraped })
         });
     }
     let mut done = Vec::new();
     while let Some(task) = tasks.join_next().await {
         done.push(task.context("a scrape failed in an unforeseen way")?);
     }
-    done.sort_by_key(|(place, ..)| *place);
-    let (back, scrapes) = done.into_iter().map(|(_, server, scrape)| (server, scrape)).unzip();
-    *servers = back;
-    Ok(scrapes)
+    done.sort_by_key(|(place, _)| *place);
+    Ok(done.into_iter().map(|(_, first)| first).collect())
 }
 
-impl Recorded {
-    async fn scrape(&mut self, at: Timestamp) -> Scrape {
-        let scraped = self.scraper.scrape(at, &mut self.series).await;
-        let kind = scraped.error.as_ref().map(ScrapeError::kind);
-        if let Some(error) = &scraped.error
-            && self.told != kind
-        {
-            warn(format!("{}: {}", self.instance, chain(error)));
+/// Ends when the time is over or somebody interrupts.
+async fn stop(args: &Collect, start: Timestamp) {
+    let length = args.length.map(|length| {
+        let passed = Duration::from_millis((now().millis() - start.millis()).max(0) as u64);
+        // What is due at the end is not begun.
+        length.saturating_sub(passed).saturating_sub(Duration::from_millis(2))
+    });
+    let over = async {
+        match length {
+            Some(length) => sleep(length).await,
+            None => std::future::pending().await,
         }
-        self.told = kind;
-        scraped.scrape
+    };
+    tokio::select! {
+        () = over => {}
+        () = interrupted() => {}
+    }
+}
+
+/// Writes what is scraped. One lock is enough: a scrape is appended in less than it takes to fetch.
+struct Recorder {
+    state: Mutex<State>,
+    bar: indicatif::ProgressBar,
+}
+
+struct State {
+    store: HistoryStore,
+    totals: Totals,
+    instances: BTreeSet<String>,
+    /// Whether it has been told that nothing can be written.
+    is_refused: bool,
+    throttle: Throttle,
+}
+
+impl Recorder {
+    fn new(store: HistoryStore, bar: indicatif::ProgressBar) -> Arc<Self> {
+        let state = State {
+            store,
+            totals: Totals::default(),
+            instances: BTreeSet::new(),
+            is_refused: false,
+            throttle: Throttle::default(),
+        };
+        Arc::new(Self { state: Mutex::new(state), bar })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was scraped before a failure is kept.
+    fn finish(self: Arc<Self>, out: &Path) -> anyhow::Result<Totals> {
+        self.bar.finish_and_clear();
+        let Some(recorder) = Arc::into_inner(self) else {
+            anyhow::bail!("a scrape is still under way");
+        };
+        let state = recorder.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.store.finish()?;
+        finish_description(out, state.instances)?;
+        Ok(state.totals)
+    }
+}
+
+impl State {
+    fn append(
+        &mut self,
+        appender: &mut ScrapeAppender,
+        target: &ScrapeTarget,
+        series: &SeriesTable,
+        scraped: &Scraped,
+    ) {
+        let scrape = &scraped.scrape;
+        if let Some(error) = &scraped.error
+            && self.throttle.allows(&target.job.config().name, error.kind(), scrape.time)
+        {
+            warn(format!("{}: {}", target.instance, chain(error)));
+        }
+        self.instances.insert(target.instance.clone());
+        let appended = appender.append(&self.store, series, scrape);
+        if appended.is_ok() {
+            self.totals.n_scrapes += 1;
+            self.totals.n_failed += usize::from(!scrape.up);
+            self.totals.n_samples += scrape.samples.len();
+        }
+        self.tell(appended);
+    }
+
+    /// A full disk may have room again later: scraping goes on, and it is told once.
+    fn tell(&mut self, appended: Result<(), StoreError>) {
+        match &appended {
+            Err(error) if !self.is_refused => {
+                warn(format!("{}: scrapes are lost until this is mended", chain(error)));
+            }
+            Ok(()) if self.is_refused => warn("scrapes are recorded again".to_owned()),
+            _ => {}
+        }
+        self.is_refused = appended.is_err();
+    }
+}
+
+/// Records one server.
+struct Recorded {
+    target: ScrapeTarget,
+    appender: ScrapeAppender,
+    recorder: Arc<Recorder>,
+}
+
+impl Sink for Recorded {
+    fn take(&mut self, series: &SeriesTable, scraped: &Scraped) {
+        self.recorder.lock().append(&mut self.appender, &self.target, series, scraped);
+        self.recorder.bar.inc(1);
+    }
+
+    fn forget_series(&mut self) {
+        self.appender = ScrapeAppender::new(&self.target.instance);
+    }
+}
+
+/// Records every server that there is.
+struct Recording(Arc<Recorder>);
+
+impl Sinks for Recording {
+    fn open(&mut self, target: &ScrapeTarget) -> Option<Box<dyn Sink>> {
+        let appender = ScrapeAppender::new(&target.instance);
+        Some(Box::new(Recorded {
+            target: target.clone(),
+            appender,
+            recorder: Arc::clone(&self.0),
+        }))
+    }
+
+    fn close(&mut self, target: &ScrapeTarget, why: Gone) {
+        if why == Gone::Panicked {
+            warn(format!("{}: oddns failed on this target and gave it up", target.instance));
+        }
+    }
+
+    fn discovered(&mut self, _: &Job, _: usize) {}
+
+    fn discovery_failed(&mut self, job: &Job, error: &DiscoveryError) {
+        let name = &job.config().name;
+        if self.0.lock().throttle.allows(name, error.kind(), now()) {
+            warn(format!("job `{name}`: {}", chain(error)));
+        }
+    }
+
+    fn refused(&mut self, job: &Job, error: &RefusedTarget) {
+        if self.0.lock().throttle.allows(&job.config().name, "refused", now()) {
+            warn(error.to_string());
+        }
     }
 }
 
@@ -236,16 +350,24 @@ fn warn(text: String) {
     eprintln!("warning: {text}");
 }
 
-fn check_first(servers: &[Recorded], scrapes: &[Scrape]) -> anyhow::Result<()> {
-    if scrapes.iter().all(|scrape| !scrape.up) {
+fn check_first(servers: &[First], may_find_more: bool) -> anyhow::Result<()> {
+    let failed = |server: &First| server.scraped.error.is_some();
+    if servers.iter().all(failed) && !may_find_more {
+        let mut told = Throttle::default();
+        for error in servers.iter().filter_map(|server| server.scraped.error.as_ref()) {
+            if told.allows("", ScrapeError::kind(error), now()) {
+                warn(chain(error));
+            }
+        }
         anyhow::bail!("no target could be scraped, nothing was recorded");
     }
-    for (server, scrape) in servers.iter().zip(scrapes) {
-        if scrape.up && !scrape.has_coredns(&server.series) {
+    for First { target, series, scraped } in servers {
+        let scrape: &Scrape = &scraped.scrape;
+        if scrape.up && !scrape.has_coredns(series) {
             let reason = format!(
                 "{} is no CoreDNS: none of its {} metrics begins with `coredns_`; name the address of \
                  the `prometheus` plugin, such as http://127.0.0.1:9153/metrics",
-                server.instance,
+                target.instance,
                 scrape.samples.len()
             );
             return Err(BadInput(reason).into());
@@ -254,55 +376,32 @@ fn check_first(servers: &[Recorded], scrapes: &[Scrape]) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Recording {
-    fn append(&mut self, servers: &mut [Recorded], scrapes: &[Scrape]) -> Result<(), StoreError> {
-        for (server, scrape) in servers.iter_mut().zip(scrapes) {
-            server.appender.append(&self.store, &server.series, scrape)?;
-            self.totals.n_scrapes += 1;
-            self.totals.n_failed += usize::from(!scrape.up);
-            self.totals.n_samples += scrape.samples.len();
-        }
-        Ok(())
-    }
-
-    /// A full disk may have room again later: scraping goes on, and it is told once.
-    fn append_or_tell(&mut self, servers: &mut [Recorded], scrapes: &[Scrape]) {
-        let appended = self.append(servers, scrapes);
-        match &appended {
-            Err(error) if !self.is_refused => {
-                warn(format!("{}: scrapes are lost until this is mended", chain(error)));
-            }
-            Ok(()) if self.is_refused => warn("scrapes are recorded again".to_owned()),
-            _ => {}
-        }
-        self.is_refused = appended.is_err();
-    }
-}
-
-fn dataset(args: &Collect, servers: &[Recorded], start: Timestamp) -> Dataset {
+fn dataset(args: &Collect, every: Duration, servers: &[First], start: Timestamp) -> Dataset {
     let name =
         args.out.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
-    let every = format_duration(args.interval());
+    let shown = format_duration(every);
     Dataset {
         name,
-        description: Some(format!("recorded by `oddns collect` every {every}")),
+        description: Some(format!("recorded by `oddns collect` every {shown}")),
         start: Some(start),
-        scrape_interval_seconds: Some(args.interval().as_secs_f64()),
-        instances: servers.iter().map(|server| server.instance.clone()).collect(),
+        scrape_interval_seconds: Some(every.as_secs_f64()),
+        instances: servers.iter().map(|server| server.target.instance.clone()).collect(),
         ..Dataset::default()
     }
 }
 
-fn finish_description(root: &Path) -> anyhow::Result<()> {
+fn finish_description(root: &Path, instances: BTreeSet<String>) -> anyhow::Result<()> {
     if let Some(dataset) = Dataset::read(root)? {
-        Dataset { end: Some(now()), ..dataset }.write(root)?;
+        let instances = instances.into_iter().collect();
+        Dataset { end: Some(now()), instances, ..dataset }.write(root)?;
     }
     Ok(())
 }
 
-fn expected(args: &Collect) -> u64 {
+/// How many scrapes there will be.
+fn expected(args: &Collect, servers: &[First]) -> u64 {
     let length = args.length.map_or(0.0, |length| length.as_secs_f64());
-    (length / args.interval().as_secs_f64()).ceil() as u64
+    (length / args.interval().as_secs_f64()).ceil() as u64 * servers.len() as u64
 }
 
 fn now() -> Timestamp {

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use oddns::{Detector, FEATURES, IncidentEvent, State};
+use oddns_collect::{Discovery, Job, JobConfig, format_duration};
 use oddns_core::{Schema, Score};
 use oddns_serve::{
     DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT, Event, ServeError,
-    Shared, StateFolder, View, WatchTarget,
+    Shared, StateFolder, View,
 };
 use oddns_store::incident_json;
 use serde_json::json;
@@ -30,7 +31,7 @@ const N_THREADS: usize = 2;
 
 /// What to do, from the configuration file and the command line.
 struct Plan {
-    targets: Vec<WatchTarget>,
+    jobs: Vec<Arc<Job>>,
     listen_address: SocketAddr,
     model: Arc<Detector>,
     states: Option<StateFolder>,
@@ -48,25 +49,23 @@ pub(crate) fn run(args: &Watch) -> anyhow::Result<()> {
 
 fn plan(args: &Watch) -> anyhow::Result<Plan> {
     let config = args.config_file.as_deref().map(check_config::read).transpose()?;
-    let written = config.as_ref().and_then(|config| config.model.as_ref()).map(|model| {
-        let folder = args.config_file.as_deref().and_then(Path::parent);
-        folder.map_or_else(|| model.clone(), |folder| folder.join(model))
-    });
+    let written = config.as_ref().and_then(|config| config.model.clone());
     let path = args.model.clone().or(written).ok_or_else(no_model)?;
     let model = model_file::read(&path)?;
     check_features(&path, &model)?;
-    let targets = match &config {
-        Some(config) => config.targets.clone(),
-        None => targets(args, &model),
+    check_distinct(args.targets.iter())?;
+    let jobs = match &config {
+        Some(config) => config.jobs.clone(),
+        None => jobs(args, &model),
     };
-    check_distinct(targets.iter().map(|target| &target.target))?;
-    if targets.is_empty() {
+    if jobs.iter().all(|job| job.discoveries.is_empty()) {
         return Err(BadUse(ServeError::NoTargets.to_string()).into());
     }
+    let jobs = jobs.into_iter().map(Job::new).collect();
     let written = config.map_or(DEFAULT_LISTEN_ADDRESS, |config| config.listen_address);
     let listen_address = args.listen_address.unwrap_or(written);
     let states = args.state.as_deref().map(StateFolder::open).transpose()?;
-    Ok(Plan { targets, listen_address, model, states })
+    Ok(Plan { jobs, listen_address, model, states })
 }
 
 /// Refuses a model of other features before anything is said to be watched.
@@ -83,7 +82,9 @@ pub(crate) fn check_distinct<'a>(
     for target in targets {
         let instance = target.instance();
         if !seen.insert(instance.clone()) {
-            return Err(BadUse(ServeError::TwiceTheSame { instance }.to_string()));
+            let message =
+                format!("target `{instance}` is given twice: give each host and port once");
+            return Err(BadUse(message));
         }
     }
     Ok(())
@@ -97,19 +98,19 @@ fn no_model() -> BadUse {
     )
 }
 
-/// Targets of the command line, scraped as often as the model's data was.
-fn targets(args: &Watch, model: &Detector) -> Vec<WatchTarget> {
+/// Targets of the command line, scraped as often as the model's data was. They are one job to the
+/// judge: it goes by the name.
+fn jobs(args: &Watch, model: &Detector) -> Vec<JobConfig> {
     let learned = f64::from(model.record().interval_seconds);
     let learned = Duration::try_from_secs_f64((learned * 1000.0).round() / 1000.0);
     let learned = learned.ok().filter(|interval| !interval.is_zero());
     let interval = args.every.or(learned).unwrap_or(DEFAULT_SCRAPE_INTERVAL);
-    let target = |target: &oddns_collect::Target| WatchTarget {
-        job: "command-line".to_owned(),
-        target: target.clone(),
+    let job = |target| JobConfig {
         interval,
         timeout: DEFAULT_SCRAPE_TIMEOUT.min(interval),
+        ..JobConfig::of_target("command-line", target)
     };
-    args.targets.iter().map(target).collect()
+    args.targets.iter().map(job).collect()
 }
 
 /// Listens, or says what is in the way.
@@ -153,9 +154,9 @@ async fn serve(plan: Plan, output: Output) -> anyhow::Result<()> {
         let _ = stop_watching.send(true);
     });
     let id = model_file::id(&plan.model)?;
-    let Plan { targets, model, states, .. } = plan;
+    let Plan { jobs, model, states, .. } = plan;
     let watching =
-        oddns_serve::watch(targets, model, id, states, shared, events, ended(stopped)).await;
+        oddns_serve::watch(jobs, model, id, states, shared, events, ended(stopped)).await;
     // When watching failed by itself, the page ends too.
     let _ = stop.send(true);
     let _ = tokio::join!(page, telling);
@@ -166,9 +167,17 @@ fn announce(output: Output, plan: &Plan, address: SocketAddr) {
     if output == Output::Json {
         return output::json(&json!({ "event": "listening", "address": address.to_string() }));
     }
-    for target in &plan.targets {
-        let every = oddns_collect::format_duration(target.interval);
-        output::line(format!("watching {} every {every}", target.target));
+    for job in &plan.jobs {
+        // What cannot be scraped is told when it is tried.
+        for target in job.static_targets().unwrap_or_default() {
+            let every = format_duration(target.interval);
+            output::line(format!("watching {} every {every}", target.target));
+        }
+        if job.config().discoveries.iter().any(Discovery::is_dynamic) {
+            let every = format_duration(job.config().interval);
+            let name = &job.config().name;
+            output::line(format!("watching what is found for job `{name}` every {every}"));
+        }
     }
     output::line(format!("page and metrics: http://{address}/"));
 }
@@ -208,6 +217,12 @@ fn print(event: &Event, model: &Detector) {
         }
         Event::StateLost { instance, reason } => {
             output::line(format!("{instance} goes on from the model alone: {reason}"));
+        }
+        Event::DiscoveryFailed { job, time, error } => {
+            output::line(format!("{} job `{job}`: {error}", time.clock()));
+        }
+        Event::TargetGone { instance, time } => {
+            output::line(format!("{} {instance} is gone", time.clock()));
         }
         _ => {}
     }
@@ -252,6 +267,12 @@ fn print_json(event: &Event, model: &Detector) {
         }),
         Event::ScrapeRecovered { instance, time } => json!({
             "event": "scrape_recovered", "instance": instance, "timestamp": time.to_string(),
+        }),
+        Event::DiscoveryFailed { job, time, error } => json!({
+            "event": "discovery_failed", "job": job, "timestamp": time.to_string(), "error": error,
+        }),
+        Event::TargetGone { instance, time } => json!({
+            "event": "target_gone", "instance": instance, "timestamp": time.to_string(),
         }),
         _ => return,
     });

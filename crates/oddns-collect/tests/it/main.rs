@@ -8,6 +8,14 @@ mod captures;
 #[cfg(test)]
 mod coredns;
 #[cfg(test)]
+mod discovery;
+#[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod kubernetes;
+#[cfg(test)]
 mod misbehaving;
 #[cfg(test)]
 mod peer;
@@ -19,3 +27,5 @@ mod promtool;
 mod relabel;
 #[cfg(test)]
 mod target;
+#[cfg(test)]
+mod tls;

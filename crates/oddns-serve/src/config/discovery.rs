@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use oddns_collect::{
-    Discovery, DnsDiscovery, FileDiscovery, HttpDiscovery, LabelMap, RecordType,
-};
+use oddns_collect::{Discovery, DnsDiscovery, FileDiscovery, HttpDiscovery, LabelMap, RecordType};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -66,9 +64,9 @@ impl WrittenFileSd {
         for written in &self.files {
             let text = written.value.to_string_lossy();
             let folder = written.value.parent().map(|folder| folder.to_string_lossy());
-            let is_list = ["json", "yml", "yaml"].iter().any(|ending| {
-                text.to_lowercase().ends_with(&format!(".{ending}"))
-            });
+            let is_list = ["json", "yml", "yaml"]
+                .iter()
+                .any(|ending| text.to_lowercase().ends_with(&format!(".{ending}")));
             let n_stars = text.matches('*').count();
             let in_folder = folder.is_some_and(|folder| folder.contains('*'));
             if !is_list || n_stars > 1 || in_folder {
@@ -104,10 +102,10 @@ impl WrittenDnsSd {
         let port = self.port.as_ref().map_or(0, |port| port.value);
         if port == 0 && record_type != RecordType::Srv {
             let message = "an address has no port: add `port`, for CoreDNS 9153";
-            return Err(self.port.as_ref().map_or_else(
-                || wrong(&self.names, message),
-                |port| wrong(port, message),
-            ));
+            return Err(self
+                .port
+                .as_ref()
+                .map_or_else(|| wrong(&self.names, message), |port| wrong(port, message)));
         }
         let refresh_interval = refresh(self.refresh_interval.as_ref(), 30)?;
         let names = self.names.value;

@@ -24,12 +24,12 @@ pub(super) struct WrittenHttp {
 
 /// Declares a table with its own keys and those about HTTP.
 macro_rules! with_http {
-    ($(#[$meta:meta])* struct $name:ident { $($field:ident: $type:ty,)* }) => {
+    ($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         $(#[$meta])*
         pub(super) struct $name {
-            $($field: $type,)*
+            $($(#[$field_meta])* $field: $type,)*
             basic_auth: Option<$crate::config::http::WrittenBasicAuth>,
             authorization: Option<$crate::config::http::WrittenAuthorization>,
             bearer_token: Option<Spanned<String>>,
@@ -108,7 +108,8 @@ impl WrittenHttp {
         ways.extend(self.basic_auth.map(|basic| basic.resolve(files)).transpose()?.flatten());
         ways.extend(self.authorization.map(|token| token.resolve(files)).transpose()?.flatten());
         if let [_, (_, place), ..] = ways.as_slice() {
-            let message = "more than one of `basic_auth`, `authorization` and `bearer_token`: keep one";
+            let message =
+                "more than one of `basic_auth`, `authorization` and `bearer_token`: keep one";
             return Err(at(place, message));
         }
         let auth = ways.pop().map(|(auth, _)| auth);
@@ -156,7 +157,8 @@ impl WrittenBasicAuth {
 impl WrittenAuthorization {
     fn resolve(self, files: &mut Files) -> Result<Option<(Auth, Location)>, ConfigError> {
         let scheme = self.scheme.as_ref().map_or("Bearer", |written| written.value.trim());
-        if let Some(written) = self.scheme.as_ref().filter(|_| scheme.eq_ignore_ascii_case("basic")) {
+        if let Some(written) = self.scheme.as_ref().filter(|_| scheme.eq_ignore_ascii_case("basic"))
+        {
             return Err(wrong(written, "type `Basic` is what `basic_auth` is for: write that"));
         }
         let scheme = scheme.to_owned();
@@ -190,7 +192,10 @@ impl WrittenTls {
             key: source(key),
             server_name: self.server_name.as_ref().map(server_name).transpose()?,
             insecure_skip_verify: self.insecure_skip_verify.unwrap_or_default(),
-            min_version: self.min_version.as_ref().map_or(Ok(TlsVersion::default()), min_version)?,
+            min_version: self
+                .min_version
+                .as_ref()
+                .map_or(Ok(TlsVersion::default()), min_version)?,
         })
     }
 }

@@ -3,24 +3,24 @@
 
 /// A key of the configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
+pub(super) struct Key {
     /// The key it stands under; empty for the file itself.
-    pub table: &'static str,
+    pub(super) table: &'static str,
     /// Its name.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// What holds when it is left out; empty where nothing does, and `required` where it must be.
-    pub default: &'static str,
+    pub(super) default: &'static str,
     /// What it means, in one sentence.
-    pub meaning: &'static str,
+    pub(super) meaning: &'static str,
 }
 
 /// A key of Prometheus that oddns does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Foreign {
+pub(super) struct Foreign {
     /// Its name.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// What to do instead.
-    pub advice: &'static str,
+    pub(super) advice: &'static str,
 }
 
 const fn key(
@@ -34,7 +34,7 @@ const fn key(
 
 /// Every key, table by table in the order of the documentation.
 #[rustfmt::skip]
-pub const KEYS: &[Key] = &[
+pub(super) const KEYS: &[Key] = &[
     key("", "version", "`1`", "version of this format"),
     key("", "model", "", "the `.keras` file"),
     key("", "global", "", "what holds for every job"),
@@ -52,7 +52,7 @@ pub const KEYS: &[Key] = &[
     key("scrape_configs", "scheme", "`http`", "`http` or `https`"),
     key("scrape_configs", "params", "", "parameters of the request"),
     key("scrape_configs", "honor_labels", "`false`", "for `metric_relabel_configs`: a label of the server hides the target's label of the same name"),
-    key("scrape_configs", "honor_timestamps", "`true`", "leave out samples that are an hour off by a timestamp of their own; every sample gets the time of its scrape"),
+    key("scrape_configs", "honor_timestamps", "`true`", "read and ignored: a sample has the time of its scrape"),
     key("scrape_configs", "enable_compression", "`true`", "ask for gzip"),
     key("scrape_configs", "scrape_protocols", "text 0.0.4, then OpenMetrics", "formats to ask for, the most wanted first; `PrometheusProto` is passed over"),
     key("scrape_configs", "body_size_limit", "`64MB`", "bytes of an answer after decompression; more fails the scrape"),
@@ -121,7 +121,7 @@ pub const KEYS: &[Key] = &[
 /// The keys about HTTP, which stand in `scrape_configs`, `http_sd_configs` and
 /// `kubernetes_sd_configs` alike.
 #[rustfmt::skip]
-pub const HTTP_KEYS: &[Key] = &[
+pub(super) const HTTP_KEYS: &[Key] = &[
     key("HTTP", "basic_auth", "", "user name and password"),
     key("HTTP", "authorization", "", "a token"),
     key("HTTP", "bearer_token", "", "a token, the older way"),
@@ -134,7 +134,7 @@ pub const HTTP_KEYS: &[Key] = &[
 
 /// Keys of Prometheus that people have in their files and oddns does not read.
 #[rustfmt::skip]
-pub const FOREIGN: &[Foreign] = &[
+pub(super) const FOREIGN: &[Foreign] = &[
     Foreign { name: "evaluation_interval", advice: "oddns has no rules; leave it out" },
     Foreign { name: "rule_files", advice: "oddns has no rules; leave it out" },
     Foreign { name: "query_log_file", advice: "leave it out" },
@@ -192,7 +192,7 @@ pub const FOREIGN: &[Foreign] = &[
 ];
 
 /// The table of all keys in Markdown, as it stands in the documentation.
-pub fn table() -> String {
+pub fn config_table() -> String {
     let mut text = "| under | key | default | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for key in KEYS.iter().chain(HTTP_KEYS) {
         let table = match key.table {

@@ -76,8 +76,10 @@ mod with_feature {
             let name = |file| files.name("kubeconfig_file", Kind::Secret, file);
             let kubeconfig = self.kubeconfig_file.as_ref().map(name);
             let http = self.take_http().resolve(files)?;
-            let namespaces = self.namespaces.unwrap_or(WrittenNamespaces { own_namespace: None, names: None });
-            let attach_node = self.attach_metadata.and_then(|attach| attach.node).unwrap_or_default();
+            let namespaces =
+                self.namespaces.unwrap_or(WrittenNamespaces { own_namespace: None, names: None });
+            let attach_node =
+                self.attach_metadata.and_then(|attach| attach.node).unwrap_or_default();
             let mut discovery = KubernetesDiscovery::new(role, http);
             discovery.kubeconfig = kubeconfig;
             discovery.namespaces = namespaces.names.unwrap_or_default();
@@ -86,7 +88,9 @@ mod with_feature {
             discovery.selectors =
                 self.selectors.iter().flatten().map(selector).collect::<Result<_, _>>()?;
             if let Some(server) = &self.api_server {
-                discovery.set_api_server(&server.value).map_err(|message| wrong(server, message))?;
+                discovery
+                    .set_api_server(&server.value)
+                    .map_err(|message| wrong(server, message))?;
             }
             discovery.check().map_err(|message| at(place, message))?;
             Ok(Discovery::Kubernetes(Box::new(discovery)))
@@ -96,7 +100,8 @@ mod with_feature {
     fn role(written: &Spanned<String>) -> Result<Role, ConfigError> {
         Role::named(&written.value).ok_or_else(|| {
             let names: Vec<String> = Role::names().map(|name| format!("`{name}`")).collect();
-            let message = format!("role `{}` is not supported: write {}", written.value, names.join(", "));
+            let message =
+                format!("role `{}` is not supported: write {}", written.value, names.join(", "));
             wrong(written, message)
         })
     }

@@ -43,7 +43,9 @@ with_http! {
         scheme: Option<Spanned<String>>,
         params: Option<BTreeMap<String, Vec<String>>>,
         honor_labels: Option<bool>,
-        honor_timestamps: Option<bool>,
+        /// A sample has the time of its scrape, whatever it says.
+        #[serde(rename = "honor_timestamps")]
+        _honor_timestamps: Option<bool>,
         enable_compression: Option<bool>,
         scrape_protocols: Option<Vec<Spanned<String>>>,
         body_size_limit: Option<Spanned<String>>,
@@ -103,8 +105,12 @@ impl WrittenJob {
             scheme,
             params: self.params.take().unwrap_or_default().into_iter().collect(),
             honor_labels: self.honor_labels.unwrap_or_default(),
-            honor_timestamps: self.honor_timestamps.unwrap_or(true),
-            protocols: self.scrape_protocols.iter().flatten().filter_map(protocol).collect::<Result<_, _>>()?,
+            protocols: self
+                .scrape_protocols
+                .iter()
+                .flatten()
+                .filter_map(protocol)
+                .collect::<Result<_, _>>()?,
             limits: self.limits()?,
             http,
             relabel_rules: rules(self.relabel_configs.take())?,
@@ -178,7 +184,8 @@ fn check_targets(
     for (labels, written) in targets {
         check_address(&written.value, config).map_err(|message| wrong(written, message))?;
         let target = ScrapeTarget::from_labels(&job, labels);
-        let target = target.map_err(|error| wrong(written, format!("target `{}`: {error}", written.value)))?;
+        let target = target
+            .map_err(|error| wrong(written, format!("target `{}`: {error}", written.value)))?;
         let Some(target) = target else { continue };
         if !seen.instances.insert(target.instance) {
             let message = format!("target `{}` is listed twice: list it once", written.value);
@@ -282,7 +289,8 @@ fn protocol(written: &Spanned<String>) -> Option<Result<Protocol, ConfigError>> 
 /// A size such as `10MB` or `512KiB`, in powers of 1024 either way, as in Prometheus.
 fn bytes(written: &Spanned<String>) -> Result<usize, ConfigError> {
     let text = written.value.trim();
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let (number, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let power = match unit {
         "" | "B" => Some(0),
         "KB" | "KiB" => Some(10),

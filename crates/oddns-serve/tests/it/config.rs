@@ -1,10 +1,11 @@
 //! Configuration files, each with what is expected of it in its comments: of a good one what it
 //! comes to, of a bad one the message.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use oddns_collect::format_duration;
-use oddns_serve::{Config, check_config};
+use oddns_collect::{Job, format_duration};
+use oddns_serve::{Config, check_config, config_table};
 
 fn files(ending: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
@@ -24,10 +25,13 @@ fn expected(text: &str) -> String {
 fn summary(config: &Config) -> String {
     let model = config.model.as_ref().map_or("none".into(), |path| path.display().to_string());
     let mut lines = vec![format!("listen {}, model {model}", config.listen_address)];
-    lines.extend(config.targets.iter().map(|target| {
-        let (every, within) = (format_duration(target.interval), format_duration(target.timeout));
-        format!("{} {} every {every} within {within}", target.job, target.target)
-    }));
+    for job in &config.jobs {
+        for target in Job::new(job.clone()).static_targets().unwrap() {
+            let (every, within) =
+                (format_duration(target.interval), format_duration(target.timeout));
+            lines.push(format!("{} {} every {every} within {within}", job.name, target.target));
+        }
+    }
     lines.join("\n")
 }
 
@@ -35,7 +39,7 @@ fn summary(config: &Config) -> String {
 fn good_files_come_to_what_they_say() {
     for file in files(".good.yml") {
         let text = std::fs::read_to_string(&file).unwrap();
-        let found = check_config(&text).map(|config| summary(&config));
+        let found = check_config(&text, Path::new("")).map(|config| summary(&config));
         assert_eq!(found, Ok(expected(&text)), "{}", file.display());
     }
 }
@@ -44,7 +48,7 @@ fn good_files_come_to_what_they_say() {
 fn bad_files_are_refused_with_place_and_advice() {
     for file in files(".bad.yml") {
         let text = std::fs::read_to_string(&file).unwrap();
-        let found = check_config(&text).map_err(|error| error.to_string());
+        let found = check_config(&text, Path::new("")).map_err(|error| error.to_string());
         let found = found.map(|config| summary(&config)).expect_err(&file.display().to_string());
         assert!(found.starts_with(&expected(&text)), "{}: {found}", file.display());
     }
@@ -52,6 +56,97 @@ fn bad_files_are_refused_with_place_and_advice() {
 
 #[test]
 fn a_huge_file_is_not_read() {
-    let error = check_config(&" ".repeat(2 << 20)).unwrap_err();
+    let error = check_config(&" ".repeat(2 << 20), Path::new("")).unwrap_err();
     assert!(error.message.contains("is it the right file?"), "{error}");
+}
+
+/// Keys by the key they stand under, out of the table for the documentation.
+fn documented() -> BTreeMap<String, BTreeSet<String>> {
+    let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in config_table().lines().skip(2) {
+        let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        keys.entry(cells[1].to_owned()).or_default().insert(cells[2].to_owned());
+    }
+    let http = keys.remove("HTTP").unwrap();
+    for table in ["scrape_configs", "http_sd_configs", "kubernetes_sd_configs"] {
+        keys.get_mut(table).unwrap().extend(http.clone());
+    }
+    keys
+}
+
+/// Keys that are read, as the refusal of another one lists them.
+fn read(text: &str) -> BTreeSet<String> {
+    let message = check_config(text, Path::new("")).unwrap_err().message;
+    let (_, list) = message.split_once(": allowed here are ").expect(&message);
+    list.split(", ").map(|key| key.trim_matches('`').to_owned()).collect()
+}
+
+#[test]
+fn the_documentation_has_every_key_that_is_read() {
+    let mut documented = documented();
+    let mut check = |table: &str, text: &str| {
+        let text = text.replace('@', "{qqqqqqqqqqqqqqqqqqqq: 1}");
+        assert_eq!(documented.remove(table).unwrap(), read(&text), "{table}");
+    };
+    let job = |rest: &str| format!("scrape_configs: [{{job_name: a, {rest}}}]");
+    check("", "@");
+    check("global", "global: @");
+    check("web", "web: @");
+    check("scrape_configs", "scrape_configs: [@]");
+    for table in ["basic_auth", "authorization", "tls_config"] {
+        check(table, &job(&format!("{table}: @")));
+    }
+    for table in ["static", "file_sd", "http_sd", "dns_sd", "kubernetes_sd", "relabel"] {
+        let table = format!("{table}_configs");
+        check(&table, &job(&format!("{table}: [@]")));
+    }
+    for table in ["namespaces", "attach_metadata"] {
+        check(table, &job(&format!("kubernetes_sd_configs: [{{{table}: @}}]")));
+    }
+    check("selectors", &job("kubernetes_sd_configs: [{selectors: [@]}]"));
+    assert!(documented.is_empty(), "nothing reads {documented:?}");
+}
+
+#[test]
+fn the_page_has_the_table() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/watch-a-server.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains(&config_table()), "put this table into the page:\n{}", config_table());
+}
+
+#[test]
+fn files_are_looked_for_beside_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let text = "scrape_configs:\n  - job_name: dns\n    basic_auth:\n      username: me\n      \
+                password_file: password\n    file_sd_configs:\n      - files: [dns-*.yml]\n";
+    let config = check_config(text, folder.path()).unwrap();
+    let error = config.check_files().unwrap_err();
+    assert_eq!((error.line, error.column), (5, 22));
+    let message =
+        format!("cannot read `{}` of `password_file`", folder.path().join("password").display());
+    assert!(error.message.starts_with(&message), "{error}");
+    write("password", "hunter2");
+    let warnings = config.check_files().unwrap();
+    assert!(warnings[0].to_string().starts_with("line 7, column 17: no file `"), "{warnings:?}");
+    write("dns-a.yml", "- targets: [a:1");
+    assert!(config.check_files().unwrap_err().message.contains("dns-a.yml`: line"));
+    write("dns-a.yml", "- targets: [a:1]");
+    assert_eq!(config.check_files(), Ok(vec![]));
+}
+
+#[test]
+fn no_message_and_no_debug_output_shows_a_secret() {
+    let text = "scrape_configs: [{job_name: a, basic_auth: {username: u, password: hunter2}, \
+                proxy_url: 'http://u:hunter2@p:1', static_configs: [{targets: ['h:1']}]}, \
+                {job_name: b, authorization: {credentials: hunter2}, http_sd_configs: \
+                [{url: 'http://u:hunter2@h/?t=hunter2', bearer_token: hunter2}]}]";
+    let config = check_config(text, Path::new("")).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    assert!(format!("{config:?}").contains("<secret>"));
+    for wrong in ["hunter2 hunter2", "ftp://hunter2"] {
+        let text = format!("scrape_configs: [{{job_name: a, proxy_url: '{wrong}'}}]");
+        let error = check_config(&text, Path::new("")).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
 }

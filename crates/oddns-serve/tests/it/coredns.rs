@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use oddns::core::{Frame, Timestamp};
 use oddns::{Detector, FEATURES, State, TrainOptions};
-use oddns_serve::{Event, Shared, StateFolder, View, WatchTarget, watch};
+use oddns_collect::{Job, JobConfig};
+use oddns_serve::{Event, Shared, StateFolder, View, watch};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -78,24 +79,23 @@ async fn a_real_server_is_scored_as_soon_as_the_window_is_full() {
     let _server = start(folder.path(), dns_port, metrics_port);
     ask(dns_port);
     let instance = format!("127.0.0.1:{metrics_port}");
-    let target = WatchTarget {
-        job: "coredns".into(),
-        target: instance.parse().unwrap(),
+    let job = Job::new(JobConfig {
         interval: Duration::from_millis(100),
         timeout: Duration::from_millis(100),
-    };
+        ..JobConfig::of_target("coredns", &instance.parse().unwrap())
+    });
     let shared = Shared::new(View::new("", true));
     let (sender, mut events) = mpsc::channel(1000);
     let (stop, stopped) = oneshot::channel::<()>();
     let detector = hasty_detector();
     let states = StateFolder::open(&folder.path().join("states")).unwrap();
     let id = || "hasty".to_owned();
-    let again = (vec![target.clone()], Arc::clone(&detector), states.clone());
+    let again = (vec![Arc::clone(&job)], Arc::clone(&detector), states.clone());
     let stop_told = async {
         let _ = stopped.await;
     };
     let watching =
-        watch(vec![target], detector, id(), Some(states), shared.clone(), sender, stop_told);
+        watch(vec![job], detector, id(), Some(states), shared.clone(), sender, stop_told);
     let watching = tokio::spawn(watching);
     let first_score = async {
         let mut states = Vec::new();

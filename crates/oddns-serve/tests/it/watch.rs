@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use oddns::{DetectorError, IncidentEvent, State, Step};
+use oddns_collect::{Job, JobConfig};
 use oddns_core::{Cause, Incident, Score, Scrape, SeriesTable, Severity};
-use oddns_serve::{Event, Judge, NewJudge, Shared, View, WatchTarget, watch_with};
+use oddns_serve::{Event, Judge, NewJudge, Shared, View, watch_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -62,16 +63,15 @@ fn incident(instance: &str, scrape: &Scrape) -> Incident {
 }
 
 fn simple() -> NewJudge {
-    Arc::new(|instance| Ok(Box::new(Simple { seen: 0, instance: instance.to_owned() })))
+    Arc::new(|target| Ok(Box::new(Simple { seen: 0, instance: target.instance.clone() })))
 }
 
-fn target(address: &str) -> WatchTarget {
-    WatchTarget {
-        job: "test".into(),
-        target: address.parse().unwrap(),
+fn job(address: &str) -> Arc<Job> {
+    Job::new(JobConfig {
         interval: Duration::from_millis(100),
         timeout: Duration::from_millis(100),
-    }
+        ..JobConfig::of_target(address, &address.parse().unwrap())
+    })
 }
 
 /// A server of one metric that fails on its fourth and fifth request; its address.
@@ -130,7 +130,7 @@ async fn a_target_warms_up_fails_once_in_words_and_comes_back() {
     let (sender, mut events) = mpsc::channel(100);
     let (stop, stopped) = oneshot::channel::<()>();
     let watching =
-        tokio::spawn(watch_with(vec![target(&address)], simple(), shared.clone(), sender, async {
+        tokio::spawn(watch_with(vec![job(&address)], simple(), shared.clone(), sender, async {
             let _ = stopped.await;
         }));
     let seen = events_until(&mut events, |e| matches!(e, Event::ScrapeRecovered { .. })).await;
@@ -163,13 +163,14 @@ async fn one_target_that_fails_or_panics_does_not_stop_another() {
     let shared = Shared::new(View::new("", true));
     // Nobody reads the events: the queue of one overflows, and watching goes on.
     let (sender, _events) = mpsc::channel(1);
-    let targets = vec![target(&address), target("localhost:1"), target("127.0.0.1:1")];
+    let jobs = vec![job(&address), job("localhost:1"), job("127.0.0.1:1")];
+    let trouble = |name: &str| shared.read(|view| view.server(name)?.trouble.clone());
     let reached = async {
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let scored = shared.metrics().expose("").text.contains("oddns_windows_scored_total 2");
-            let gave_up = shared.read(|view| view.server("localhost:1").unwrap().trouble.clone());
-            let trouble = shared.read(|view| view.server("127.0.0.1:1").unwrap().trouble.clone());
+            let gave_up = trouble("localhost:1");
+            let trouble = trouble("127.0.0.1:1");
             if scored && gave_up.is_some_and(|t| t.contains("restart oddns")) && trouble.is_some() {
                 return;
             }
@@ -177,7 +178,7 @@ async fn one_target_that_fails_or_panics_does_not_stop_another() {
     };
     let stop =
         async { timeout(Duration::from_secs(20), reached).await.expect("one stopped another") };
-    watch_with(targets, simple(), shared.clone(), sender, stop).await.unwrap();
+    watch_with(jobs, simple(), shared.clone(), sender, stop).await.unwrap();
     let text = shared.metrics().expose("").text;
     assert!(!text.contains("oddns_events_dropped_total 0\n"), "{text}");
 }
