@@ -9,6 +9,7 @@ use oddns::DetectorKind;
 use oddns_collect::{PrometheusUrl, Target, parse_duration};
 use oddns_core::Timestamp;
 use oddns_serve::DEFAULT_LISTEN_ADDRESS;
+use oddns_sim::{Release, Span};
 
 /// Learns what normal looks like for CoreDNS servers from their metrics, and says what is odd, why,
 /// and what to do next.
@@ -39,6 +40,11 @@ pub(crate) enum Command {
     Import(Import),
     /// Write a model for other programs: ONNX, safetensors.
     Export(Export),
+    /// Make the metrics of CoreDNS servers that do not exist, with faults and labels.
+    Simulate(Simulate),
+    /// Break real CoreDNS servers on this machine, and record them.
+    #[command(subcommand)]
+    Lab(LabCommand),
     /// Check a configuration file without starting anything.
     CheckConfig(CheckConfig),
     /// Bring data into the form of a data set, look into it, share it.
@@ -49,9 +55,9 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatasetCommand {
     /// Make a data set of data of any form: another data set, saved scrapes, dumps of a Prometheus.
-    Import(Import),
+    Import(DatasetImport),
     /// Write a data set in a form that other programs take.
-    Export(Export),
+    Export(DatasetExport),
     /// Look whether a data set is as the format says; ends with 3 and the places when it is not.
     Validate(Validate),
     /// Say what is in a data set: servers, series, gaps, restarts, versions.
@@ -92,7 +98,7 @@ pub(crate) struct Selection {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  oddns dataset import scrapes.prom.gz --out recording")]
-pub(crate) struct Import {
+pub(crate) struct DatasetImport {
     /// Data sets, Parquet files of one, saved scrapes, `promtool tsdb dump-openmetrics` output, or
     /// answers of `query_range`.
     #[arg(required = true, value_name = "PATH")]
@@ -119,7 +125,7 @@ pub(crate) enum ExportFormat {
 #[command(
     after_help = "Examples:\n  oddns dataset export recording --format openmetrics --out recording.om\n  oddns dataset export recording --format tsb-ad --out frames"
 )]
-pub(crate) struct Export {
+pub(crate) struct DatasetExport {
     /// The data set.
     #[arg(value_name = "PATH")]
     pub(crate) data: PathBuf,
@@ -453,6 +459,61 @@ pub(crate) struct Export {
     /// The weights of the network alone.
     #[arg(long, value_name = "FILE", group = "format")]
     pub(crate) safetensors: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  oddns simulate --scenario faults --for 30d --out simulated --servers 3 --seed 7"
+)]
+pub(crate) struct Simulate {
+    /// A scenario file, or a name: cluster, faults, lab or recorded; see docs/simulate.md.
+    #[arg(long, value_name = "SCENARIO")]
+    pub(crate) scenario: String,
+    /// How long it lasts; as the scenario says when left out.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) length: Option<Span>,
+    /// Folder of the new data set.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How many servers; as the scenario says when left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) servers: Option<u16>,
+    /// Seed; the same one makes the same data, to the byte.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Time between scrapes; as the scenario says when left out.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) every: Option<Span>,
+    /// Release of CoreDNS whose metrics are made: 1.15.0, 1.11.4, 1.10.1, 1.8.4 or 1.6.9.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) coredns: Option<Release>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// List every fault and benign change that can be simulated or done to a real server.
+    #[command(after_help = "Example:\n  oddns lab faults --output=json")]
+    Faults(OutputArgs),
+    /// Play a scenario with real servers, clients and upstreams on loopback, and record it.
+    Run(LabRun),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oddns lab run lab --out recording --coredns.binary ./coredns")]
+pub(crate) struct LabRun {
+    /// A scenario file, or the name of a built-in one.
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) scenario: String,
+    /// Folder of the new data set.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// The CoreDNS to run; a name without a slash is looked for in PATH.
+    #[arg(long = "coredns.binary", value_name = "FILE", default_value = "coredns")]
+    pub(crate) coredns: PathBuf,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

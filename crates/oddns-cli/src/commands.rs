@@ -8,6 +8,8 @@ pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod lab;
 pub(crate) mod score;
+pub(crate) mod simulate;
 pub(crate) mod train;
 pub(crate) mod watch;

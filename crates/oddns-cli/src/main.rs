@@ -41,6 +41,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Simulate(args) => commands::simulate::run(&args),
+        Command::Lab(command) => commands::lab::run(&command),
         Command::CheckConfig(args) => commands::check_config::run(&args),
         Command::Dataset(command) => commands::dataset::run(&command),
     }

@@ -17,7 +17,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("oddns-collect", &["oddns-core"]),
     ("oddns-store", &["oddns-core"]),
     ("oddns", &["oddns-core", "oddns-features", "oddns-model", "oddns-detect"]),
-    ("oddns-lab", &["oddns-core", "oddns-collect", "oddns-store"]),
+    // Its tests read what it makes as a user would.
+    ("oddns-sim", &["oddns-core", "oddns-collect", "oddns-features", "oddns-store"]),
+    ("oddns-lab", &["oddns-core", "oddns-sim", "oddns-collect", "oddns-store"]),
     ("oddns-eval", &["oddns-core"]),
     (
         "oddns-serve",
@@ -36,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "oddns-lab",
             "oddns-eval",
             "oddns-serve",
+            "oddns-sim",
         ],
     ),
     ("oddns-py", &["oddns", "oddns-core", "oddns-model", "oddns-collect", "oddns-store"]),

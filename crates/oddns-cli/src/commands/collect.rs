@@ -29,7 +29,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What was recorded.
 #[derive(Debug, Default)]
-struct Totals {
+pub(crate) struct Totals {
     n_scrapes: usize,
     n_failed: usize,
     n_samples: usize,
@@ -104,7 +104,7 @@ fn jobs(args: &Collect) -> anyhow::Result<Vec<Arc<Job>>> {
     Ok(configs.into_iter().map(Job::new).collect())
 }
 
-async fn record(args: &Collect) -> anyhow::Result<Totals> {
+pub(crate) async fn record(args: &Collect) -> anyhow::Result<Totals> {
     let jobs = jobs(args)?;
     let start = now();
     let first = first_round(&jobs, start).await?;

@@ -15,7 +15,7 @@ use oddns_store::{
 use serde_json::{Value, json};
 
 use crate::args::{
-    Anonymise, DatasetCommand, Describe, Export, ExportFormat, Import, Output, OutputArgs,
+    Anonymise, DatasetCommand, DatasetExport, DatasetImport, Describe, ExportFormat, Output, OutputArgs,
     Selection, Validate,
 };
 use crate::exit::BadInput;
@@ -48,7 +48,7 @@ fn tell(args: &OutputArgs, text: String, value: &Value) {
     }
 }
 
-fn import(args: &Import) -> anyhow::Result<()> {
+fn import(args: &DatasetImport) -> anyhow::Result<()> {
     let kinds = args.paths.iter().map(|path| Ok((path, importable(path)?)));
     let kinds: Vec<_> = kinds.collect::<anyhow::Result<_>>()?;
     let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
@@ -98,7 +98,7 @@ fn import_path(
     Ok(imported.sum::<Result<u64, StoreError>>()?)
 }
 
-fn export(args: &Export) -> anyhow::Result<()> {
+fn export(args: &DatasetExport) -> anyhow::Result<()> {
     let (n, what) = match args.format {
         ExportFormat::Openmetrics => (export_openmetrics(args)?, "samples"),
         ExportFormat::TsbAd => (export_frames(args)?, "rows"),
@@ -109,7 +109,7 @@ fn export(args: &Export) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn export_openmetrics(args: &Export) -> anyhow::Result<u64> {
+fn export_openmetrics(args: &DatasetExport) -> anyhow::Result<u64> {
     if !importable(&args.data)? {
         let reason = format!(
             "`{}` is no data set: make one of it with `oddns dataset import`",
@@ -126,7 +126,7 @@ fn export_openmetrics(args: &Export) -> anyhow::Result<u64> {
 }
 
 /// One CSV a server, with a label for each row.
-fn export_frames(args: &Export) -> anyhow::Result<u64> {
+fn export_frames(args: &DatasetExport) -> anyhow::Result<u64> {
     let labels = args.data.join("labels.csv");
     let labels = if labels.is_file() { read_labels(&labels)? } else { Vec::new() };
     let instances = data::read(&args.data, &args.selection)?;
