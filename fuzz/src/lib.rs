@@ -28,6 +28,15 @@ pub fn openmetrics(bytes: &[u8]) {
     agree(Format::OpenMetrics, bytes);
 }
 
+/// The protobuf exposition.
+pub fn exposition_protobuf(bytes: &[u8]) {
+    let (mut table, mut samples) = (SeriesTable::default(), Vec::new());
+    let mut parser = Parser::new(Limits::default());
+    if let Ok(summary) = parser.parse_protobuf(bytes, &mut table, &mut samples) {
+        assert_eq!(summary.samples, samples.len());
+    }
+}
+
 /// Two scrapes in a row, a line `# scrape` between them: what is remembered of the first must not
 /// change what the second says.
 pub fn two_scrapes(bytes: &[u8]) {

@@ -9,8 +9,8 @@ mod live;
 mod memory;
 mod model;
 mod parse;
-mod worker;
 mod store;
+mod worker;
 
 use anyhow::{Context, Result, bail};
 

@@ -26,6 +26,7 @@ pub use lines::{SampleLine, SampleLines};
 use number::Ending;
 pub(crate) use number::parse_float;
 use outline::{Known, Outline};
+use series::LabelPair;
 
 /// Which grammar a text follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,7 +295,8 @@ impl Parser {
         let limits = self.limits;
         self.fill(table, out, |parser, sink| {
             protobuf::decode(body, &limits, &mut |found| {
-                let id = sink.table.intern_parts(found.name, found.labels);
+                let intern = |labels: &[LabelPair<'_>]| sink.table.intern_parts(found.name, labels);
+                let id = series::with_sorted(found.labels, intern);
                 let ending = Ending { time: found.time, has_exemplar: false };
                 parser.add(Sample { series: id, value: found.value }, ending, sink)
             })
@@ -385,7 +387,10 @@ impl Parser {
                 Ok(true)
             }
             Content::Sample(read) => {
-                let id = sink.table.intern_parts(&read.name, lines.labels());
+                let series = lines.series();
+                let intern =
+                    |labels: &[LabelPair<'_>]| sink.table.intern_parts(&series.name, labels);
+                let id = series::with_sorted(&series.labels, intern);
                 self.outline.learn(rest.as_bytes(), read.end, id);
                 let sample = Sample { series: id, value: read.value };
                 self.add(sample, read.ending, sink)

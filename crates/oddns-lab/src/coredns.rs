@@ -190,7 +190,14 @@ impl CoreDns {
     pub fn corefile(&self) -> String {
         let zone = self.folder.path().join("zone");
         let upstreams = &self.config.upstreams;
-        Corefile { ports: self.ports, zone: &zone, upstreams, verbose: self.verbose, other: self.other }.text()
+        Corefile {
+            ports: self.ports,
+            zone: &zone,
+            upstreams,
+            verbose: self.verbose,
+            other: self.other,
+        }
+        .text()
     }
 
     fn running(&self) -> Result<&Process, LabError> {

@@ -96,7 +96,9 @@ pub enum LabError {
         source: io::Error,
     },
     /// A scenario asks for what can only be simulated.
-    #[error("the lab cannot do this to a real server: {faults}; leave it out or use `oddns simulate`")]
+    #[error(
+        "the lab cannot do this to a real server: {faults}; leave it out or use `oddns simulate`"
+    )]
     Impossible {
         /// Names of the faults.
         faults: String,

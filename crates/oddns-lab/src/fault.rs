@@ -159,21 +159,12 @@ pub const FAULTS: &[Fault] = &[
             b.delay = Duration::from_millis(300);
         }),
     ),
-    can(
-        "nxdomain_flood",
-        Effect::Traffic(|t, dose| t.flood_per_second = many(dose, t, 200.0)),
-    ),
-    can(
-        "random_subdomain",
-        Effect::Traffic(|t, dose| t.flood_per_second = many(dose, t, 20.0)),
-    ),
+    can("nxdomain_flood", Effect::Traffic(|t, dose| t.flood_per_second = many(dose, t, 200.0))),
+    can("random_subdomain", Effect::Traffic(|t, dose| t.flood_per_second = many(dose, t, 20.0))),
     can("traffic_spike", Effect::Traffic(|t, dose| t.lookups_per_second *= dose.strength)),
     can("traffic_drop", Effect::Traffic(|t, dose| t.lookups_per_second *= dose.strength)),
     can("requests_stop", Effect::Traffic(|t, _| t.lookups_per_second = 0.0)),
-    can(
-        "cache_busting",
-        Effect::Traffic(|t, dose| t.unique_per_second = many(dose, t, 40.0)),
-    ),
+    can("cache_busting", Effect::Traffic(|t, dose| t.unique_per_second = many(dose, t, 40.0))),
     can("hot_name", Effect::Traffic(|t, dose| t.hot_per_second = many(dose, t, 200.0))),
     can("retry_storm", Effect::Traffic(|t, dose| t.copies = dose.strength.round() as u32)),
     can(

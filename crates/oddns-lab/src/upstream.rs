@@ -233,7 +233,12 @@ impl Responder {
         let rng = ChaCha8Rng::seed_from_u64(config.seed);
         Self {
             config,
-            dice: Mutex::new(Dice { behaviour: Behaviour::default(), rng, counting: None, flapping_since: None }),
+            dice: Mutex::new(Dice {
+                behaviour: Behaviour::default(),
+                rng,
+                counting: None,
+                flapping_since: None,
+            }),
             queries: AtomicU64::new(0),
             replies: AtomicU64::new(0),
             malformed: AtomicU64::new(0),

@@ -87,7 +87,10 @@ fn side(
 /// Prints the distance of every feature, and gives the share of them that are alike.
 fn distributions(real: &Side, made: &Side) -> f64 {
     let (mut n, mut n_alike) = (0.0, 0.0);
-    println!("{:<36} {:>6} {:>12} {:>12} {:>12} {:>12}", "feature", "KS", "real q50", "made q50", "real q90", "made q90");
+    println!(
+        "{:<36} {:>6} {:>12} {:>12} {:>12} {:>12}",
+        "feature", "KS", "real q50", "made q50", "real q90", "made q90"
+    );
     for (column, feature) in FEATURES.iter().enumerate() {
         let [a, b] = [real, made].map(|side| values(side, column, side.normal, None));
         if a.is_empty() && b.is_empty() {
@@ -97,11 +100,18 @@ fn distributions(real: &Side, made: &Side) -> f64 {
         n += 1.0;
         n_alike += f64::from(u8::from(distance <= ALIKE));
         let q = |values: &[f32], share: f64| {
-            values.get((share * (values.len().max(1) - 1) as f64) as usize).copied().unwrap_or(f32::NAN)
+            values
+                .get((share * (values.len().max(1) - 1) as f64) as usize)
+                .copied()
+                .unwrap_or(f32::NAN)
         };
         println!(
             "{:<36} {distance:>6.3} {:>12.6} {:>12.6} {:>12.6} {:>12.6}",
-            feature.name, q(&a, 0.5), q(&b, 0.5), q(&a, 0.9), q(&b, 0.9)
+            feature.name,
+            q(&a, 0.5),
+            q(&b, 0.5),
+            q(&a, 0.9),
+            q(&b, 0.9)
         );
     }
     n_alike / f64::max(n, 1.0)
@@ -169,7 +179,9 @@ fn effects(real: &Side, made: &Side) -> f64 {
         }
     }
     for (name, most) in strongest.iter().filter(|(_, most)| **most < 6.0) {
-        println!("weak in the recording: {name} moves its features by {most:.1} deviations at most");
+        println!(
+            "weak in the recording: {name} moves its features by {most:.1} deviations at most"
+        );
     }
     n_right / f64::max(n, 1.0)
 }
@@ -200,7 +212,8 @@ fn effect(side: &Side, kind: &str, column: usize) -> Option<f64> {
     if usual.is_empty() || during.is_empty() {
         return None;
     }
-    let mean = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
+    let mean =
+        |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
     let q = |share: f64| f64::from(usual[(share * (usual.len() - 1) as f64) as usize]);
     let resolution = f64::from(FEATURES[column].resolution) * 0.1;
     let deviation = ((q(0.75) - q(0.25)) / 1.349).max(resolution * q(0.5).abs().max(1e-3));

@@ -106,11 +106,8 @@ impl Dice {
             if *share <= 0.0 {
                 continue;
             }
-            let count = if *share >= whole - 1e-12 {
-                left
-            } else {
-                self.binomial(left, share / whole)
-            };
+            let count =
+                if *share >= whole - 1e-12 { left } else { self.binomial(left, share / whole) };
             if count > 0.0 {
                 take(part, count);
             }

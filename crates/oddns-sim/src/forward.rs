@@ -214,7 +214,8 @@ impl Forward {
         outcome: &mut Outcome,
     ) -> f64 {
         let mean: f64 = self.proxies.iter().map(|p| p.share * (p.mean + TIMEOUT * p.loss)).sum();
-        let rejected = dice.binomial(asked, blocked(asked / around.seconds * mean, around.max_concurrent));
+        let rejected =
+            dice.binomial(asked, blocked(asked / around.seconds * mean, around.max_concurrent));
         book.add(single(Single::Rejects), rejected);
         outcome.rcodes[REFUSED] += rejected;
         outcome.timed.add(&Timed::exactly(rejected, 0.000_1));

@@ -168,7 +168,8 @@ impl Process {
             + GOROUTINE_BYTES * (goroutines - 48.0).max(0.0)
             + self.leaked_bytes;
         let next = (2.0 * live).max(SMALLEST_HEAP);
-        let allocated = work.queries * QUERY_BYTES + work.exchanges * EXCHANGE_BYTES
+        let allocated = work.queries * QUERY_BYTES
+            + work.exchanges * EXCHANGE_BYTES
             + SCRAPE_BYTES * (1.0 + work.seconds / 120.0);
         self.allocated += allocated * dice.factor(0.05);
         let room = (next - live).max(1e5);

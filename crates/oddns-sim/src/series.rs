@@ -14,7 +14,8 @@ const PROTOS: [&str; N_PROTOS] = ["udp", "tcp", "https"];
 /// The toolchain of the binaries that were looked at.
 const GO_VERSION: &str = "go1.26.8";
 /// Bounds of the health histogram since 1.8.4, with their places among [`TIME_BOUNDS`].
-const SLIM_BOUNDS: [(f64, usize); 5] = [(0.00025, 0), (0.0025, 3), (0.025, 7), (0.25, 10), (2.5, 14)];
+const SLIM_BOUNDS: [(f64, usize); 5] =
+    [(0.00025, 0), (0.0025, 3), (0.025, 7), (0.25, 10), (2.5, 14)];
 
 /// What a server shows, as far as it does not change while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,9 +295,10 @@ impl List {
 
     fn forwarded(&mut self, at: usize, labels: &[(&str, &str)]) {
         let (count, by_rcode) = match self.setup.release {
-            Release::V1_6_9 => {
-                ("coredns_forward_request_count_total", "coredns_forward_response_rcode_count_total")
-            }
+            Release::V1_6_9 => (
+                "coredns_forward_request_count_total",
+                "coredns_forward_response_rcode_count_total",
+            ),
             _ => ("coredns_forward_requests_total", "coredns_forward_responses_total"),
         };
         self.counter(count, labels, book::exchanged(at) + N_TIMES - 1);
@@ -449,7 +451,14 @@ impl List {
     }
 
     /// The last bucket, which is also the count, and the sum.
-    fn rest_of(&mut self, family: &str, labels: &[(&str, &str)], first: usize, n: usize, born: usize) {
+    fn rest_of(
+        &mut self,
+        family: &str,
+        labels: &[(&str, &str)],
+        first: usize,
+        n: usize,
+        born: usize,
+    ) {
         let all = first + n - 1;
         let infinite = [labels, &[("le", "+Inf")]].concat();
         self.push(&format!("{family}_bucket"), &infinite, all, born);

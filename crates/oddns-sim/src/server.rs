@@ -178,8 +178,7 @@ impl Server {
     /// A new process with an empty cache, at a time in Unix seconds.
     fn start(&mut self, now: f64) {
         self.book = Book::new();
-        self.process =
-            Process::start(&mut self.dice, &mut self.book, &self.scenario.machine, now);
+        self.process = Process::start(&mut self.dice, &mut self.book, &self.scenario.machine, now);
         self.n_reloads = 0;
         self.configuration = None;
         self.empty_caches();
@@ -294,7 +293,8 @@ impl Server {
         let groups = (n / one.together).ceil();
         let missed = self.dice.binomial(groups, 1.0 - found.fresh - found.failed) * one.together;
         let misses = missed.min(n);
-        let failed = self.dice.binomial(n - misses, found.failed / (found.fresh + found.failed).max(1e-9));
+        let failed =
+            self.dice.binomial(n - misses, found.failed / (found.fresh + found.failed).max(1e-9));
         let copies = ((conditions.copies - 1.0) * n).round();
         let hits = n - misses - failed + copies;
         self.count_asked(one, n + copies, tally);
@@ -636,7 +636,8 @@ impl Server {
         let machine = &self.scenario.machine;
         let usual = machine.scrape_seconds * self.dice.factor(0.3);
         let wait = self.wait.as_ref().map_or(0.0, Shape::mean);
-        scrape.duration_seconds = usual / conditions.cpu_quota + 2.0 * wait + conditions.scrape_delay;
+        scrape.duration_seconds =
+            usual / conditions.cpu_quota + 2.0 * wait + conditions.scrape_delay;
         scrape.up = !self.frozen && !self.dice.happens(conditions.scrapes_failed);
         if !scrape.up {
             scrape.duration_seconds = scrape.duration_seconds.max(1.0);

@@ -154,7 +154,12 @@ impl Simulation {
 
 /// A scrape to be overwritten.
 pub fn empty_scrape() -> Scrape {
-    Scrape { time: Timestamp::default(), up: false, duration_seconds: f64::NAN, samples: Vec::new() }
+    Scrape {
+        time: Timestamp::default(),
+        up: false,
+        duration_seconds: f64::NAN,
+        samples: Vec::new(),
+    }
 }
 
 /// Lookups a second of the fleet, by the clock, so many milliseconds after the start.

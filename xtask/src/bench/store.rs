@@ -119,7 +119,12 @@ fn append(measure: &Path) -> Result<Vec<Comparison>> {
     let cores = number(&found, "cpu_seconds")? / samples * SAMPLES_A_SECOND;
     let appending = number(&found, "append_cpu_seconds")? / samples * SAMPLES_A_SECOND;
     Ok(vec![
-        Comparison::once("cores for 200,000 samples/s, until they are Parquet", cores, "cores", 1.0),
+        Comparison::once(
+            "cores for 200,000 samples/s, until they are Parquet",
+            cores,
+            "cores",
+            1.0,
+        ),
         Comparison::once("cores for 200,000 samples/s, into the log", appending, "cores", 1.0),
         Comparison::once("peak rss with 3 M series", number(&found, "peak_mib")?, "MiB", PEAK_MIB),
     ])

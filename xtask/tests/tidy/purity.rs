@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use crate::repository;
 
-const PURE: &[&str] = &["oddns", "oddns-core", "oddns-features", "oddns-model", "oddns-detect", "oddns-sim"];
+const PURE: &[&str] =
+    &["oddns", "oddns-core", "oddns-features", "oddns-model", "oddns-detect", "oddns-sim"];
 
 /// What reaches for the world outside, and what to do instead.
 const IMPURE: &[(&str, &str)] = &[

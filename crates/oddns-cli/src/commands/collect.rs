@@ -306,11 +306,7 @@ struct Recording(Arc<Recorder>);
 impl Sinks for Recording {
     fn open(&mut self, target: &ScrapeTarget) -> Option<Box<dyn Sink>> {
         let appender = ScrapeAppender::new(&target.instance);
-        Some(Box::new(Recorded {
-            target: target.clone(),
-            appender,
-            recorder: Arc::clone(&self.0),
-        }))
+        Some(Box::new(Recorded { target: target.clone(), appender, recorder: Arc::clone(&self.0) }))
     }
 
     fn close(&mut self, target: &ScrapeTarget, why: Gone) {

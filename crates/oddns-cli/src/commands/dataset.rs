@@ -15,8 +15,8 @@ use oddns_store::{
 use serde_json::{Value, json};
 
 use crate::args::{
-    Anonymise, DatasetCommand, DatasetExport, DatasetImport, Describe, ExportFormat, Output, OutputArgs,
-    Selection, Validate,
+    Anonymise, DatasetCommand, DatasetExport, DatasetImport, Describe, ExportFormat, Output,
+    OutputArgs, Selection, Validate,
 };
 use crate::exit::BadInput;
 use crate::{data, output};

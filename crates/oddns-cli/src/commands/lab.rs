@@ -24,7 +24,10 @@ fn faults(args: &OutputArgs) -> anyhow::Result<()> {
         output::json(&Value::Array(FAULTS.iter().map(as_json).collect()));
         return Ok(());
     }
-    output::line(format!("{:<22} {:<13} {:<8} {:<4} {}", "fault", "family", "", "lab", "what is done"));
+    output::line(format!(
+        "{:<22} {:<13} {:<8} {:<4} {}",
+        "fault", "family", "", "lab", "what is done"
+    ));
     for fault in FAULTS {
         let sort = match (fault.anomalous, fault.visible) {
             (false, _) => "benign",
@@ -34,7 +37,10 @@ fn faults(args: &OutputArgs) -> anyhow::Result<()> {
         let lab = if in_lab(fault) { "yes" } else { "" };
         let family = fault.family.to_string();
         let what = strength(fault);
-        output::line(format!("{:<22} {family:<13} {sort:<8} {lab:<4} {}{what}", fault.name, fault.doc));
+        output::line(format!(
+            "{:<22} {family:<13} {sort:<8} {lab:<4} {}{what}",
+            fault.name, fault.doc
+        ));
     }
     Ok(())
 }
@@ -56,7 +62,9 @@ fn as_json(fault: &Fault) -> Value {
     let features: serde_json::Map<String, Value> = fault
         .features
         .iter()
-        .map(|(feature, sign)| ((*feature).to_owned(), json!(if *sign == Sign::Up { 1 } else { -1 })))
+        .map(|(feature, sign)| {
+            ((*feature).to_owned(), json!(if *sign == Sign::Up { 1 } else { -1 }))
+        })
         .collect();
     json!({
         "name": fault.name,
@@ -78,7 +86,8 @@ fn as_json(fault: &Fault) -> Value {
 
 fn play(args: &LabRun) -> anyhow::Result<()> {
     let scenario = simulate::scenario(&args.scenario)?;
-    let (config, phases) = (LabConfig::from_scenario(&args.coredns, &scenario)?, phases(&scenario)?);
+    let (config, phases) =
+        (LabConfig::from_scenario(&args.coredns, &scenario)?, phases(&scenario)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -90,7 +99,10 @@ fn play(args: &LabRun) -> anyhow::Result<()> {
         output::json(&json!({ "out": out, "labels": labels.len() }));
     } else {
         let n = labels.len();
-        output::line(format!("played {n} faults and changes, recorded in `{}`", args.out.display()));
+        output::line(format!(
+            "played {n} faults and changes, recorded in `{}`",
+            args.out.display()
+        ));
     }
     Ok(())
 }
@@ -103,7 +115,8 @@ async fn record(
     scenario: &Scenario,
 ) -> anyhow::Result<Vec<LabelledInterval>> {
     let mut lab = Lab::start(config).await?;
-    let targets = lab.metrics_urls().iter().map(|url| url.parse()).collect::<Result<Vec<_>, _>>()?;
+    let targets =
+        lab.metrics_urls().iter().map(|url| url.parse()).collect::<Result<Vec<_>, _>>()?;
     let collected = Collect {
         targets,
         prometheus: None,

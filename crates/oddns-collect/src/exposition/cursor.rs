@@ -70,10 +70,8 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
         let start = self.at;
-        let bytes = self.bytes();
-        while self.at < bytes.len() && wanted(bytes[self.at]) {
-            self.at += 1;
-        }
+        let rest = self.bytes().get(start..).unwrap_or_default();
+        self.at += rest.iter().position(|byte| !wanted(*byte)).unwrap_or(rest.len());
         self.line.get(start..self.at).unwrap_or_default()
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::cursor::Cursor;
 use super::number::{self, Ending};
-use super::series::{self, LabelPair};
+use super::series::Series;
 use super::text::{Line, Text};
 use super::{Fault, Format, Limits, ParseError, Reason, foreign, metadata};
 
@@ -18,18 +18,18 @@ pub struct SampleLines<'a> {
     limits: Limits,
     whole: &'a [u8],
     text: Text<'a>,
-    labels: Vec<LabelPair<'a>>,
+    series: Series<'a>,
     n_samples: usize,
     /// After `# EOF`, or an error.
     is_done: bool,
 }
 
 /// One sample as the text writes it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampleLine<'a, 'l> {
     /// Name of the metric, such as `coredns_dns_requests_total`.
-    pub name: Cow<'a, str>,
-    /// Names and values of the labels, sorted by name, each name once.
+    pub name: &'l str,
+    /// Names and values of the labels in the order of the text, each name once.
     pub labels: &'l [(Cow<'a, str>, Cow<'a, str>)],
     /// Any number, NaN and infinities too.
     pub value: f64,
@@ -40,9 +40,8 @@ pub struct SampleLine<'a, 'l> {
     pub has_exemplar: bool,
 }
 
-/// What a sample line says beside its labels.
-pub(super) struct Read<'a> {
-    pub(super) name: Cow<'a, str>,
+/// What a sample line says beside its series.
+pub(super) struct Read {
     /// Where the series ends in its line.
     pub(super) end: usize,
     pub(super) value: f64,
@@ -50,8 +49,8 @@ pub(super) struct Read<'a> {
 }
 
 /// What a line is.
-pub(super) enum Content<'a> {
-    Sample(Read<'a>),
+pub(super) enum Content {
+    Sample(Read),
     Comment,
     Blank,
 }
@@ -59,9 +58,15 @@ pub(super) enum Content<'a> {
 impl<'a> SampleLines<'a> {
     /// The samples of `text`, which is [`Format::Text`] or [`Format::OpenMetrics`].
     pub fn new(format: Format, text: &'a [u8], limits: Limits) -> Self {
-        let lines = Text::new(text);
-        let labels = Vec::new();
-        Self { format, limits, whole: text, text: lines, labels, n_samples: 0, is_done: false }
+        Self {
+            format,
+            limits,
+            whole: text,
+            text: Text::new(text),
+            series: Series::default(),
+            n_samples: 0,
+            is_done: false,
+        }
     }
 
     /// The next sample; `None` at the end of the text, and always after an error.
@@ -75,8 +80,8 @@ impl<'a> SampleLines<'a> {
             }
             self.n_samples += 1;
             return Ok(Some(SampleLine {
-                name: read.name,
-                labels: &self.labels,
+                name: &self.series.name,
+                labels: &self.series.labels,
                 value: read.value,
                 time_millis: read.ending.time,
                 has_exemplar: read.ending.has_exemplar,
@@ -84,9 +89,9 @@ impl<'a> SampleLines<'a> {
         }
     }
 
-    /// Labels of the sample read last, sorted by name.
-    pub(super) fn labels(&self) -> &[LabelPair<'a>] {
-        &self.labels
+    /// The series of the sample read last.
+    pub(super) fn series(&self) -> &Series<'a> {
+        &self.series
     }
 
     /// The text from the next line on, as far as it is UTF-8.
@@ -105,7 +110,7 @@ impl<'a> SampleLines<'a> {
     }
 
     /// The next line, from its first byte on, and what it is; `None` at the end of the text.
-    pub(super) fn next_content(&mut self) -> Result<Option<(&'a str, Content<'a>)>, ParseError> {
+    pub(super) fn next_content(&mut self) -> Result<Option<(&'a str, Content)>, ParseError> {
         if self.is_done {
             return Ok(None);
         }
@@ -122,22 +127,22 @@ impl<'a> SampleLines<'a> {
         content.map(|content| Some((rest, content))).map_err(|fault| self.locate(n_left, fault))
     }
 
-    fn content(&mut self, line: &'a str) -> Result<Content<'a>, Fault> {
+    fn content(&mut self, line: &'a str) -> Result<Content, Fault> {
         let mut cursor = Cursor::new(self.format, line);
         cursor.skip_blanks();
         match cursor.peek() {
             None if self.format == Format::Text => Ok(Content::Blank),
             Some(b'#') => metadata::check(&mut cursor).map(|()| Content::Comment),
             _ => {
-                let name = series::read(&mut cursor, &self.limits, &mut self.labels)?;
+                self.series.read(&mut cursor, &self.limits)?;
                 let end = cursor.at;
                 let (value, ending) = value_and_ending(&mut cursor, &self.limits)?;
-                Ok(Content::Sample(Read { name, end, value, ending }))
+                Ok(Content::Sample(Read { end, value, ending }))
             }
         }
     }
 
-    fn damaged(&self, line: &[u8]) -> Result<Content<'a>, Fault> {
+    fn damaged(&self, line: &[u8]) -> Result<Content, Fault> {
         match str::from_utf8(line) {
             Err(error) if !metadata::is_free_comment(self.format, line) => {
                 Err(Fault { at: error.valid_up_to(), reason: Reason::Utf8 })
@@ -199,6 +204,9 @@ impl<'a> SampleLines<'a> {
 
 #[inline]
 fn value_and_ending(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<(f64, Ending), Fault> {
+    if let Some((value, _)) = number::whole_number_line(cursor.rest().as_bytes()) {
+        return Ok((value, Ending::default()));
+    }
     let value = number::value_after(cursor)?;
     Ok((value, number::ending(cursor, limits)?))
 }

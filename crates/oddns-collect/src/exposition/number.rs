@@ -16,7 +16,8 @@ pub(super) struct Ending {
 const MAX_DIGITS: usize = 18;
 
 /// The value of a line that ends in a single blank and a whole number, which most lines do: `rest`
-/// begins with the blank. Also the bytes up to and with the line feed; `None` for other lines.
+/// begins with the blank. Also the bytes up to and with the line feed, be there one or not; `None`
+/// for other lines.
 #[inline]
 pub(super) fn whole_number_line(rest: &[u8]) -> Option<(f64, usize)> {
     let (b' ', digits) = rest.split_first()? else { return None };
@@ -28,7 +29,7 @@ pub(super) fn whole_number_line(rest: &[u8]) -> Option<(f64, usize)> {
         value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
         n += 1;
     }
-    let is_line = (1..=MAX_DIGITS).contains(&n) && digits.get(n) == Some(&b'\n');
+    let is_line = (1..=MAX_DIGITS).contains(&n) && matches!(digits.get(n), None | Some(b'\n'));
     is_line.then_some((value as f64, n + 2))
 }
 
@@ -164,7 +165,7 @@ mod tests {
             (" 0\n", Some((0.0, 3))),
             (" 999999999999999999\n", Some((999999999999999999_u64 as f64, 20))),
             (" 1234567890123456789\n", None),
-            (" 7", None),
+            (" 7", Some((7.0, 3))),
             (" 7 \n", None),
             (" -7\n", None),
             (" 7.5\n", None),

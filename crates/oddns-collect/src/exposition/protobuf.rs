@@ -12,7 +12,7 @@ use metric::Family;
 /// One sample of a body.
 pub(super) struct Found<'a> {
     pub(super) name: &'a str,
-    /// Sorted by name, each name once.
+    /// Each name once.
     pub(super) labels: &'a [LabelPair<'a>],
     pub(super) value: f64,
     /// In milliseconds since 1970.

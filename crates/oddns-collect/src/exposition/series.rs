@@ -18,68 +18,118 @@ pub(super) fn guess_length(rest: &[u8]) -> Option<usize> {
     memrchr(b'}', rest).map(|at| at + 1).or_else(|| memchr2(b' ', b'\t', rest))
 }
 
-/// Reads the series at the cursor, which then stands right behind it: returns its name and fills
-/// `labels`, sorted by name.
-#[inline]
-pub(super) fn read<'a>(
-    cursor: &mut Cursor<'a>,
-    limits: &Limits,
-    labels: &mut Vec<LabelPair<'a>>,
-) -> Result<Cow<'a, str>, Fault> {
-    labels.clear();
-    let start = cursor.at;
-    let bare = cursor.metric_name();
-    check_length(bare, start, limits)?;
-    let name_end = cursor.at;
-    cursor.skip_blanks();
-    let name = if cursor.take(b'{') {
-        let name = (!bare.is_empty()).then_some(Cow::Borrowed(bare));
-        let mut braces = Braces { cursor, limits, has_name: true, name, labels };
-        braces.read()?;
-        braces.name.ok_or(Fault { at: start, reason: Reason::MissingName })?
-    } else if bare.is_empty() {
-        return cursor.fault(Reason::LineStart);
-    } else {
-        cursor.at = name_end;
-        if !matches!(cursor.peek(), None | Some(b' ' | b'\t')) {
-            return cursor.fault(Reason::AfterName);
-        }
-        Cow::Borrowed(bare)
-    };
-    sort(labels, start)?;
-    Ok(name)
+/// The series of a line, and what is needed to read that of the next one faster.
+///
+/// Lines of one family begin alike: a histogram's differ in their last label only. What the line
+/// shares with the one before is not read again, for it can mean nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Series<'a> {
+    pub(super) name: Cow<'a, str>,
+    /// In the order of the line, each name once.
+    pub(super) labels: Vec<LabelPair<'a>>,
+    /// Where in its line each label ends.
+    ends: Vec<usize>,
+    /// The line it was read from.
+    line: &'a str,
+    /// Whether the name stands before the braces, so that all labels are behind it.
+    is_reusable: bool,
 }
 
-/// As [`read`], as a key of its own.
+impl<'a> Series<'a> {
+    /// Reads the series at the cursor, which then stands right behind it.
+    #[inline]
+    pub(super) fn read(&mut self, cursor: &mut Cursor<'a>, limits: &Limits) -> Result<(), Fault> {
+        let start = cursor.at;
+        if self.reuse(cursor) {
+            return self.read_braces(cursor, limits, start);
+        }
+        self.is_reusable = false;
+        self.labels.clear();
+        self.ends.clear();
+        let bare = cursor.metric_name();
+        check_length(bare, start, limits)?;
+        self.name = Cow::Borrowed(bare);
+        let name_end = cursor.at;
+        cursor.skip_blanks();
+        if cursor.take(b'{') {
+            return self.read_braces(cursor, limits, start);
+        }
+        cursor.at = name_end;
+        match (bare, cursor.peek()) {
+            ("", _) => cursor.fault(Reason::LineStart),
+            (_, None | Some(b' ' | b'\t')) => Ok(()),
+            _ => cursor.fault(Reason::AfterName),
+        }
+    }
+
+    /// Keeps the name, and the labels that the line has in common with the one before, and moves the
+    /// cursor behind them.
+    #[inline]
+    fn reuse(&mut self, cursor: &mut Cursor<'a>) -> bool {
+        if !self.is_reusable {
+            return false;
+        }
+        let n_common = common_length(self.line.as_bytes(), cursor.bytes());
+        // A label that ends where the lines part could go on there.
+        let n_labels = self.ends.iter().take_while(|end| **end < n_common).count();
+        let Some(last) = n_labels.checked_sub(1) else { return false };
+        self.labels.truncate(n_labels);
+        self.ends.truncate(n_labels);
+        cursor.at = self.ends[last];
+        true
+    }
+
+    /// Reads up to and with the closing brace, from behind the opening one or behind a label.
+    #[inline]
+    fn read_braces(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        limits: &Limits,
+        start: usize,
+    ) -> Result<(), Fault> {
+        let has_bare_name = !self.name.is_empty();
+        let goes_on = !self.ends.is_empty();
+        self.is_reusable = false;
+        Braces { series: self, cursor, limits, takes_name: true }.read(goes_on)?;
+        if self.name.is_empty() {
+            return Err(Fault { at: start, reason: Reason::MissingName });
+        }
+        self.line = cursor.line;
+        self.is_reusable = has_bare_name;
+        Ok(())
+    }
+}
+
+/// As [`Series::read`], as a key of its own.
 pub(super) fn read_key(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<SeriesKey, Fault> {
-    let mut labels = Vec::new();
-    let name = read(cursor, limits, &mut labels)?.into_owned();
-    let owned = labels.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned()));
-    Ok(SeriesKey { name, labels: Labels::new(owned.collect()) })
+    let mut series = Series::default();
+    series.read(cursor, limits)?;
+    let owned = |(name, value): LabelPair<'_>| (name.into_owned(), value.into_owned());
+    let labels = Labels::new(series.labels.into_iter().map(owned).collect());
+    Ok(SeriesKey { name: series.name.into_owned(), labels })
 }
 
 /// The labels of an exemplar, behind its opening brace; they are checked and dropped.
 pub(super) fn check_exemplar_labels(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<(), Fault> {
-    let start = cursor.at;
-    let mut labels = Vec::new();
-    Braces { cursor, limits, has_name: false, name: None, labels: &mut labels }.read()?;
-    sort(&mut labels, start)
+    Braces { series: &mut Series::default(), cursor, limits, takes_name: false }.read(false)
 }
 
 /// What stands between braces.
 struct Braces<'c, 'a> {
+    series: &'c mut Series<'a>,
     cursor: &'c mut Cursor<'a>,
     limits: &'c Limits,
     /// Whether a metric name may stand there; an exemplar has none.
-    has_name: bool,
-    name: Option<Cow<'a, str>>,
-    labels: &'c mut Vec<LabelPair<'a>>,
+    takes_name: bool,
 }
 
 impl<'a> Braces<'_, 'a> {
-    /// Reads up to and with the closing brace.
+    /// Reads up to and with the closing brace; `goes_on` behind a label.
     #[inline]
-    fn read(&mut self) -> Result<(), Fault> {
+    fn read(&mut self, goes_on: bool) -> Result<(), Fault> {
+        if goes_on {
+            read_separator(self.cursor)?;
+        }
         loop {
             self.cursor.skip_blanks();
             if self.cursor.take(b'}') {
@@ -119,15 +169,17 @@ impl<'a> Braces<'_, 'a> {
     }
 
     fn set_name(&mut self, name: Cow<'a, str>, start: usize) -> Result<(), Fault> {
-        if !self.has_name {
+        if !self.takes_name {
             return self.cursor.fault(Reason::Equals);
         }
-        match self.name.replace(name) {
-            None => Ok(()),
-            Some(_) => Err(Fault { at: start, reason: Reason::SecondName }),
+        if !self.series.name.is_empty() {
+            return Err(Fault { at: start, reason: Reason::SecondName });
         }
+        self.series.name = name;
+        Ok(())
     }
 
+    /// Takes the label that the cursor stands behind.
     #[inline]
     fn add(
         &mut self,
@@ -140,11 +192,15 @@ impl<'a> Braces<'_, 'a> {
         if label == "__name__" {
             return self.add_name(label, start, value);
         }
-        if self.labels.len() == self.limits.max_labels {
+        if self.series.labels.len() == self.limits.max_labels {
             let reason = Reason::TooManyLabels(self.limits.max_labels);
             return Err(Fault { at: start, reason });
         }
-        self.labels.push((label, value));
+        if self.series.labels.iter().any(|(known, _)| *known == label) {
+            return Err(Fault { at: start, reason: Reason::DuplicateLabel(shown(&label)) });
+        }
+        self.series.labels.push((label, value));
+        self.series.ends.push(self.cursor.at);
         Ok(())
     }
 
@@ -155,12 +211,26 @@ impl<'a> Braces<'_, 'a> {
         start: usize,
         value: Cow<'a, str>,
     ) -> Result<(), Fault> {
-        if self.cursor.is_dump && self.has_name && self.name.is_none() {
-            self.name = Some(value);
+        if self.cursor.is_dump && self.takes_name && self.series.name.is_empty() {
+            self.series.name = value;
             return Ok(());
         }
         Err(Fault { at: start, reason: Reason::ReservedName(label.into_owned()) })
     }
+}
+
+/// How many bytes two lines begin with in common, eight compared at once.
+#[inline]
+fn common_length(a: &[u8], b: &[u8]) -> usize {
+    let (a_words, b_words) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    for (at, (x, y)) in a_words.iter().zip(b_words).enumerate() {
+        let differing = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if differing != 0 {
+            return 8 * at + (differing.trailing_zeros() / 8) as usize;
+        }
+    }
+    // What is common in the last few bytes is only read once more.
+    8 * a_words.len().min(b_words.len())
 }
 
 /// A bare label name or a quoted name of either kind.
@@ -206,24 +276,15 @@ pub(super) fn check_value_length(value: &str, start: usize, limits: &Limits) -> 
     Ok(())
 }
 
-/// Sorts the labels, which servers write sorted, and refuses one name twice.
-#[inline]
-pub(super) fn sort(labels: &mut [LabelPair<'_>], start: usize) -> Result<(), Fault> {
-    if labels.windows(2).all(|pair| is_before(&pair[0].0, &pair[1].0)) {
-        return Ok(());
+/// Calls `take` with the labels sorted by name, as most servers write them.
+pub(super) fn with_sorted<R>(
+    labels: &[LabelPair<'_>],
+    take: impl FnOnce(&[LabelPair<'_>]) -> R,
+) -> R {
+    if labels.is_sorted_by(|a, b| a.0 < b.0) {
+        return take(labels);
     }
-    labels.sort_by(|a, b| a.0.cmp(&b.0));
-    match labels.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        Some(twice) => Err(Fault { at: start, reason: Reason::DuplicateLabel(shown(&twice[0].0)) }),
-        None => Ok(()),
-    }
-}
-
-/// `a < b`, mostly told by the first bytes.
-#[inline]
-fn is_before(a: &str, b: &str) -> bool {
-    match (a.as_bytes().first(), b.as_bytes().first()) {
-        (Some(a), Some(b)) if a != b => a < b,
-        _ => a < b,
-    }
+    let mut sorted = labels.to_vec();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    take(&sorted)
 }

@@ -98,7 +98,7 @@ fn faults_of_plain_text_say_where() {
         ("a{b=\"c} 1", "line 1, column 5: the quote opened here does not close on this line"),
         ("a{b=\"c\nd\"} 1", "line 1, column 5: the quote opened here does not close on this line"),
         ("a{b=\"c\"", "line 1, column 8: expected `,` or `}`"),
-        ("a{b=\"1\",b=\"2\"} 1", "line 1, column 1: label `b` stands twice in this series"),
+        ("a{b=\"1\",b=\"2\"} 1", "line 1, column 9: label `b` stands twice in this series"),
         ("a{__name__=\"c\"} 1", "line 1, column 3: `__name__` cannot be a name here"),
         ("{} 1", "line 1, column 1: no metric name before or inside the braces"),
         ("{\"\"} 1", "line 1, column 2: `` cannot be a name here"),
@@ -248,6 +248,34 @@ fn a_new_table_gets_its_own_numbers() {
     assert_eq!(key(&second, &out[3]), "b");
 }
 
+/// Samples of a text as they stand there, or the error.
+fn borrowed(text: &str) -> Result<Vec<String>, ParseError> {
+    let mut lines = SampleLines::new(Format::Text, text.as_bytes(), Limits::default());
+    let mut found = Vec::new();
+    while let Some(sample) = lines.next_sample()? {
+        found.push(format!("{sample:?}"));
+    }
+    Ok(found)
+}
+
+#[test]
+fn borrowed_lines_are_as_the_text_has_them() {
+    let text = "# TYPE a gauge\na{z=\"1\",b=\"\\n\"} 1 5\na{z=\"1\",b=\"2\"} 2\nz 3\nz 4";
+    let mut lines = SampleLines::new(Format::Text, text.as_bytes(), Limits::default());
+    let mut found = Vec::new();
+    while let Some(sample) = lines.next_sample().unwrap() {
+        let labels: Vec<_> = sample.labels.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
+        found.push(format!("{}{labels:?} {} {:?}", sample.name, sample.value, sample.time_millis));
+    }
+    let expected = [
+        r#"a["z=\"1\"", "b=\"\\n\""] 1 Some(5)"#,
+        r#"a["z=\"1\"", "b=\"2\""] 2 None"#,
+        "z[] 3 None",
+        "z[] 4 None",
+    ];
+    assert_eq!(found, expected);
+}
+
 fn arbitrary_key() -> impl Strategy<Value = SeriesKey> {
     let name = prop_oneof!["[a-zA-Z_:][a-zA-Z0-9_:]{0,12}", "\\PC{1,8}"];
     let label = prop_oneof!["[a-zA-Z_][a-zA-Z0-9_]{0,8}", "\\PC{1,6}"];
@@ -307,6 +335,22 @@ proptest! {
         text in "[a{}\"\\\\=, \t\n#0-9.:EOFTYPHL\r]{0,60}"
     ) {
         let _ = (plain(&text), open(&text));
+    }
+
+    /// What a line has in common with the one before is not read again; it must mean the same.
+    #[test]
+    fn lines_mean_the_same_together_and_alone(
+        lines in prop::collection::vec("(a|b|ab)(\\{([xy\"]=\"[\\\\\"n}]{0,9}\"[,}]?){0,3}\\}?)?[ }]?[0-9]", 1..12)
+    ) {
+        let mut expected = Ok(vec![]);
+        for (number, line) in lines.iter().enumerate() {
+            match (borrowed(line), &mut expected) {
+                (Ok(found), Ok(all)) => all.extend(found),
+                (Err(error), Ok(_)) => expected = Err(ParseError { line: number + 1, ..error }),
+                (_, Err(_)) => {}
+            }
+        }
+        prop_assert_eq!(borrowed(&lines.join("\n")), expected);
     }
 
     /// The cache must never see what a fresh parser would not.

@@ -27,5 +27,6 @@ mod promtool;
 mod relabel;
 #[cfg(test)]
 mod target;
+mod textparse;
 #[cfg(test)]
 mod tls;

@@ -74,18 +74,18 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "upstream_rejects",
         doc: "Every upstream answers everything with REFUSED, as one does that lost its rights.",
-        features: &[
-            ("refused_ratio", UP),
-            ("upstream_refused_ratio", UP),
-            ("noerror_ratio", DOWN),
-        ],
+        features: &[("refused_ratio", UP), ("upstream_refused_ratio", UP), ("noerror_ratio", DOWN)],
         effect: |c, _| c.each_upstream(|u| u.refused = 1.0),
         ..FAULT
     },
     Fault {
         name: "upstream_nxdomain",
         doc: "Every upstream answers everything with NXDOMAIN, as one does that lost its zones.",
-        features: &[("upstream_nxdomain_ratio", UP), ("nxdomain_ratio", UP), ("noerror_ratio", DOWN)],
+        features: &[
+            ("upstream_nxdomain_ratio", UP),
+            ("nxdomain_ratio", UP),
+            ("noerror_ratio", DOWN),
+        ],
         effect: |c, _| c.each_upstream(|u| u.nxdomain = 1.0),
         ..FAULT
     },
@@ -201,10 +201,7 @@ pub const FAULTS: &[Fault] = &[
         name: "one_upstream_outage",
         doc: "One of the upstreams takes queries and answers none.",
         incidents: "kubernetes#113080 coredns#7353",
-        features: &[
-            ("upstream_healthcheck_failure_rate", UP),
-            ("upstream_busiest_ratio", UP),
-        ],
+        features: &[("upstream_healthcheck_failure_rate", UP), ("upstream_busiest_ratio", UP)],
         effect: |c, _| c.upstreams[0].dead = true,
         ..FAULT
     },
@@ -233,10 +230,7 @@ pub const FAULTS: &[Fault] = &[
         doc: "Every upstream gets slower, evenly over the time of the fault.",
         strength: strength("seconds each answer takes longer at the end", 0.03, 0.1, 1.0),
         incidents: "coredns#3521",
-        features: &[
-            ("upstream_latency_mean_seconds", UP),
-            ("request_latency_mean_seconds", UP),
-        ],
+        features: &[("upstream_latency_mean_seconds", UP), ("request_latency_mean_seconds", UP)],
         effect: |c, dose| c.each_upstream(|u| u.delay = dose.strength * dose.progress()),
         ..FAULT
     },
@@ -632,10 +626,7 @@ pub const FAULTS: &[Fault] = &[
         reach: Reach::Server,
         strength: strength("bytes a second", 100_000.0, 500_000.0, 5_000_000.0),
         incidents: "miekg/dns#1004 coredns#2593",
-        features: &[
-            ("heap_drift_ratio", UP),
-            ("resident_memory_drift_ratio", UP),
-        ],
+        features: &[("heap_drift_ratio", UP), ("resident_memory_drift_ratio", UP)],
         effect: |c, dose| {
             c.leaked_bytes = dose.strength;
             c.memory_limit = 1.8e9;

@@ -79,9 +79,14 @@ fn check_sums(recording: &Recording) {
     let Some(answers) = sums.get("coredns_dns_responses_total") else { return };
     let timed = sums["coredns_dns_request_duration_seconds_count"];
     let asked = sums["coredns_dns_requests_total"];
-    assert!((answers - timed).abs() < 0.5 && (asked - timed).abs() < 0.5, "{asked} {answers} {timed}");
+    assert!(
+        (answers - timed).abs() < 0.5 && (asked - timed).abs() < 0.5,
+        "{asked} {answers} {timed}"
+    );
     let exchanges = sums.get("coredns_proxy_request_duration_seconds_sum").unwrap_or(&0.0);
-    assert!(*exchanges <= sums["coredns_dns_request_duration_seconds_sum"] * 1.5 + 5.0 || asked < 100.0);
+    assert!(
+        *exchanges <= sums["coredns_dns_request_duration_seconds_sum"] * 1.5 + 5.0 || asked < 100.0
+    );
 }
 
 #[test]
@@ -96,10 +101,8 @@ fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
 #[test]
 fn every_fault_keeps_counters_and_histograms_whole() {
     for fault in FAULTS {
-        let text = format!(
-            "for: 3m\nevery: 5s\nfaults: [{{kind: {}, at: 1m, for: 1m}}]",
-            fault.name
-        );
+        let text =
+            format!("for: 3m\nevery: 5s\nfaults: [{{kind: {}, at: 1m, for: 1m}}]", fault.name);
         for recording in record(&text) {
             check_counters(&recording);
             check_histograms(&recording);

@@ -62,10 +62,13 @@ fn duckdb_and_pyarrow_read_the_columns_as_documented() {
                 value => format!("{value:?}"),
             };
             let millis = 1_795_331_512_034_i64 + 1000 * at as i64;
-            format!("{millis} 10.0.0.1:9153 m {{zone=\"quote \\\" back \\\\ line \\n,}}\"}} {value}\n")
+            format!(
+                "{millis} 10.0.0.1:9153 m {{zone=\"quote \\\" back \\\\ line \\n,}}\"}} {value}\n"
+            )
         })
         .collect();
-    let duckdb = format!("import duckdb\nfor r in duckdb.sql(\"\"\"{query}\"\"\").fetchall(): print(*r)");
+    let duckdb =
+        format!("import duckdb\nfor r in duckdb.sql(\"\"\"{query}\"\"\").fetchall(): print(*r)");
     assert_eq!(python(&duckdb), expected);
     let pyarrow = "import pyarrow.parquet as pq, glob\n\
                    t = pq.read_table(glob.glob('day=*/*.parquet')[0], partitioning=None)\n\

@@ -131,7 +131,6 @@ impl<'m, 'a> Metric<'m, 'a> {
                 _ => {}
             }
         }
-        series::sort(&mut metric.labels, at)?;
         Ok(metric)
     }
 
@@ -154,6 +153,9 @@ impl<'m, 'a> Metric<'m, 'a> {
         }
         series::check_length(name, at, limits)?;
         series::check_value_length(text, at, limits)?;
+        if self.labels.iter().any(|(known, _)| known == name) {
+            return Err(Fault { at, reason: Reason::DuplicateLabel(name.to_owned()) });
+        }
         self.labels.push((Cow::Borrowed(name), Cow::Borrowed(text)));
         Ok(())
     }
@@ -224,13 +226,12 @@ impl<'m, 'a> Metric<'m, 'a> {
 
     /// Makes room for a label that the format adds; where it is.
     fn insert_label(&mut self, name: &'static str) -> Result<usize, Fault> {
-        match self.labels.binary_search_by(|label| label.0.as_ref().cmp(name)) {
-            Ok(_) => Err(Fault { at: self.at, reason: Reason::DuplicateLabel(name.to_owned()) }),
-            Err(at) => {
-                self.labels.insert(at, (Cow::Borrowed(name), Cow::Borrowed("")));
-                Ok(at)
-            }
+        if self.labels.iter().any(|(known, _)| known == name) {
+            return Err(Fault { at: self.at, reason: Reason::DuplicateLabel(name.to_owned()) });
         }
+        let at = self.labels.partition_point(|(known, _)| known.as_ref() < name);
+        self.labels.insert(at, (Cow::Borrowed(name), Cow::Borrowed("")));
+        Ok(at)
     }
 }
 

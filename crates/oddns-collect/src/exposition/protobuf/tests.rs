@@ -194,7 +194,7 @@ fn faults_say_where() {
         (gauge(fields().label("__name__", "b")), "byte 17: `__name__` cannot be a name here"),
         (
             gauge(fields().label("a", "b").label("a", "c")),
-            "byte 16: label `a` stands twice in this series",
+            "byte 25: label `a` stands twice in this series",
         ),
         (
             body(&[family("h", 4, &[fields().label("le", "b")])]),
