@@ -183,7 +183,7 @@ pub(crate) struct Anonymise {
 }
 
 /// How long a history is kept.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Retention {
     /// Remove days that lie further back, such as 30d; kept for ever when left out.
     #[arg(long = "storage.retention.time", value_name = "DURATION", value_parser = duration)]

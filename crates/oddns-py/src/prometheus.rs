@@ -6,7 +6,7 @@ use oddns_collect::{
     HistoryConfig, HistoryPart, HistoryQuery, PrometheusHistory, PrometheusUrl, SeriesChoice,
 };
 use oddns_core::Timestamp;
-use oddns_store::{Dataset, HistoryWriter};
+use oddns_store::{Dataset, HistoryFilter, HistoryStore, StoreSettings};
 use pyo3::prelude::*;
 
 use crate::data::{Part, frames};
@@ -47,26 +47,24 @@ pub(crate) fn fetch(
 fn fetched(server: PrometheusUrl, query: &HistoryQuery, signal: &Signal) -> PyResult<Vec<PyFrame>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("fetched");
-    let mut writer = HistoryWriter::create(&path, &Dataset::default()).map_err(of_store)?;
+    let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
+    let store = HistoryStore::create(&path, &Dataset::default(), settings).map_err(of_store)?;
     let mut history = PrometheusHistory::new(server, HistoryConfig::default())
         .map_err(|error| of_data(&error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let fetching = history.fetch(query, |part| match signal.stopped() {
         true => Err("interrupted".into()),
-        false => keep(&mut writer, &part),
+        false => keep(&store, &part),
     });
     runtime.block_on(fetching).map_err(|error: Failure| of_data(error.as_ref()))?;
-    writer.finish().map_err(of_store)?;
+    store.finish().map_err(of_store)?;
     frames(&path, Part::default(), false)
 }
 
-fn keep(writer: &mut HistoryWriter, part: &HistoryPart) -> Result<(), Failure> {
+fn keep(store: &HistoryStore, part: &HistoryPart) -> Result<(), Failure> {
     for recording in &part.recordings {
-        for scrape in &recording.scrapes {
-            writer.append(&recording.instance, &recording.series, scrape)?;
-        }
+        store.import_recording(recording, &HistoryFilter::default())?;
     }
-    writer.flush().map(drop)?;
     Ok(())
 }
 

@@ -35,7 +35,9 @@ impl Detector {
             .chunks_exact(width)
             .map(|row| stream.prepare(&row.iter().map(finite).collect::<Vec<_>>()).standard)
             .collect();
-        let scores = network.score_last(&sequence(&prepared.iter().collect::<Vec<_>>())?).map_err(DetectorError::Model)?;
+        let scores = network
+            .score_last(&sequence(&prepared.iter().collect::<Vec<_>>())?)
+            .map_err(DetectorError::Model)?;
         Ok(reconstructed.frozen(&of_window(&scores, 0)))
     }
 

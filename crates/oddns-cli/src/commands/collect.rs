@@ -13,7 +13,7 @@ use oddns_collect::{
     ScrapeTarget, Scraped, Scraper, Sink, Sinks, Throttle, format_duration, scrape_jobs,
 };
 use oddns_core::{Scrape, SeriesTable, Timestamp};
-use oddns_store::{Dataset, HistoryStore, ScrapeAppender, StoreError, StoreSettings};
+use oddns_store::{Appended, Dataset, HistoryStore, ScrapeAppender, StoreError, StoreSettings};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -270,12 +270,12 @@ impl State {
     }
 
     /// A full disk may have room again later: scraping goes on, and it is told once.
-    fn tell(&mut self, appended: Result<(), StoreError>) {
+    fn tell(&mut self, appended: Result<Appended, StoreError>) {
         match &appended {
             Err(error) if !self.is_refused => {
                 warn(format!("{}: scrapes are lost until this is mended", chain(error)));
             }
-            Ok(()) if self.is_refused => warn("scrapes are recorded again".to_owned()),
+            Ok(_) if self.is_refused => warn("scrapes are recorded again".to_owned()),
             _ => {}
         }
         self.is_refused = appended.is_err();

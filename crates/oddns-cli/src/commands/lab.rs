@@ -8,7 +8,7 @@ use oddns_sim::{FAULTS, Fault, Scenario, Sign};
 use oddns_store::{Dataset, LabelledInterval, write_labels};
 use serde_json::{Value, json};
 
-use crate::args::{Collect, LabCommand, LabRun, Output, OutputArgs};
+use crate::args::{Collect, LabCommand, LabRun, Output, OutputArgs, Retention};
 use crate::commands::{collect, simulate};
 use crate::output;
 
@@ -119,12 +119,14 @@ async fn record(
         lab.metrics_urls().iter().map(|url| url.parse()).collect::<Result<Vec<_>, _>>()?;
     let collected = Collect {
         targets,
+        config_file: None,
         prometheus: None,
         since: None,
         until: None,
         jobs: Vec::new(),
         selector: None,
         out: args.out.clone(),
+        retention: Retention::default(),
         length: Some(Duration::from_secs_f64(scenario.length.as_seconds())),
         every: Some(Duration::from_secs_f64(scenario.every.as_seconds())),
         output: OutputArgs { output: Output::Text },

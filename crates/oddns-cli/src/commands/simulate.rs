@@ -1,12 +1,14 @@
 //! `oddns simulate`.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use oddns_core::{Scrape, SeriesTable};
 use oddns_sim::{Corefile, Label, Scenario, Simulation, built_in, empty_scrape};
-use oddns_store::{Dataset, HistoryWriter, LabelledInterval, write_labels};
+use oddns_store::{
+    Dataset, HistoryStore, LabelledInterval, ScrapeAppender, StoreSettings, write_labels,
+};
 use serde_json::json;
 
 use crate::args::{Output, Simulate};
@@ -59,7 +61,15 @@ pub(crate) fn scenario(name: &str) -> anyhow::Result<Scenario> {
 fn write(args: &Simulate, mut simulation: Simulation) -> anyhow::Result<Made> {
     let n_servers = simulation.scenario().servers;
     let instances: Vec<String> = (0..n_servers).map(|place| simulation.instance(place)).collect();
-    let mut writer = HistoryWriter::create(&args.out, &dataset(args, &simulation))?;
+    let mut appenders: Vec<_> = instances.iter().map(|i| ScrapeAppender::new(i)).collect();
+    // Parts end where a day ends, not where the clock says, so that a seed makes the same bytes.
+    let settings = StoreSettings {
+        segment_age: Duration::MAX,
+        segment_bytes: StoreSettings::default().max_log_bytes,
+        max_ahead: None,
+        ..StoreSettings::default()
+    };
+    let store = HistoryStore::create(&args.out, &dataset(args, &simulation), settings)?;
     let bar = progress::bar(simulation.n_scrapes(), "simulating");
     let (mut made, mut scrape, mut failed) = (Made::default(), empty_scrape(), None);
     let mut n_steps = 0;
@@ -67,7 +77,7 @@ fn write(args: &Simulate, mut simulation: Simulation) -> anyhow::Result<Made> {
         let take = |place: usize, table: &SeriesTable, scrape: &Scrape| {
             made.n_scrapes += 1;
             made.n_samples += scrape.samples.len() as u64;
-            if let Err(error) = writer.append(&instances[place], table, scrape) {
+            if let Err(error) = appenders[place].append(&store, table, scrape) {
                 failed.get_or_insert(error);
             }
         };
@@ -81,11 +91,11 @@ fn write(args: &Simulate, mut simulation: Simulation) -> anyhow::Result<Made> {
         n_steps += 1;
         bar.inc(1);
         if n_steps % FLUSH_EVERY == 0 {
-            writer.flush()?;
+            store.flush()?;
         }
     }
     bar.finish_and_clear();
-    writer.finish()?;
+    store.finish()?;
     Ok(made)
 }
 
