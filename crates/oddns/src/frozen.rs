@@ -7,6 +7,7 @@ use oddns_model::Reconstruction;
 
 use crate::detector::{Detector, DetectorError};
 use crate::forecaster::Forecaster;
+use crate::members::StandardRow;
 use crate::method::Method;
 use crate::reconstructed::{Reconstructed, of_window};
 use crate::stream::Stream;
@@ -35,9 +36,8 @@ impl Detector {
             .chunks_exact(width)
             .map(|row| stream.prepare(&row.iter().map(finite).collect::<Vec<_>>()).standard)
             .collect();
-        let scores = network
-            .score_last(&sequence(&prepared.iter().collect::<Vec<_>>())?)
-            .map_err(DetectorError::Model)?;
+        let standard: Vec<&StandardRow> = prepared.iter().collect();
+        let scores = network.score_last(&sequence(&standard)?).map_err(DetectorError::Model)?;
         Ok(reconstructed.frozen(&of_window(&scores, 0)))
     }
 

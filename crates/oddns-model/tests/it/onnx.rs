@@ -78,19 +78,19 @@ fn any_layer() -> impl Strategy<Value = Layer> {
     });
     prop_oneof![
         4 => convolution,
-        pooling,
-        (0..11_usize).prop_map(|at| Layer::Activation(ACTIVATIONS[at])),
-        (1..5_usize, any::<bool>()).prop_map(|(units, bias)| Layer::Dense {
+        1 => pooling,
+        1 => (0..11_usize).prop_map(|at| Layer::Activation(ACTIVATIONS[at])),
+        1 => (1..5_usize, any::<bool>()).prop_map(|(units, bias)| Layer::Dense {
             units,
             bias,
             activation: Activation::Tanh
         }),
-        Just(Layer::BatchNormalization { momentum: 0.9, epsilon: 1e-3, center: true, scale: true }),
-        Just(Layer::LayerNormalization { epsilon: 1e-3, center: true, scale: true }),
-        Just(Layer::Dropout { rate: 0.5 }),
-        (1..4_usize).prop_map(|size| Layer::UpSampling { size: vec![size] }),
-        (0..3_usize, 0..3_usize).prop_map(|amount| Layer::ZeroPadding { amounts: vec![amount] }),
-        (0..3_usize, 0..3_usize).prop_map(|amount| Layer::Cropping { amounts: vec![amount] }),
+        1 => Just(Layer::BatchNormalization { momentum: 0.9, epsilon: 1e-3, center: true, scale: true }),
+        1 => Just(Layer::LayerNormalization { epsilon: 1e-3, center: true, scale: true }),
+        1 => Just(Layer::Dropout { rate: 0.5 }),
+        1 => (1..4_usize).prop_map(|size| Layer::UpSampling { size: vec![size] }),
+        1 => (0..3_usize, 0..3_usize).prop_map(|amount| Layer::ZeroPadding { amounts: vec![amount] }),
+        1 => (0..3_usize, 0..3_usize).prop_map(|amount| Layer::Cropping { amounts: vec![amount] }),
     ]
 }
 
