@@ -172,6 +172,9 @@ pub enum Reason {
     /// HELP, TYPE or UNIT without a metric name.
     #[error("expected a metric name after HELP, TYPE or UNIT")]
     MetadataName,
+    /// OpenMetrics wants one space between the name and what is said of it.
+    #[error("expected one space after the metric name")]
+    MetadataText,
     /// A word after TYPE that is no type of the format.
     #[error("`{0}` is no metric type")]
     Type(String),

@@ -41,12 +41,12 @@ pub(super) fn check(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
 
 fn check_help(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     check_name(cursor)?;
-    Ok(())
+    take_text_gap(cursor)
 }
 
 fn check_type(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     check_name(cursor)?;
-    cursor.take_gap();
+    take_text_gap(cursor)?;
     let (kind, types) = match cursor.format {
         Format::Text => (cursor.rest().trim_ascii_end(), TEXT_TYPES),
         Format::OpenMetrics => (cursor.rest(), OPEN_METRICS_TYPES),
@@ -60,13 +60,22 @@ fn check_type(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
 
 fn check_unit(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     let name = check_name(cursor)?;
-    cursor.take_gap();
+    take_text_gap(cursor)?;
     let unit = cursor.rest();
     let fits = match name.strip_suffix(unit) {
         Some(before) => unit.is_empty() || before.ends_with('_'),
         None => false,
     };
     if fits { Ok(()) } else { cursor.fault(Reason::Unit(shown(unit))) }
+}
+
+/// What separates the name from the text behind it: one space in OpenMetrics. Plain text takes any
+/// byte for it, and none.
+fn take_text_gap(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+    match (cursor.take_gap(), cursor.format) {
+        (false, Format::OpenMetrics) => cursor.fault(Reason::MetadataText),
+        _ => Ok(()),
+    }
 }
 
 fn check_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Fault> {

@@ -188,6 +188,7 @@ fn faults_of_open_metrics_say_where() {
             "# hello\n# EOF",
             "line 1, column 1: expected `# HELP`, `# TYPE`, `# UNIT` or `# EOF`: OpenMetrics has no other comments",
         ),
+        ("# HELP a\n# EOF", "line 1, column 9: expected one space after the metric name"),
         ("# TYPE a untyped\n# EOF", "line 1, column 10: `untyped` is no metric type"),
         (
             "# UNIT a_seconds bytes\n# EOF",

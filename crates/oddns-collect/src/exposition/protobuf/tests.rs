@@ -198,7 +198,7 @@ fn faults_say_where() {
         ),
         (
             body(&[family("h", 4, &[fields().label("le", "b")])]),
-            "byte 16: label `le` stands twice in this series",
+            "byte 15: label `le` stands twice in this series",
         ),
         (
             b"<html>".to_vec(),
