@@ -22,6 +22,7 @@ mod throttle;
 
 mod answer;
 mod prometheus;
+mod remote_write;
 mod replay;
 mod transpose;
 
@@ -45,6 +46,10 @@ pub use prometheus::{
     PrometheusHistory, PrometheusUrl, SeriesChoice,
 };
 pub use relabel::{Action, LabelMap, RelabelRule, RuleError, RuleText, relabel};
+pub use remote_write::{
+    Directory, GatherConfig, Gathered, Gathering, Refusal, RemoteWrite, WriteBatch, WriteCounts,
+    WriteError, WriteLimits, WriteVersion, WrittenSample, WrittenSeries, WrittenTarget,
+};
 pub use replay::{ReplayError, ReplayOptions, read_recordings, replay_file, write_scrape};
 pub use schedule::{next_scrape, target_offset};
 pub use scrape::{ScrapeError, Scraped, Scraper};

@@ -15,6 +15,7 @@ mod fleet;
 mod journal;
 #[cfg(test)]
 mod kubernetes;
+mod messages;
 #[cfg(test)]
 mod misbehaving;
 #[cfg(test)]
@@ -30,3 +31,4 @@ mod target;
 mod textparse;
 #[cfg(test)]
 mod tls;
+mod remote_write;
