@@ -211,7 +211,15 @@ impl RemoteWrite {
         if !are_valid(&pairs, &self.limits.labels) {
             return Err(Refusal::Labels);
         }
-        Ok(self.directory.insert(raw.fingerprint, &pairs))
+        // The way in which 1.0 is to write it, so that the same series in another order or from
+        // another version is the same.
+        let print = self.prints.of(&v1::canonical(&pairs));
+        let series = match self.directory.find(print) {
+            Some(series) => series,
+            None => self.directory.insert(print, &pairs),
+        };
+        self.directory.alias(raw.fingerprint, series);
+        Ok(series)
     }
 }
 

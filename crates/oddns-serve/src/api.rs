@@ -7,13 +7,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use oddns_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::answer;
 use crate::history::History;
+use crate::receive;
 use crate::shared::Shared;
 use crate::view::View;
 
@@ -31,6 +32,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/scores", get(scores))
         .route("/features", get(features))
         .route("/incidents", get(incidents))
+        .route("/write", post(receive::write))
         .fallback(async || ApiError::NotFound("no such endpoint: see /api/v1/status".to_owned()))
         .method_not_allowed_fallback(async || ApiError::Method)
 }
@@ -57,7 +59,11 @@ impl IntoResponse for ApiError {
         let (code, error_type, error) = match &self {
             Self::BadData(text) => (StatusCode::BAD_REQUEST, "bad_data", text.as_str()),
             Self::NotFound(text) => (StatusCode::NOT_FOUND, "not_found", text.as_str()),
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "bad_data", "only GET is answered"),
+            Self::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "bad_data",
+                "only GET is answered, and POST at /api/v1/write",
+            ),
             Self::Internal(text) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", text.as_str()),
         };
         (code, Json(ErrorBody { status: "error", error_type, error })).into_response()

@@ -61,6 +61,14 @@ pub enum Event {
         /// When.
         time: Timestamp,
     },
+    /// Something that concerns no single server, such as a sender whose requests are refused. For one
+    /// cause at most once a minute.
+    Warning {
+        /// When.
+        time: Timestamp,
+        /// What, in one line.
+        text: String,
+    },
     /// Scrapes work again.
     ScrapeRecovered {
         /// Which server.

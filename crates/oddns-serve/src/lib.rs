@@ -5,6 +5,9 @@ mod error;
 mod states;
 mod watch;
 
+mod judged;
+mod receive;
+
 mod event;
 mod history;
 mod metrics;
@@ -23,6 +26,9 @@ pub use config::{
 pub use error::ServeError;
 pub use event::Event;
 pub use metrics::{Exposition, Metrics};
+pub use receive::{
+    Keep, KeepError, NewReceivedJudge, ReceiverSettings, Receiving, judges_of, receive,
+};
 pub use server::{router, run};
 pub use shared::Shared;
 pub use states::StateFolder;

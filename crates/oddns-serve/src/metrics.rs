@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use oddns_collect::{ScrapeError, Scraped};
-use oddns_core::Score;
+use oddns_core::{Score, Scrape};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::receive::ReceiveCounters;
 use crate::view::{FeatureInfo, ModelInfo, STATE_NAMES, state_name};
 use oddns::{State, Step};
 
@@ -25,7 +26,7 @@ const SCORE_BUCKETS: [f64; 10] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2
 /// The media type of OpenMetrics text, in requests and answers.
 const OPENMETRICS: &str = "application/openmetrics-text";
 
-type Labels = Vec<(&'static str, String)>;
+pub(crate) type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
 /// Own metrics; shared by reference between the scraping loop and the server.
@@ -49,6 +50,7 @@ pub struct Metrics {
     model: Gauges,
     model_trained: Gauges,
     resident: Gauge<f64, AtomicU64>,
+    receive: ReceiveCounters,
     /// Which features of a server have a contribution series, to remove those that left the top.
     exported: Mutex<HashMap<String, Vec<String>>>,
 }
@@ -137,6 +139,7 @@ impl Metrics {
                 "Time of the latest data that the model in use was trained on",
             ),
             resident: add(r, "process_resident_memory_bytes", "Resident memory size"),
+            receive: ReceiveCounters::new(r),
             registry,
             exported: Mutex::default(),
         }
@@ -167,6 +170,17 @@ impl Metrics {
         self.scrape_samples.get_or_create(&labels).set(*n_scraped as f64);
         if let Some(error) = error {
             self.scrapes_failed.get_or_create(&failure(target, error.kind())).inc();
+        }
+    }
+
+    /// Counts one scrape that somebody else made; `failure` is one of few words, such as `down`.
+    pub(crate) fn received(&self, target: &str, scrape: &Scrape, why: Option<&'static str>) {
+        let labels = vec![("target", target.to_owned())];
+        self.up.get_or_create(&labels).set(if scrape.up { 1.0 } else { 0.0 });
+        self.scrape_seconds.get_or_create(&labels).set(scrape.duration_seconds);
+        self.scrape_samples.get_or_create(&labels).set(scrape.samples.len() as f64);
+        if let Some(reason) = why {
+            self.scrapes_failed.get_or_create(&failure(target, reason)).inc();
         }
     }
 
@@ -218,6 +232,11 @@ impl Metrics {
         self.active.get_or_create(&labels).set(f64::from(u8::from(score.alarm)));
         self.last_score.get_or_create(&labels).set(step.time.unix_seconds());
         self.set_contributions(instance, &strongest(score, features));
+    }
+
+    /// What was received by remote write.
+    pub(crate) fn receive(&self) -> &ReceiveCounters {
+        &self.receive
     }
 
     /// Counts an event that nobody took.
@@ -285,7 +304,11 @@ fn register_constants(registry: &mut Registry) {
     threshold.set(1.0);
 }
 
-fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+pub(crate) fn add<M: Metric + Clone + Default>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> M {
     add_as(registry, name, help, M::default())
 }
 

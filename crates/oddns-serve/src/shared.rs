@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use oddns_core::{Incident, Timestamp};
 
 use crate::metrics::Metrics;
+use crate::receive::Receiver;
 use crate::view::{ModelInfo, View};
 
 /// The view and the metrics of one process.
@@ -12,6 +13,7 @@ use crate::view::{ModelInfo, View};
 pub struct Shared {
     view: RwLock<View>,
     metrics: Metrics,
+    receiver: RwLock<Option<Arc<Receiver>>>,
 }
 
 impl Shared {
@@ -20,7 +22,7 @@ impl Shared {
         let metrics = Metrics::new();
         view.model().into_iter().for_each(|model| metrics.set_model(model));
         view.servers().for_each(|(instance, _)| metrics.watch(instance));
-        Arc::new(Self { view: RwLock::new(view), metrics })
+        Arc::new(Self { view: RwLock::new(view), metrics, receiver: RwLock::default() })
     }
 
     /// Reads the view; writers wait, so `read` must be short and must not call back.
@@ -51,6 +53,15 @@ impl Shared {
     pub fn forget(&self, instance: &str, time: Timestamp) -> Vec<Incident> {
         self.metrics.forget(instance);
         self.change(|view| view.forget(instance, time))
+    }
+
+    /// What takes remote writes, while something does.
+    pub(crate) fn receiver(&self) -> Option<Arc<Receiver>> {
+        self.receiver.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_receiver(&self, receiver: Option<Arc<Receiver>>) {
+        *self.receiver.write().unwrap_or_else(PoisonError::into_inner) = receiver;
     }
 
     /// Own metrics.

@@ -30,11 +30,28 @@ pub trait Judge: Send {
 }
 
 /// A server beside the others of its job.
-struct Replica {
+pub(crate) struct Replica {
     kept: Kept,
     fleet: SharedFleet,
     instance: String,
     events: mpsc::Sender<Event>,
+}
+
+impl Replica {
+    /// A server of `fleet`. What is kept of it in `states` and cannot be used is told.
+    pub(crate) fn new(
+        detector: Arc<Detector>,
+        instance: &str,
+        states: Option<StateFolder>,
+        fleet: SharedFleet,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Self, DetectorError> {
+        let (kept, trouble) = Kept::open(detector, instance, states)?;
+        if let Some(reason) = trouble {
+            let _ = events.try_send(state_lost(instance, reason));
+        }
+        Ok(Self { kept, fleet, instance: instance.to_owned(), events })
+    }
 }
 
 impl Judge for Replica {
@@ -52,7 +69,7 @@ impl Judge for Replica {
 }
 
 /// The servers of one job, which their tasks compare with each other.
-type SharedFleet = Arc<Mutex<Fleet>>;
+pub(crate) type SharedFleet = Arc<Mutex<Fleet>>;
 
 /// Makes the judge of a target.
 pub type NewJudge =
@@ -77,14 +94,11 @@ pub async fn watch(
     let fleets: Mutex<HashMap<String, SharedFleet>> = Mutex::default();
     let telling = events.clone();
     let new_judge: NewJudge = Arc::new(move |target| {
-        let instance = target.instance.clone();
-        let (kept, trouble) = Kept::open(Arc::clone(&detector), &instance, states.clone())?;
-        if let Some(reason) = trouble {
-            let _ = telling.try_send(state_lost(&instance, reason));
-        }
         let mut fleets = fleets.lock().unwrap_or_else(PoisonError::into_inner);
         let fleet = Arc::clone(fleets.entry(target.job.config().name.clone()).or_default());
-        Ok(Box::new(Replica { kept, fleet, instance, events: telling.clone() }))
+        let (detector, states) = (Arc::clone(&detector), states.clone());
+        let replica = Replica::new(detector, &target.instance, states, fleet, telling.clone())?;
+        Ok(Box::new(replica))
     });
     watch_with(jobs, new_judge, shared, events, shutdown).await
 }
@@ -287,7 +301,7 @@ impl Watched {
 }
 
 /// An error with all its causes in one line without control characters.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -98,9 +98,7 @@ impl Directory {
         SeriesKey { name: self.name(series).to_owned(), labels: Labels::new(labels) }
     }
 
-    /// Takes in a series that is not known under this fingerprint. `pairs` are checked, sorted, and
-    /// hold the name. A set that was sent in another order before is another series: one sender
-    /// has one order.
+    /// Takes in a series that is not known. `pairs` are checked, sorted, and hold the name.
     pub(super) fn insert(
         &mut self,
         fingerprint: Fingerprint,
@@ -133,6 +131,11 @@ impl Directory {
         WrittenSeries(number)
     }
 
+    /// Lets a series be found by this fingerprint too.
+    pub(super) fn alias(&mut self, fingerprint: Fingerprint, series: WrittenSeries) {
+        self.numbers.insert(fingerprint, series.0);
+    }
+
     /// Forgets every series without a sample since `millis` and says which these were; their
     /// numbers will be given again. Targets stay.
     pub fn forget_before(&mut self, millis: i64) -> Vec<WrittenSeries> {
@@ -145,6 +148,9 @@ impl Directory {
             }
             !is_old
         });
+        // Once for each fingerprint that led to it.
+        gone.sort_unstable();
+        gone.dedup();
         self.free.extend(&gone);
         self.compact();
         gone.into_iter().map(WrittenSeries).collect()
@@ -154,7 +160,11 @@ impl Directory {
     fn compact(&mut self) {
         let (sets, texts) = (take(&mut self.sets), take(&mut self.texts));
         self.numbers.shrink_to_fit();
+        let mut done = vec![false; self.entries.len()];
         for number in self.numbers.values() {
+            if std::mem::replace(&mut done[*number as usize], true) {
+                continue;
+            }
             let entry = &mut self.entries[*number as usize];
             let set = sets.items[entry.set as usize].iter();
             let set: Vec<u32> =

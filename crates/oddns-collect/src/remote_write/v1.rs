@@ -69,6 +69,18 @@ fn read_series(
     rows.end_series(fingerprint, labels, limits)
 }
 
+/// The label fields of these pairs, side by side.
+pub(super) fn canonical(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let (mut fields, mut label) = (Vec::new(), Vec::new());
+    for (name, value) in pairs {
+        label.clear();
+        put_bytes(&mut label, 1, name.as_bytes());
+        put_bytes(&mut label, 2, value.as_bytes());
+        put_bytes(&mut fields, 1, &label);
+    }
+    fields
+}
+
 /// The pairs of label fields in a row, one more than `max_labels` at most.
 pub(super) fn pairs(
     mut labels: Message<'_>,

@@ -377,8 +377,7 @@ impl Model {
                 continue;
             }
             for (millis, value) in samples {
-                // The order in which labels were sent counts: a sender has one.
-                let last = self.0.entry(labels.clone()).or_insert((i64::MIN, 0));
+                let last = self.0.entry(set.clone()).or_insert((i64::MIN, 0));
                 if *millis > last.0 {
                     *last = (*millis, value.to_bits());
                     taken.push((set.clone(), *millis, value.to_bits()));

@@ -12,9 +12,14 @@ mod coredns;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+#[path = "../../../oddns-collect/tests/it/messages.rs"]
+mod messages;
+#[cfg(test)]
 mod page;
 #[cfg(test)]
 mod promtool;
+#[cfg(test)]
+mod receive;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]
