@@ -4,6 +4,7 @@ mod comparison;
 mod coredns;
 mod demo;
 mod detectors;
+mod ingest;
 mod libraries;
 mod live;
 mod memory;
@@ -28,6 +29,8 @@ const BENCHES: &[Bench] = &[
     Bench { name: "demo-cold", run: demo::cold },
     Bench { name: "live", run: live::run },
     Bench { name: "memory", run: memory::run },
+    Bench { name: "ingest", run: ingest::run },
+    Bench { name: "ingest-decode", run: ingest::decode },
     Bench { name: "model", run: model::run },
     Bench { name: "parse", run: parse::run },
     Bench { name: "store", run: store::run },

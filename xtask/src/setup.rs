@@ -8,7 +8,9 @@ mod apt;
 mod cache;
 mod coredns;
 mod model_peers;
+mod prometheus;
 mod python;
+mod sender;
 mod textparse;
 mod tools;
 
@@ -33,6 +35,8 @@ pub(crate) enum Group {
     Peers,
     /// Python libraries that the package `oddns` is tested with, and maturin.
     Python,
+    /// A current Prometheus, for tests that use it where it is there; takes ten minutes to build.
+    CurrentPrometheus,
     /// The tools of `cargo xtask lint`.
     Lint,
 }
@@ -53,6 +57,7 @@ pub(crate) fn run(groups: &[Group]) -> Result<Cache> {
         match group {
             Group::Peers => peers(&cache)?,
             Group::Python => python::install(&cache, &python::PYTHON)?,
+            Group::CurrentPrometheus => prometheus::install(&cache)?,
             Group::Lint => lint(&cache)?,
         }
     }
@@ -65,6 +70,7 @@ pub(crate) fn run(groups: &[Group]) -> Result<Cache> {
 fn peers(cache: &Cache) -> Result<()> {
     coredns::check_go(cache, &coredns::VERSIONS)?;
     apt::install(apt::PEERS)?;
+    sender::install(cache)?;
     python::install(cache, &python::KERAS)?;
     python::install(cache, &python::PARQUET_PEERS)?;
     for version in coredns::VERSIONS {

@@ -231,6 +231,12 @@ pub(crate) struct Watch {
     /// Where to serve page, API and metrics.
     #[arg(long = "web.listen-address", value_name = "ADDRESS")]
     pub(crate) listen_address: Option<SocketAddr>,
+    /// Take what a Prometheus sends to `/api/v1/write`, and watch the CoreDNS servers in it.
+    #[arg(long = "web.enable-remote-write-receiver")]
+    pub(crate) enable_remote_write_receiver: bool,
+    /// Keep what is received in this folder, as a data set.
+    #[arg(long = "storage.path", value_name = "DIR", requires = "enable_remote_write_receiver")]
+    pub(crate) storage_path: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -27,7 +27,7 @@ pub use error::ServeError;
 pub use event::Event;
 pub use metrics::{Exposition, Metrics};
 pub use receive::{
-    Keep, KeepError, NewReceivedJudge, ReceiverSettings, Receiving, judges_of, receive,
+    Keep, KeepError, NewReceivedJudge, ReceiverSettings, Receiving, StoreKeep, judges_of, receive,
 };
 pub use server::{router, run};
 pub use shared::Shared;

@@ -10,6 +10,7 @@ mod ingest;
 mod judging;
 mod keep;
 mod route;
+mod store;
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -23,6 +24,7 @@ use ingest::{Ingest, Job};
 pub use judging::{NewReceivedJudge, judges_of};
 pub use keep::{Keep, KeepError};
 pub(crate) use route::write;
+pub use store::StoreKeep;
 
 use crate::event::Event;
 use crate::shared::Shared;
@@ -73,6 +75,17 @@ pub(crate) struct Receiver {
     throttle: Mutex<Throttle>,
 }
 
+/// Whether remote writes are taken.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Reception {
+    /// Nobody asked for it.
+    #[default]
+    Disabled,
+    Open(Arc<Receiver>),
+    /// We are about to end: a sender is to come again, and will find our successor.
+    Closed,
+}
+
 /// A receiver at work; dropped without [`Receiving::stop`] it goes on.
 #[derive(Debug)]
 pub struct Receiving {
@@ -97,7 +110,8 @@ pub fn receive(
     let thread = thread.spawn(move || clock.block_on(ingest.run(waiting)))?;
     let memory = Arc::new(Semaphore::new(settings.max_waiting_bytes.div_ceil(1024)));
     let throttle = Mutex::default();
-    shared.set_receiver(Some(Arc::new(Receiver { settings, jobs, memory, events, throttle })));
+    let receiver = Receiver { settings, jobs, memory, events, throttle };
+    shared.set_reception(Reception::Open(Arc::new(receiver)));
     Ok(Receiving { shared: shared.clone(), thread })
 }
 
@@ -105,7 +119,7 @@ impl Receiving {
     /// Takes no more requests, waits for those under way, and brings what is kept to its end. An
     /// error says what of it failed.
     pub fn stop(self) -> Result<(), KeepError> {
-        self.shared.set_receiver(None);
+        self.shared.set_reception(Reception::Closed);
         match self.thread.join() {
             Ok(kept) => kept,
             Err(_) => Err(KeepError::new("the receiver failed in an unforeseen way".into())),

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use oddns_core::{Incident, Timestamp};
 
 use crate::metrics::Metrics;
-use crate::receive::Receiver;
+use crate::receive::Reception;
 use crate::view::{ModelInfo, View};
 
 /// The view and the metrics of one process.
@@ -13,7 +13,7 @@ use crate::view::{ModelInfo, View};
 pub struct Shared {
     view: RwLock<View>,
     metrics: Metrics,
-    receiver: RwLock<Option<Arc<Receiver>>>,
+    reception: RwLock<Reception>,
 }
 
 impl Shared {
@@ -22,7 +22,7 @@ impl Shared {
         let metrics = Metrics::new();
         view.model().into_iter().for_each(|model| metrics.set_model(model));
         view.servers().for_each(|(instance, _)| metrics.watch(instance));
-        Arc::new(Self { view: RwLock::new(view), metrics, receiver: RwLock::default() })
+        Arc::new(Self { view: RwLock::new(view), metrics, reception: RwLock::default() })
     }
 
     /// Reads the view; writers wait, so `read` must be short and must not call back.
@@ -55,13 +55,13 @@ impl Shared {
         self.change(|view| view.forget(instance, time))
     }
 
-    /// What takes remote writes, while something does.
-    pub(crate) fn receiver(&self) -> Option<Arc<Receiver>> {
-        self.receiver.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What takes remote writes, if something does.
+    pub(crate) fn reception(&self) -> Reception {
+        self.reception.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_receiver(&self, receiver: Option<Arc<Receiver>>) {
-        *self.receiver.write().unwrap_or_else(PoisonError::into_inner) = receiver;
+    pub(crate) fn set_reception(&self, reception: Reception) {
+        *self.reception.write().unwrap_or_else(PoisonError::into_inner) = reception;
     }
 
     /// Own metrics.

@@ -41,6 +41,7 @@ pub(super) const PEERS: &[Package] = &[
         name: "prometheus-alertmanager",
         probe: Probe::Programs(&["prometheus-alertmanager"]),
     },
+    Package { name: "victoria-metrics", probe: Probe::Programs(&["victoria-metrics"]) },
     Package { name: "chromium", probe: Probe::Programs(&["chromium"]) },
     Package { name: "chromium-driver", probe: Probe::Programs(&["chromedriver"]) },
 ];

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use oddns::{Detector, FEATURES, IncidentEvent, State};
 use oddns_collect::{Discovery, Job, JobConfig, format_duration};
 use oddns_core::{Schema, Score};
 use oddns_serve::{
-    DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT, Event, ServeError,
-    Shared, StateFolder, View,
+    DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT, Event, Keep,
+    ModelInfo, ReceiverSettings, Receiving, ServeError, Shared, StateFolder, StoreKeep, View,
 };
-use oddns_store::incident_json;
+use oddns_store::{HistoryStore, StoreSettings, incident_json};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -35,6 +35,9 @@ struct Plan {
     listen_address: SocketAddr,
     model: Arc<Detector>,
     states: Option<StateFolder>,
+    receives: bool,
+    /// Where to keep what is received.
+    storage: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Watch) -> anyhow::Result<()> {
@@ -58,14 +61,16 @@ fn plan(args: &Watch) -> anyhow::Result<Plan> {
         Some(config) => config.jobs.clone(),
         None => jobs(args, &model),
     };
-    if jobs.iter().all(|job| job.discoveries.is_empty()) {
+    let has_targets = jobs.iter().any(|job| !job.discoveries.is_empty());
+    if !has_targets && !args.enable_remote_write_receiver {
         return Err(BadUse(ServeError::NoTargets.to_string()).into());
     }
     let jobs = jobs.into_iter().map(Job::new).collect();
     let written = config.map_or(DEFAULT_LISTEN_ADDRESS, |config| config.listen_address);
     let listen_address = args.listen_address.unwrap_or(written);
     let states = args.state.as_deref().map(StateFolder::open).transpose()?;
-    Ok(Plan { jobs, listen_address, model, states })
+    let (receives, storage) = (args.enable_remote_write_receiver, args.storage_path.clone());
+    Ok(Plan { jobs, listen_address, model, states, receives, storage })
 }
 
 /// Refuses a model of other features before anything is said to be watched.
@@ -154,13 +159,57 @@ async fn serve(plan: Plan, output: Output) -> anyhow::Result<()> {
         let _ = stop_watching.send(true);
     });
     let id = model_file::id(&plan.model)?;
-    let Plan { jobs, model, states, .. } = plan;
-    let watching =
-        oddns_serve::watch(jobs, model, id, states, shared, events, ended(stopped)).await;
+    shared.set_model(ModelInfo::of(&plan.model, id.clone()));
+    let receiving = plan.receives.then(|| receive(&plan, &shared, events.clone())).transpose()?;
+    let watching = async {
+        let Plan { jobs, model, states, .. } = plan;
+        if jobs.iter().all(|job| job.config().discoveries.is_empty()) {
+            // All servers are known by what is received.
+            drop(events);
+            ended(stopped).await;
+            return Ok(());
+        }
+        oddns_serve::watch(jobs, model, id, states, shared, events, ended(stopped)).await
+    };
+    let watching = watching.await;
     // When watching failed by itself, the page ends too.
     let _ = stop.send(true);
+    let stopped = receiving.map(|receiving| tokio::task::spawn_blocking(|| receiving.stop()));
     let _ = tokio::join!(page, telling);
-    watching.map_err(Into::into)
+    watching?;
+    match stopped {
+        Some(stopped) => stopped.await.context("cannot end receiving")?.map_err(Into::into),
+        None => Ok(()),
+    }
+}
+
+/// Begins to take remote writes.
+fn receive(
+    plan: &Plan,
+    shared: &Arc<Shared>,
+    events: mpsc::Sender<Event>,
+) -> anyhow::Result<Receiving> {
+    let keep = match &plan.storage {
+        Some(folder) => Some(Box::new(StoreKeep::new(open(folder)?)) as Box<dyn Keep>),
+        None => None,
+    };
+    let (model, states) = (plan.model.clone(), plan.states.clone());
+    let judges = oddns_serve::judges_of(model, states, events.clone());
+    oddns_serve::receive(ReceiverSettings::default(), keep, Some(judges), shared, events)
+        .context("cannot start a thread for what is received")
+}
+
+fn open(folder: &Path) -> anyhow::Result<HistoryStore> {
+    let store = HistoryStore::open(folder, StoreSettings::default())?;
+    let recovery = store.recovery();
+    if !recovery.was_closed {
+        output::line(format!(
+            "`{}` was not closed: {} samples of its log are kept, what came after the last sync is lost",
+            folder.display(),
+            recovery.samples
+        ));
+    }
+    Ok(store)
 }
 
 fn announce(output: Output, plan: &Plan, address: SocketAddr) {
@@ -178,6 +227,9 @@ fn announce(output: Output, plan: &Plan, address: SocketAddr) {
             let name = &job.config().name;
             output::line(format!("watching what is found for job `{name}` every {every}"));
         }
+    }
+    if plan.receives {
+        output::line(format!("remote write: http://{address}/api/v1/write"));
     }
     output::line(format!("page and metrics: http://{address}/"));
 }
@@ -223,6 +275,9 @@ fn print(event: &Event, model: &Detector) {
         }
         Event::TargetGone { instance, time } => {
             output::line(format!("{} {instance} is gone", time.clock()));
+        }
+        Event::Warning { time, text } => {
+            output::line(format!("{} warning: {text}", time.clock()));
         }
         _ => {}
     }
@@ -273,6 +328,9 @@ fn print_json(event: &Event, model: &Detector) {
         }),
         Event::TargetGone { instance, time } => json!({
             "event": "target_gone", "instance": instance, "timestamp": time.to_string(),
+        }),
+        Event::Warning { time, text } => json!({
+            "event": "warning", "timestamp": time.to_string(), "text": text,
         }),
         _ => return,
     });

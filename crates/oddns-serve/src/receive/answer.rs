@@ -36,6 +36,8 @@ pub(super) enum Answer {
     NotKept(KeepError),
     /// Our own fault.
     Failed,
+    /// We are about to end.
+    Closed,
     /// There is no receiver.
     Disabled,
 }
@@ -54,7 +56,7 @@ impl Answer {
             Self::Refused(_) | Self::Broken => StatusCode::BAD_REQUEST,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotKept(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotKept(_) | Self::Closed => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Disabled => StatusCode::NOT_FOUND,
         }
@@ -66,7 +68,7 @@ impl Answer {
             Self::Taken(version, counts) if is_refused(*version, counts) => {
                 ("samples", refusals(counts))
             }
-            Self::Taken(..) | Self::Disabled => return None,
+            Self::Taken(..) | Self::Disabled | Self::Closed => return None,
             Self::Refused(error) => match error {
                 WriteError::ContentType { .. } => ("content_type", chain(error)),
                 WriteError::Encoding { .. } => ("encoding", chain(error)),
@@ -96,7 +98,7 @@ impl Answer {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Busy => Some(COME_AGAIN.0),
-            Self::NotKept(_) => Some(COME_AGAIN.1),
+            Self::NotKept(_) | Self::Closed => Some(COME_AGAIN.1),
             _ => None,
         }
     }

@@ -19,6 +19,7 @@ pub(crate) struct ReceiveCounters {
     refused: Family<Labels, Counter>,
     exemplars: Counter,
     metadata: Counter,
+    not_kept: Counter,
     scrapes: Counter,
     left_aside: Family<Labels, Counter>,
     series: Gauge<f64, AtomicU64>,
@@ -41,6 +42,11 @@ impl ReceiveCounters {
             refused,
             exemplars: add(r, "oddns_remote_write_exemplars_skipped", "Exemplars, not kept"),
             metadata: add(r, "oddns_remote_write_metadata_skipped", "Metadata, not kept"),
+            not_kept: add(
+                r,
+                "oddns_remote_write_samples_not_kept",
+                "Samples that were taken and not kept: the history has too many series",
+            ),
             scrapes: add(r, "oddns_remote_write_scrapes", "Scrapes put together and judged"),
             left_aside: add(
                 r,
@@ -75,6 +81,10 @@ impl ReceiveCounters {
             let labels = vec![("reason", refusal.name().to_owned())];
             self.refused.get_or_create(&labels).inc_by(counts.refused(refusal));
         }
+    }
+
+    pub(super) fn not_kept(&self, n: u64) {
+        self.not_kept.inc_by(n);
     }
 
     pub(super) fn judged(&self) {

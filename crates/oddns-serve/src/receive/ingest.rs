@@ -97,11 +97,13 @@ impl Ingest {
             return Answer::Refused(error);
         }
         let directory = self.remote.directory();
-        if let Some(keep) = &mut self.keep
-            && let Err(error) = keep.keep(now, directory, &self.batch.samples)
-        {
-            self.remote.undo(&self.batch);
-            return Answer::NotKept(error);
+        match self.keep.as_mut().map(|keep| keep.keep(now, directory, &self.batch.samples)) {
+            None => {}
+            Some(Ok(n)) => self.shared.metrics().receive().not_kept(n),
+            Some(Err(error)) => {
+                self.remote.undo(&self.batch);
+                return Answer::NotKept(error);
+            }
         }
         if self.judging.is_some() {
             self.gathering.take(directory, &self.batch.samples, now);

@@ -7,14 +7,14 @@ use oddns_core::Timestamp;
 
 /// Keeps received samples.
 pub trait Keep: Send {
-    /// Takes all of `samples`, whose series are in `directory`. On an error none of them is taken,
-    /// and they come again later.
+    /// Takes all of `samples`, whose series are in `directory`, but for those of series that there is
+    /// no room for; says how many these are. On an error none is taken, and they come again later.
     fn keep(
         &mut self,
         now: Timestamp,
         directory: &Directory,
         samples: &[WrittenSample],
-    ) -> Result<(), KeepError>;
+    ) -> Result<u64, KeepError>;
 
     /// Forgets what it knows of these series: their numbers will mean others.
     fn forget(&mut self, series: &[WrittenSeries]);

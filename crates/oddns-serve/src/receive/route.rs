@@ -14,15 +14,19 @@ use tokio::sync::mpsc::error::TrySendError as TrySendEventError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
-use super::Receiver;
 use super::answer::Answer;
 use super::ingest::Job;
+use super::{Receiver, Reception};
 use crate::event::Event;
 use crate::shared::Shared;
 
 /// Takes one remote-write request.
 pub(crate) async fn write(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let Some(receiver) = shared.receiver() else { return Answer::Disabled.into_response() };
+    let receiver = match shared.reception() {
+        Reception::Open(receiver) => receiver,
+        Reception::Closed => return Answer::Closed.into_response(),
+        Reception::Disabled => return Answer::Disabled.into_response(),
+    };
     let mut n_bytes = 0;
     let (version, answer) = receiver.answer(request, &mut n_bytes).await;
     let code = answer.status().as_u16();

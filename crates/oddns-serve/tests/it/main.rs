@@ -23,6 +23,8 @@ mod receive;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]
+mod senders;
+#[cfg(test)]
 mod watch;
 
 /// Whether the real programs to test against are installed; says so in one line when not.

@@ -50,7 +50,7 @@ impl Keep for Kept {
         _now: Timestamp,
         directory: &Directory,
         samples: &[WrittenSample],
-    ) -> Result<(), KeepError> {
+    ) -> Result<u64, KeepError> {
         let mut state = self.0.0.lock().unwrap();
         state.n_held += 1;
         while state.is_held {
@@ -67,7 +67,7 @@ impl Keep for Kept {
             let before = state.samples.insert(key, sample.value.to_bits());
             state.n_twice += usize::from(before.is_some());
         }
-        Ok(())
+        Ok(0)
     }
 
     fn forget(&mut self, _series: &[WrittenSeries]) {}
@@ -193,7 +193,8 @@ async fn requests_are_answered_as_the_specification_says() {
     }
     // Two for content type and encoding, one each for too large, damaged and refused samples.
     assert_eq!(warnings.len(), 5, "{warnings:#?}");
-    assert_eq!(post(site.address, "content-length: 1\r\n", b"x").await.status, 404);
+    // A sender that is told 404 would give up.
+    assert_eq!(post(site.address, "content-length: 1\r\n", b"x").await.status, 503);
 }
 
 #[tokio::test]
