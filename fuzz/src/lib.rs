@@ -7,7 +7,8 @@ use std::io::{Cursor, Write};
 
 use oddns::Detector;
 use oddns_collect::{
-    Format, Limits, ParseError, Parser, PrometheusUrl, ReplayOptions, Target, parse_duration,
+    Format, Limits, ParseError, Parser, PrometheusUrl, ReadFormat, ReadLimits, RemoteWrite,
+    ReplayOptions, Target, WriteBatch, WriteLimits, WriteVersion, check_remote_read, parse_duration,
     read_recordings,
 };
 use oddns_core::{Labels, Sample, SeriesTable, Timestamp};
@@ -83,6 +84,63 @@ pub fn saved_metrics(bytes: &[u8]) {
         ..ReplayOptions::default()
     };
     let _ = read_recordings("input", Cursor::new(bytes), &options);
+}
+
+/// A remote-write request of version 1.0; one that is no snappy block is tried as a message too.
+pub fn remote_write_v1(bytes: &[u8]) {
+    remote_write(WriteVersion::V1, bytes);
+}
+
+/// The same of version 2.0.
+pub fn remote_write_v2(bytes: &[u8]) {
+    remote_write(WriteVersion::V2, bytes);
+}
+
+/// Sent twice, a request gives no sample the second time.
+fn remote_write(version: WriteVersion, bytes: &[u8]) {
+    let now = Timestamp::from_millis(0);
+    let max_past = std::time::Duration::MAX;
+    let mut remote = RemoteWrite::new(WriteLimits { max_past, ..WriteLimits::default() });
+    let mut batch = WriteBatch::default();
+    let packed = snap::raw::Encoder::new().compress_vec(bytes).unwrap_or_default();
+    for body in [bytes, &packed] {
+        if remote.read(version, body, now, &mut batch).is_err() {
+            continue;
+        }
+        let first = batch.counts;
+        for sample in &batch.samples {
+            let _ = remote.directory().key(sample.series);
+        }
+        remote.read(version, body, now, &mut batch).expect("it was sound before");
+        assert_eq!((batch.counts.taken, batch.counts.series), (0, first.series));
+    }
+}
+
+/// Answers to a remote read: the first byte tells samples from chunks; what is behind it is an answer,
+/// and the message of one.
+pub fn remote_read(bytes: &[u8]) {
+    let Some((kind, body)) = bytes.split_first() else { return };
+    let limits = ReadLimits { max_bytes: 16 << 20, max_samples: 200_000 };
+    let mut framed = Vec::new();
+    let format = match kind & 1 {
+        0 => {
+            framed = snap::raw::Encoder::new().compress_vec(body).unwrap_or_default();
+            ReadFormat::Samples
+        }
+        _ => {
+            let mut length = body.len();
+            while length >= 0x80 {
+                framed.push(length as u8 | 0x80);
+                length >>= 7;
+            }
+            framed.push(length as u8);
+            framed.extend(crc32c::crc32c(body).to_be_bytes());
+            framed.extend_from_slice(body);
+            ReadFormat::Chunks
+        }
+    };
+    let _ = check_remote_read(format, body, limits);
+    let _ = check_remote_read(format, &framed, limits);
 }
 
 /// Short texts of the command line and the configuration.

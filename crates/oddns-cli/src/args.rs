@@ -272,7 +272,24 @@ pub(crate) struct Collect {
         conflicts_with = "jobs"
     )]
     pub(crate) selector: Option<String>,
-    /// Folder of the new data set.
+    /// Ask Prometheus at most so often in a second.
+    #[arg(long, value_name = "N", requires = "prometheus", default_value_t = 20.0, value_parser = rate)]
+    pub(crate) max_requests_per_second: f64,
+    /// A file with a token that Prometheus wants.
+    #[arg(long = "prometheus.bearer-token-file", value_name = "FILE", requires = "prometheus")]
+    pub(crate) bearer_token_file: Option<PathBuf>,
+    /// A user name that Prometheus wants.
+    #[arg(
+        long = "prometheus.username",
+        value_name = "NAME",
+        requires = "password_file",
+        conflicts_with = "bearer_token_file"
+    )]
+    pub(crate) username: Option<String>,
+    /// A file with the password of that user.
+    #[arg(long = "prometheus.password-file", value_name = "FILE", requires = "username")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Folder of the new data set; one that holds an interrupted fetch of the same is finished.
     #[arg(long, value_name = "DIR", visible_alias = "storage.path")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
@@ -558,6 +575,13 @@ fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| expected())?;
     number.checked_mul(1 << (10 * power)).filter(|bytes| *bytes > 0).ok_or_else(expected)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("must be a number from 0.001 to 1000000".to_owned()),
+    }
 }
 
 fn alarms(text: &str) -> Result<f64, String> {

@@ -2,8 +2,6 @@
 //! prints the CPU seconds that a million series take, once ours or prost's decoder has warmed up.
 #![expect(clippy::print_stdout, reason = "its answer goes to stdout")]
 
-// What of the messages only tests use is unused here.
-#[expect(dead_code, reason = "shared with the tests")]
 #[path = "../tests/it/messages.rs"]
 mod messages;
 
@@ -27,12 +25,12 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (version, encode): (_, fn(&[Series]) -> Vec<u8>) = match arguments.first().map(String::as_str)
-    {
-        Some("1.0") => (WriteVersion::V1, body_v1),
-        Some("2.0") => (WriteVersion::V2, body_v2),
-        _ => return Err("use: remote_write 1.0|2.0 ours|prost|body".into()),
-    };
+    let (version, encode): (_, fn(&[Series]) -> Vec<u8>) =
+        match arguments.first().map(String::as_str) {
+            Some("1.0") => (WriteVersion::V1, body_v1),
+            Some("2.0") => (WriteVersion::V2, body_v2),
+            _ => return Err("use: remote_write 1.0|2.0 ours|prost|body".into()),
+        };
     let rounds: Vec<Vec<Vec<u8>>> = (0..ROUNDS).map(|round| bodies(round, encode)).collect();
     let seconds = match arguments.get(1).map(String::as_str) {
         Some("ours") => ours(version, &rounds)?,

@@ -22,6 +22,7 @@ mod throttle;
 
 mod answer;
 mod prometheus;
+mod remote_read;
 mod remote_write;
 mod replay;
 mod transpose;
@@ -42,10 +43,11 @@ pub use http::{Auth, HttpConfig, HttpError, TlsConfig, TlsVersion};
 pub use job::{Job, JobConfig, Protocol, ScrapeLimits};
 pub use pattern::{ParsePatternError, Pattern};
 pub use prometheus::{
-    HistoryConfig, HistoryError, HistoryPart, HistoryQuery, ParsePrometheusUrlError,
+    Credentials, HistoryConfig, HistoryError, HistoryPart, HistoryQuery, ParsePrometheusUrlError,
     PrometheusHistory, PrometheusUrl, SeriesChoice,
 };
 pub use relabel::{Action, LabelMap, RelabelRule, RuleError, RuleText, relabel};
+pub use remote_read::{ReadError, ReadFormat, ReadLimits, check_remote_read};
 pub use remote_write::{
     Directory, GatherConfig, Gathered, Gathering, Refusal, RemoteWrite, WriteBatch, WriteCounts,
     WriteError, WriteLimits, WriteVersion, WrittenSample, WrittenSeries, WrittenTarget,

@@ -7,6 +7,7 @@ mod span;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::answer::{self, AnswerError, Matrix};
 use crate::duration::format_duration;
 use crate::exposition::Limits;
+use crate::remote_read::{self, ReadError, ReadLimits};
 use crate::target::write_redacted;
 use crate::transpose::Transpose;
 use request::Requests;
@@ -130,6 +132,25 @@ pub struct HistoryConfig {
     pub max_attempts: u32,
     /// Wait before the second attempt; doubles each time, unless the server says `Retry-After`.
     pub first_wait: Duration,
+    /// Who we are; `None`: who the address says, if it does.
+    pub credentials: Option<Credentials>,
+    /// Whether samples as they were scraped may come by remote read, where it is offered: smaller
+    /// answers, and no limit of the server on the samples of a query.
+    pub remote_read: bool,
+}
+
+/// How a request says who sends it. Files are read for each request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A bearer token, in a file.
+    BearerFile(PathBuf),
+    /// A user name, and a password in a file.
+    Basic {
+        /// The name.
+        username: String,
+        /// Where the password is.
+        password_file: PathBuf,
+    },
 }
 
 impl Default for HistoryConfig {
@@ -142,6 +163,8 @@ impl Default for HistoryConfig {
             min_gap: Duration::from_millis(50),
             max_attempts: 5,
             first_wait: Duration::from_millis(500),
+            credentials: None,
+            remote_read: true,
         }
     }
 }
@@ -249,6 +272,22 @@ pub enum HistoryError {
         /// Where and why.
         source: AnswerError,
     },
+    /// A file of a token or a password cannot be read.
+    #[error("cannot read `{}`, which should hold a secret for Prometheus", path.display())]
+    Secret {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An answer to a remote read that cannot be used.
+    #[error("cannot use what {server} answered to a remote read")]
+    Read {
+        /// Which server.
+        server: PrometheusUrl,
+        /// Why.
+        source: ReadError,
+    },
     /// No series to fetch.
     #[error("{server} has no series `{selector}` between {since} and {until}: {advice}")]
     NothingFound {
@@ -282,11 +321,25 @@ pub enum HistoryError {
 }
 
 impl HistoryError {
+    /// Whether a remote read failed in a way in which every other one would.
+    fn is_no_read(&self) -> bool {
+        match self {
+            Self::Status { status, .. } | Self::Answer { status, .. } => {
+                status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 429)
+                    || *status == StatusCode::NOT_IMPLEMENTED
+            }
+            Self::NotPrometheus { .. } => true,
+            Self::Read { source, .. } => !matches!(source, ReadError::TooMany { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether asking for less at once may help.
     fn is_too_much(&self) -> bool {
         match self {
             Self::Timeout { .. } | Self::TooLarge { .. } => true,
             Self::Answer { source: AnswerError::TooMany { what, .. }, .. } => *what == "samples",
+            Self::Read { source: ReadError::TooMany { .. }, .. } => true,
             Self::Answer { source: AnswerError::Refused { kind, message }, .. } => {
                 kind == "timeout" || message.contains("too many samples")
             }
@@ -297,7 +350,7 @@ impl HistoryError {
 
 fn advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        401 | 403 => "it wants credentials, or other ones",
+        401 | 403 => "it wants credentials, or other ones: give a token or a password in a file",
         404 => "is it a Prometheus? give the address before `/api/v1`, with the path prefix if any",
         429 => "it is asked too much; try again later",
         500..=599 => "look at the server's own log",
@@ -312,6 +365,8 @@ pub struct PrometheusHistory {
     config: HistoryConfig,
     /// No request starts before this instant.
     next_start: Instant,
+    /// Whether remote read is worth another try.
+    may_read: bool,
 }
 
 /// What is asked for, span after span.
@@ -327,7 +382,8 @@ impl PrometheusHistory {
     /// CA certificates.
     pub fn new(server: PrometheusUrl, config: HistoryConfig) -> Result<Self, HistoryError> {
         let requests = Arc::new(Requests::new(server, config.clone())?);
-        Ok(Self { requests, config, next_start: Instant::now() })
+        let may_read = config.remote_read;
+        Ok(Self { requests, config, next_start: Instant::now(), may_read })
     }
 
     /// Fetches what `query` asks for and gives it to `take` part by part, in order of time, also
@@ -439,6 +495,45 @@ impl PrometheusHistory {
 
     /// The scrapes of one span.
     async fn span(
+        &mut self,
+        plan: &Plan,
+        span: &Range<i64>,
+    ) -> Result<Vec<Recording>, HistoryError> {
+        if plan.step.is_none() && self.may_read {
+            match self.read_span(plan, span).await {
+                // Not offered here, or in a way that we do not understand.
+                Err(error) if error.is_no_read() => self.may_read = false,
+                read => return read,
+            }
+        }
+        self.query_span(plan, span).await
+    }
+
+    /// The same by remote read.
+    async fn read_span(
+        &mut self,
+        plan: &Plan,
+        span: &Range<i64>,
+    ) -> Result<Vec<Recording>, HistoryError> {
+        let mut out = Transpose::new("unknown");
+        let max_samples = self.config.max_samples.saturating_mul(10);
+        let limits = ReadLimits { max_bytes: self.config.max_answer_bytes, max_samples };
+        for selector in &plan.selectors {
+            let server = self.requests.server.clone();
+            let Some(matchers) = selector::matchers(selector) else {
+                return Err(HistoryError::Read { server, source: ReadError::Selector });
+            };
+            self.pace().await;
+            let request = remote_read::request(&matchers, span);
+            let (format, body) = self.requests.read(&request).await?;
+            remote_read::fill(format, &body, span, limits, &mut out)
+                .map_err(|source| HistoryError::Read { server, source })?;
+        }
+        Ok(out.finish())
+    }
+
+    /// The same by PromQL.
+    async fn query_span(
         &mut self,
         plan: &Plan,
         span: &Range<i64>,

@@ -55,7 +55,8 @@ async fn receiving(folder: &str) -> Result<(), Failure> {
     .await;
     let (seconds, mebibytes) = (cpu_seconds()?, most_mebibytes()?);
     let text = shared.metrics().expose("").text;
-    let taken = text.lines().find_map(|line| line.strip_prefix("oddns_remote_write_samples_total "));
+    let taken =
+        text.lines().find_map(|line| line.strip_prefix("oddns_remote_write_samples_total "));
     println!("{} {seconds} {mebibytes}", taken.unwrap_or("0"));
     tokio::task::spawn_blocking(|| receiving.stop()).await??;
     Ok(())

@@ -1,6 +1,7 @@
 //! `oddns collect`.
 
 mod history;
+mod unfinished;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,20 +1,34 @@
 //! One request to Prometheus's HTTP API, tried until it is answered or cannot be.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 
-use super::{HistoryConfig, HistoryError, PrometheusUrl};
+use super::{Credentials, HistoryConfig, HistoryError, PrometheusUrl};
 use crate::answer;
 use crate::http::{Broken, client};
+use crate::remote_read::ReadFormat;
 
 /// The longest that a busy server may make us wait.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Longer requests are posted: proxies and servers cut long addresses.
 const MAX_QUERY_BYTES: usize = 2000;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Ask<'a> {
+    /// JSON of a path, and parameters.
+    Form(&'a str, &'a [(&'a str, String)]),
+    /// A remote read of this body.
+    Read(&'a [u8]),
+}
+
+/// What a body consists of, and the body.
+type Answered = (ReadFormat, Vec<u8>);
 
 /// Asks one server.
 #[derive(Debug)]
@@ -39,13 +53,23 @@ impl Requests {
         path: &str,
         form: &[(&str, String)],
     ) -> Result<Vec<u8>, HistoryError> {
+        Ok(self.insist(Ask::Form(path, form)).await?.1)
+    }
+
+    /// The answer to a remote read, and what it consists of.
+    pub(super) async fn read(&self, body: &[u8]) -> Result<Answered, HistoryError> {
+        self.insist(Ask::Read(body)).await
+    }
+
+    /// Tries until there is an answer or none can be hoped for.
+    async fn insist(&self, ask: Ask<'_>) -> Result<Answered, HistoryError> {
         let mut wait = self.config.first_wait;
         let mut n_left = self.config.max_attempts;
         loop {
-            let error = match self.once(path, form).await {
-                Ok(body) => {
+            let error = match self.once(ask).await {
+                Ok(answer) => {
                     self.has_answered.store(true, Ordering::Relaxed);
-                    return Ok(body);
+                    return Ok(answer);
                 }
                 Err(error) => error,
             };
@@ -73,9 +97,16 @@ impl Requests {
         }
     }
 
-    async fn once(&self, path: &str, form: &[(&str, String)]) -> Result<Vec<u8>, HistoryError> {
+    async fn once(&self, ask: Ask<'_>) -> Result<Answered, HistoryError> {
         let (server, timeout) = (self.server.clone(), self.config.timeout);
-        match tokio::time::timeout(timeout, self.fetch(path, form)).await {
+        let fetching = async {
+            match ask {
+                // JSON has no format of remote read; the first one stands in.
+                Ask::Form(path, form) => Ok((ReadFormat::Samples, self.fetch(path, form).await?)),
+                Ask::Read(body) => self.fetch_read(body).await,
+            }
+        };
+        match tokio::time::timeout(timeout, fetching).await {
             Ok(fetched) => fetched,
             Err(_) => Err(HistoryError::Timeout { server, timeout }),
         }
@@ -102,15 +133,61 @@ impl Requests {
         }
     }
 
+    async fn fetch_read(&self, body: &[u8]) -> Result<Answered, HistoryError> {
+        let request = self.client.post(self.server.api("read")).body(body.to_owned());
+        let request = request
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .header(CONTENT_ENCODING, "snappy")
+            .header("x-prometheus-remote-read-version", "0.1.0");
+        let response = self.authorized(request)?.send().await;
+        let response = response.map_err(|error| self.send_error(error.without_url()))?;
+        let status = response.status();
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = text(RETRY_AFTER).and_then(|value| value.trim().parse().ok());
+        let format = match text(CONTENT_TYPE).unwrap_or_default() {
+            kind if kind.starts_with("application/x-streamed-protobuf") => Some(ReadFormat::Chunks),
+            kind if kind.starts_with("application/x-protobuf") => Some(ReadFormat::Samples),
+            _ => None,
+        };
+        let server = self.server.clone();
+        let body = self.body(response).await?;
+        match format {
+            _ if !status.is_success() => match answer::parse::<serde::de::IgnoredAny>(&body) {
+                Err(source @ answer::AnswerError::Refused { .. }) => {
+                    Err(HistoryError::Answer { server, status, source })
+                }
+                _ => Err(HistoryError::Status { server, status, retry_after }),
+            },
+            Some(format) => Ok((format, body)),
+            None => Err(HistoryError::NotPrometheus { server, what: what(&body) }),
+        }
+    }
+
     async fn send(&self, path: &str, form: &[(&str, String)]) -> Result<Response, HistoryError> {
         let mut url = self.server.api(path);
         url.query_pairs_mut().extend_pairs(form);
         let is_long = url.query().is_some_and(|query| query.len() > MAX_QUERY_BYTES);
         let request = if is_long { self.post(url) } else { self.client.get(url) };
-        request.send().await.map_err(|error| self.send_error(error.without_url()))
+        let response = self.authorized(request)?.send().await;
+        response.map_err(|error| self.send_error(error.without_url()))
     }
 
-    fn post(&self, mut url: Url) -> reqwest::RequestBuilder {
+    /// Says who asks. Files are read each time, so that a token may be renewed.
+    fn authorized(&self, request: RequestBuilder) -> Result<RequestBuilder, HistoryError> {
+        let secret = |path: &Path| {
+            let read = std::fs::read_to_string(path).map(|text| text.trim().to_owned());
+            read.map_err(|source| HistoryError::Secret { path: path.to_owned(), source })
+        };
+        Ok(match &self.config.credentials {
+            None => request,
+            Some(Credentials::BearerFile(path)) => request.bearer_auth(secret(path)?),
+            Some(Credentials::Basic { username, password_file }) => {
+                request.basic_auth(username, Some(secret(password_file)?))
+            }
+        })
+    }
+
+    fn post(&self, mut url: Url) -> RequestBuilder {
         let body = url.query().unwrap_or_default().to_owned();
         url.set_query(None);
         let form = "application/x-www-form-urlencoded";

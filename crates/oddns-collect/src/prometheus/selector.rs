@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::remote_read::{Comparison, Matcher};
+
 /// Metrics that say how a CoreDNS is doing, its own and those of its process; and how scraping it
 /// went. A regular expression, matched as a whole.
 const METRICS: &str = "coredns_.+|process_.+|go_goroutines|go_threads|\
@@ -32,6 +34,80 @@ pub(super) fn narrowed(selector: &str, names: &[String]) -> Option<String> {
     }
     let comma = if inner.is_empty() || inner.ends_with(',') { "" } else { "," };
     Some(format!("{{{inner}{comma}__name__=~\"{}\"}}", any_of(names)))
+}
+
+/// The conditions of a selector `name{…}`, of which a remote read takes nothing else; `None` when it
+/// is something else, or written in a way that is rare.
+pub(super) fn matchers(selector: &str) -> Option<Vec<Matcher>> {
+    let selector = selector.trim();
+    let (name, inner) = match selector.split_once('{') {
+        Some((name, inner)) => (name.trim(), inner.strip_suffix('}')?),
+        None => (selector, ""),
+    };
+    let mut matchers = Vec::new();
+    if !name.is_empty() {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        name.chars().all(is_name).then_some(())?;
+        matchers.push(equal("__name__", name));
+    }
+    let mut rest = inner.trim();
+    while !rest.is_empty() {
+        let (matcher, behind) = matcher(rest)?;
+        matchers.push(matcher);
+        let behind = behind.trim_start();
+        rest = match behind.strip_prefix(',') {
+            Some(next) => next.trim_start(),
+            None if behind.is_empty() => behind,
+            None => return None,
+        };
+    }
+    Some(matchers)
+}
+
+fn equal(name: &str, value: &str) -> Matcher {
+    Matcher { comparison: Comparison::Equal, name: name.to_owned(), value: value.to_owned() }
+}
+
+/// The first condition, and what is behind it.
+fn matcher(text: &str) -> Option<(Matcher, &str)> {
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
+    let (name, rest) = text.split_at(end);
+    let rest = rest.trim_start();
+    if name.is_empty() {
+        return None;
+    }
+    let signs = [
+        ("=~", Comparison::Matches),
+        ("!~", Comparison::MatchesNot),
+        ("!=", Comparison::NotEqual),
+        ("=", Comparison::Equal),
+    ];
+    let (comparison, rest) = signs
+        .into_iter()
+        .find_map(|(sign, comparison)| Some((comparison, rest.strip_prefix(sign)?)))?;
+    let (value, behind) = quoted(rest.trim_start())?;
+    Some((Matcher { comparison, name: name.to_owned(), value }, behind))
+}
+
+/// A text in double quotes with the usual escapes, and what is behind it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let inner = text.strip_prefix('"')?;
+    let mut value = String::new();
+    let mut chars = inner.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, &inner[at + 1..])),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                't' => value.push('\t'),
+                c @ ('\\' | '"') => value.push(c),
+                _ => return None,
+            },
+            '\n' => return None,
+            c => value.push(c),
+        }
+    }
+    None
 }
 
 /// Names with how many series each has, packed so that a pack has at most `max_series`, or one name
@@ -108,6 +184,35 @@ mod tests {
         ] {
             assert_eq!(narrowed(selector, &names).as_deref(), expected, "{selector}");
         }
+    }
+
+    #[test]
+    fn selectors_become_conditions() {
+        let shown = |selector: &str| {
+            let matchers = matchers(selector)?;
+            let shown = |m: &Matcher| format!("{} {:?} {}", m.name, m.comparison, m.value);
+            Some(matchers.iter().map(shown).collect::<Vec<_>>().join(", "))
+        };
+        for (selector, expected) in [
+            ("up", Some("__name__ Equal up")),
+            (
+                " a:b { x = \"1\" , y!~\"a|b\", } ",
+                Some("__name__ Equal a:b, x Equal 1, y MatchesNot a|b"),
+            ),
+            ("{x!=\"a\\\\.b\\\"}\"}", Some("x NotEqual a\\.b\"}")),
+            ("{}", Some("")),
+            ("rate(up[5m])", None),
+            ("{x='1'}", None),
+            ("{\"up\"}", None),
+            ("{x=\"1\" y=\"2\"}", None),
+            ("up offset 5m", None),
+            ("{x=\"1}", None),
+        ] {
+            assert_eq!(shown(selector).as_deref(), expected, "{selector}");
+        }
+        let written = metrics_of(&owned(&["a.b\"\\"]), &owned(&["n:1"]));
+        let read = matchers(&written).unwrap();
+        assert_eq!((read[0].value.as_str(), read[1].value.as_str()), (r#"a\.b"\\"#, "n:1"));
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod fleet;
 mod journal;
 #[cfg(test)]
 mod kubernetes;
+mod history;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod misbehaving;

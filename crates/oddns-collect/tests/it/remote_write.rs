@@ -313,7 +313,7 @@ fn report(time: i64, up: f64, n: f64) -> [Series; 4] {
 fn samples_become_scrapes_again() {
     let mut remote = RemoteWrite::new(WriteLimits::default());
     let mut gathering = Gathering::new(oddns_collect::GatherConfig::default());
-    let mut push = |remote: &mut RemoteWrite, gathering: &mut Gathering, at, sent: &[Series]| {
+    let push = |remote: &mut RemoteWrite, gathering: &mut Gathering, at, sent: &[Series]| {
         let batch = read(remote, WriteVersion::V1, &body_v1(sent)).unwrap();
         gathering.take(remote.directory(), &batch.samples, Timestamp::from_millis(NOW + at));
         gathered(remote, gathering, at)

@@ -1,11 +1,15 @@
 //! `oddns collect --prometheus`.
 
+use std::time::Duration;
+
 use oddns_collect::{
-    HistoryConfig, HistoryPart, HistoryQuery, PrometheusHistory, PrometheusUrl, SeriesChoice,
+    Credentials, HistoryConfig, HistoryPart, HistoryQuery, PrometheusHistory, PrometheusUrl,
+    SeriesChoice,
 };
 use oddns_core::Timestamp;
 use oddns_store::{Dataset, HistoryFilter, HistoryStore, StoreSettings};
 
+use super::unfinished::Unfinished;
 use super::{Totals, now};
 use crate::args::Collect;
 use crate::commands::watch::interrupted;
@@ -18,27 +22,42 @@ struct Fetched<'a> {
     /// Nothing is created before there is something to write.
     store: Option<HistoryStore>,
     dataset: Dataset,
+    unfinished: Unfinished,
     totals: Totals,
 }
 
 /// Fetches the history that `args` ask for. What was fetched before a failure or an interruption is
 /// kept.
 pub(super) async fn fetch(args: &Collect, server: &PrometheusUrl) -> anyhow::Result<Totals> {
-    let query = query(args)?;
-    let mut history = PrometheusHistory::new(server.clone(), HistoryConfig::default())?;
+    let mut query = query(args)?;
+    let mut history = PrometheusHistory::new(server.clone(), config(args))?;
     let bar = progress::bar(seconds_between(query.since, query.until), "fetching seconds");
-    let mut fetched = Fetched::new(args);
+    let mut fetched = Fetched::new(args, Unfinished::begin(args, server, &query)?)?;
+    let since = query.since;
+    (query.since, query.until) = fetched.unfinished.left();
+    bar.set_position(seconds_between(since, query.since));
     let result = tokio::select! {
         result = history.fetch(&query, |part| {
-            bar.set_position(seconds_between(query.since, part.until));
+            bar.set_position(seconds_between(since, part.until));
             fetched.take(&part)
-        }) => result,
-        () = interrupted() => Ok(()),
+        }) => result.map(|()| true),
+        () = interrupted() => Ok(false),
     };
     bar.finish_and_clear();
-    let totals = fetched.finish();
+    let totals = fetched.finish(matches!(result, Ok(true)));
     result?;
     totals
+}
+
+fn config(args: &Collect) -> HistoryConfig {
+    let basic = args.username.clone().zip(args.password_file.clone());
+    let basic =
+        basic.map(|(username, password_file)| Credentials::Basic { username, password_file });
+    HistoryConfig {
+        min_gap: Duration::from_secs_f64(1.0 / args.max_requests_per_second),
+        credentials: args.bearer_token_file.clone().map(Credentials::BearerFile).or(basic),
+        ..HistoryConfig::default()
+    }
 }
 
 fn query(args: &Collect) -> anyhow::Result<HistoryQuery> {
@@ -56,7 +75,12 @@ fn query(args: &Collect) -> anyhow::Result<HistoryQuery> {
 }
 
 impl<'a> Fetched<'a> {
-    fn new(args: &'a Collect) -> Self {
+    fn new(args: &'a Collect, unfinished: Unfinished) -> anyhow::Result<Self> {
+        if unfinished.is_resumed() {
+            let store = Some(HistoryStore::open(&args.out, settings())?);
+            let dataset = Dataset::read(&args.out)?.unwrap_or_default();
+            return Ok(Self { args, store, dataset, unfinished, totals: Totals::default() });
+        }
         let name = args.out.file_name().map(|name| name.to_string_lossy().into_owned());
         let dataset = Dataset {
             name: name.unwrap_or_default(),
@@ -64,7 +88,7 @@ impl<'a> Fetched<'a> {
             scrape_interval_seconds: args.every.map(|every| every.as_secs_f64()),
             ..Dataset::default()
         };
-        Self { args, store: None, dataset, totals: Totals::default() }
+        Ok(Self { args, store: None, dataset, unfinished, totals: Totals::default() })
     }
 
     fn take(&mut self, part: &HistoryPart) -> anyhow::Result<()> {
@@ -72,8 +96,7 @@ impl<'a> Fetched<'a> {
             let store = match &self.store {
                 Some(store) => store,
                 None => {
-                    let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
-                    let store = HistoryStore::create(&self.args.out, &self.dataset, settings)?;
+                    let store = HistoryStore::create(&self.args.out, &self.dataset, settings())?;
                     self.store.insert(store)
                 }
             };
@@ -90,18 +113,31 @@ impl<'a> Fetched<'a> {
                 self.dataset.instances.push(recording.instance.clone());
             }
         }
+        if let Some(store) = &self.store {
+            store.sync()?;
+            self.unfinished.advance(part.until)?;
+        }
         Ok(())
     }
 
-    fn finish(self) -> anyhow::Result<Totals> {
+    /// Ends; what is not `whole` can be finished later.
+    fn finish(self, whole: bool) -> anyhow::Result<Totals> {
         let Some(store) = self.store else {
             let reason = "Prometheus has no sample in that time: nothing was written";
             return Err(BadInput(reason.to_owned()).into());
         };
         store.finish()?;
         self.dataset.write(&self.args.out)?;
+        if whole {
+            self.unfinished.end()?;
+        }
         Ok(self.totals)
     }
+}
+
+/// Whatever the time of what is fetched.
+fn settings() -> StoreSettings {
+    StoreSettings { max_ahead: None, ..StoreSettings::default() }
 }
 
 fn seconds_between(since: Timestamp, until: Timestamp) -> u64 {
