@@ -17,17 +17,32 @@ const LOWEST_LINE: f32 = 1.0;
 /// Past this weight of the newest score all weights are written anew.
 const LARGEST_NEWEST: f32 = 1e6;
 
+/// What a line is drawn for, and how it follows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AlarmLineConfig {
+    /// Probability that a score of normal operation exceeds the line: above 0, below 1 − 90 %; cut
+    /// to that.
+    pub risk: f64,
+    /// How many scores it takes until a score weighs half; at least 1.
+    pub half_life_rows: f64,
+    /// The line is drawn anew every so many scores; at least 1.
+    pub turn_every_rows: usize,
+    /// How far the line goes with the scores, on a logarithmic scale, 0 to 1: one that stays alarms
+    /// for ever after a change for good, and one that goes all the way calls the second half of a
+    /// long incident normal.
+    pub follows: f32,
+}
+
 /// The level that a score of normal operation exceeds with a stated probability.
 ///
 /// The scores are held as an exponentially weighted histogram. Its tail is taken for exponential
 /// and extrapolated from median and 90 % quantile, so that neither a few per cent of anomalies in
 /// the training set nor an incident move it much, while a level that stays does, within about a
-/// half-life. The line goes half the way with it, on a logarithmic scale: one that stayed would
-/// alarm for ever after a change for good, and one that went all the way would call the second half
-/// of a long incident normal.
+/// half-life. How far the line goes with it is [`AlarmLineConfig::follows`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlarmLine {
     risk: f64,
+    follows: f64,
     /// By how much each score weighs more than the one before it.
     growth: f32,
     turn_every_rows: usize,
@@ -41,16 +56,16 @@ pub struct AlarmLine {
 }
 
 impl AlarmLine {
-    /// From scores of normal operation; NaN is left out. A score will exceed the line with
-    /// probability `risk` (above 0, below 1 − 90 %; cut to that). `half_life_rows` is how many
-    /// scores it takes until a score weighs half; the scores given weigh as much together as all
-    /// that ever follow. The line is drawn anew every `turn_every_rows`.
-    pub fn fit(scores: &[f32], risk: f64, half_life_rows: f64, turn_every_rows: usize) -> Self {
+    /// From scores of normal operation; NaN is left out. The scores given weigh as much together as
+    /// all that ever follow. A setting that is no number is the smallest that is allowed.
+    pub fn fit(scores: &[f32], config: AlarmLineConfig) -> Self {
+        let AlarmLineConfig { risk, half_life_rows, turn_every_rows, follows } = config;
         let half_life = if half_life_rows >= 1.0 { half_life_rows } else { 1.0 };
         let growth = 2.0_f64.powf(1.0 / half_life);
         let mut line = Self {
             // A risk that is no number is the smallest: `max` ignores NaN.
             risk: risk.max(SMALLEST_RISK).clamp(SMALLEST_RISK, 1.0 - UPPER),
+            follows: f64::from(follows.max(0.0).min(1.0)),
             growth: growth as f32,
             turn_every_rows: turn_every_rows.max(1),
             n_since_turn: 0,
@@ -95,7 +110,8 @@ impl AlarmLine {
     /// Draws the line.
     fn turn(&mut self) {
         self.n_since_turn = 0;
-        self.line = (self.first * self.extrapolated()).sqrt();
+        let way = f64::from(self.extrapolated()).ln() - f64::from(self.first).ln();
+        self.line = (self.first * (self.follows * way).exp() as f32).max(LOWEST_LINE);
     }
 
     /// The level that the scores in the histogram exceed with the probability asked for.
@@ -177,7 +193,9 @@ mod tests {
     }
 
     fn fit(scores: &[f32], risk: f64) -> AlarmLine {
-        AlarmLine::fit(scores, risk, 1000.0, 10)
+        let config =
+            AlarmLineConfig { risk, half_life_rows: 1000.0, turn_every_rows: 10, follows: 0.5 };
+        AlarmLine::fit(scores, config)
     }
 
     #[test]

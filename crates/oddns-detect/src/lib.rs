@@ -10,7 +10,7 @@ mod persistence;
 mod quantile;
 mod tracker;
 
-pub use alarm_line::AlarmLine;
+pub use alarm_line::{AlarmLine, AlarmLineConfig};
 pub use attribution::{Deviations, contributions};
 pub use cause::{Area, CAUSES, CauseEntry, Diagnosis, Diagnostics, Moves, SCRAPES_FLAP, diagnose};
 pub use error::DetectError;

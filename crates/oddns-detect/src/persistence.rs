@@ -14,7 +14,7 @@ pub struct PersistenceConfig {
 impl Default for PersistenceConfig {
     fn default() -> Self {
         // Scores are means of some rows already: waiting for a second one would lose short events.
-        Self { raise_after: 1, hold_above: 0.8, clear_after: 5 }
+        Self { raise_after: 1, hold_above: 0.8, clear_after: 3 }
     }
 }
 

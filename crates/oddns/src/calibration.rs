@@ -4,21 +4,24 @@
 //! network of the other fold, a structure of the other fold, a level against the other half.
 
 use oddns_detect::baseline::{CentreDistance, Fit, KMeans, StreamingPca};
-use oddns_detect::{AlarmLine, quantile};
+use oddns_detect::{AlarmLine, AlarmLineConfig, quantile};
 use oddns_features::Scaler;
 
 use crate::column::Column;
 use crate::detector::DetectorError;
 use crate::held_out::{Blocks, N_FOLDS};
 use crate::members::{
-    Calibration, Exhibit, Memory, N_MEMBERS, SURPRISE_FLOOR, SURPRISE_UNIT, SUSTAINED_ROWS,
-    Smoothing, StandardRow, misses,
+    Calibration, Exhibit, Finding, Memory, N_FRESH, N_MEMBERS, SURPRISE_FLOOR, SURPRISE_UNIT,
+    SUSTAINED_ROWS, Smoothing, StandardRow, misses,
 };
 use crate::normal::{Normal, Sampled, Seen, Stretch, fit_chosen};
 use crate::trailing::{Level, TrailingRms};
 
 /// Quantile that is one unit.
 pub(crate) const UNIT_QUANTILE: f64 = 0.99;
+/// Quantiles that the newest rows are odd above: surprise, and their values. The values of a row
+/// stay a little odd as long as a small fault lasts, and that must not end an alarm.
+const FRESH_QUANTILES: [f64; N_FRESH] = [0.99, 0.95];
 /// Quantile of a feature that its unit is taken from, …
 const FEATURE_QUANTILE: f64 = 0.9;
 /// … and how many of it make one: a few per cent of anomalies in the training set would be the 99 %
@@ -40,14 +43,26 @@ const MISS_WINSOR: f32 = 4.0;
 const WANDERING_ROWS: usize = 32;
 /// Standard deviation from which a feature is counted among those that move.
 const LIVELY: f32 = 0.1;
-/// Weight of the levels where none wanders.
-const LEVEL_WEIGHT: f32 = 16.0;
+/// Weight of the levels where none wanders, …
+const LEVEL_WEIGHT: f32 = 4.0;
+/// … and where all do.
+const LEAST_LEVEL_WEIGHT: f32 = 0.5;
 /// Half-lives, in seconds: of mean, scale and structure (five days), …
 const SCALE_HALF_LIFE: f64 = 5.0 * DAY;
 /// … of the scale of the forecast's misses, …
 const SURPRISE_HALF_LIFE: f64 = DAY;
-/// … and of the scores that the line lies above.
+/// … and of the scores that the line lies above, and the medians of the members.
 const LINE_HALF_LIFE: f64 = 7.0 * DAY;
+/// Density of the logarithm of a member at its median, about: .4 by its standard deviation of .2.
+/// The median moves by one step a row, up or down, and so by twice the density times the distance
+/// that is left.
+const MEDIAN_DENSITY: f32 = 2.0;
+/// Smallest median of a member, in its unit: below, it is about rounding.
+const USUAL_FLOOR: f32 = 0.02;
+/// How far the line follows the scores of a detector as a whole, …
+const LINE_FOLLOWS: f32 = 0.5;
+/// … and those of members, whose units follow already.
+const MEMBERS_LINE_FOLLOWS: f32 = 0.25;
 /// Seconds between lines.
 const LINE_TURN: f64 = 3600.0;
 const DAY: f64 = 86_400.0;
@@ -102,9 +117,24 @@ impl Pace {
         risk.max(SMALLEST_RISK).clamp(SMALLEST_RISK, LARGEST_RISK)
     }
 
+    /// A line above the scores of a detector without members, which follows them half the way.
     pub(crate) fn line(self, scores: &[f32]) -> AlarmLine {
-        let turn = (LINE_TURN / self.interval_seconds).clamp(1.0, 3600.0) as usize;
-        AlarmLine::fit(scores, self.risk(), self.rows(LINE_HALF_LIFE), turn)
+        self.line_that(LINE_FOLLOWS, scores)
+    }
+
+    /// A line above the scores that members make.
+    pub(crate) fn members_line(self, scores: &[f32]) -> AlarmLine {
+        self.line_that(MEMBERS_LINE_FOLLOWS, scores)
+    }
+
+    fn line_that(self, follows: f32, scores: &[f32]) -> AlarmLine {
+        let config = AlarmLineConfig {
+            risk: self.risk(),
+            half_life_rows: self.rows(LINE_HALF_LIFE),
+            turn_every_rows: (LINE_TURN / self.interval_seconds).clamp(1.0, 3600.0) as usize,
+            follows,
+        };
+        AlarmLine::fit(scores, config)
     }
 
     fn structure(self) -> StreamingPca {
@@ -143,7 +173,9 @@ impl Calibration {
             level_gain: wandering.iter().map(|w| (1.0 - w.correlation).powi(2)).collect(),
             level_weight: level_weight(&wandering),
             unit: [1.0; N_MEMBERS],
-            fresh: 0.0,
+            usual: [1.0; N_MEMBERS],
+            usual_step: pace.weight(LINE_HALF_LIFE) / (2.0 * MEDIAN_DENSITY),
+            fresh: [0.0; N_FRESH],
             scale_weight: pace.scale_weight(),
             surprise_weight: pace.weight(SURPRISE_HALF_LIFE),
             change: fit_chosen(normal.stretches, |_, _| true, |rows| changes.fit(rows))?,
@@ -152,30 +184,33 @@ impl Calibration {
                 |_, _| true,
                 |rows| pace.structure().fit(rows),
             )?,
-            line: pace.line(&[]),
+            line: pace.members_line(&[]),
         };
-        let members = calibration.held_out_members(normal, &halves, blocks, pace)?;
+        let found = calibration.held_out_findings(normal, &halves, blocks, pace)?;
         for at in 0..N_MEMBERS {
-            let values: Vec<f32> = members.iter().flatten().map(|members| members[at]).collect();
+            let values: Vec<f32> = found.iter().flatten().map(|f| f.members[at]).collect();
             calibration.unit[at] = quantile(&values, UNIT_QUANTILE).max(UNIT_FLOOR);
+            let usual = quantile(&values, 0.5) / calibration.unit[at];
+            calibration.usual[at] = usual.max(USUAL_FLOOR);
         }
-        calibration.fresh =
-            quantile(&smoothed(&members, |m| calibration.fresh_strength(m)), UNIT_QUANTILE);
-        calibration.line = pace.line(&smoothed(&members, |m| calibration.strength(m)));
+        calibration.fresh = std::array::from_fn(|at| {
+            quantile(&smoothed(&found, |f| calibration.fresh_squares(f)[at]), FRESH_QUANTILES[at])
+        });
+        calibration.line = pace.members_line(&smoothed(&found, |f| calibration.strength(f)));
         Ok(calibration)
     }
 
-    /// The members of each row with a full past. Leaves the scales of the misses as they are at the
-    /// end.
-    fn held_out_members(
+    /// What is found at each row with a full past. Leaves the scales of the misses as they are at
+    /// the end.
+    fn held_out_findings(
         &mut self,
         normal: &Normal<'_>,
         halves: &OtherHalves,
         blocks: &Blocks,
         pace: Pace,
-    ) -> Result<Vec<Vec<[f32; N_MEMBERS]>>, DetectorError> {
-        let rows = |stretch: &Stretch<'_>| vec![[0.0; N_MEMBERS]; stretch.len()];
-        let mut members: Vec<Vec<[f32; N_MEMBERS]>> = normal.stretches.iter().map(rows).collect();
+    ) -> Result<Vec<Vec<Finding>>, DetectorError> {
+        let rows = |stretch: &Stretch<'_>| vec![Finding::default(); stretch.len()];
+        let mut findings: Vec<Vec<Finding>> = normal.stretches.iter().map(rows).collect();
         let mut surprise = Vec::new();
         for fold in 0..N_FOLDS {
             let structure = fit_chosen(
@@ -191,30 +226,27 @@ impl Calibration {
                     standard: &standard,
                     forecast: seen.forecast,
                 };
-                let found = memory.take(exhibit, self).members();
+                let found = memory.take(exhibit, self).finding();
                 if blocks.fold(seen.stretch, seen.row) == fold {
-                    members[seen.stretch][seen.row] = found;
+                    findings[seen.stretch][seen.row] = found;
                 }
             })?;
             surprise = memory.surprise;
         }
         self.surprise = surprise;
-        for members in &mut members {
-            members.drain(..normal.from.min(members.len()));
+        for findings in &mut findings {
+            findings.drain(..normal.from.min(findings.len()));
         }
-        Ok(members)
+        Ok(findings)
     }
 }
 
 /// A strength of each row, smoothed as in scoring.
-fn smoothed(
-    stretches: &[Vec<[f32; N_MEMBERS]>],
-    square: impl Fn(&[f32; N_MEMBERS]) -> f32,
-) -> Vec<f32> {
+fn smoothed(stretches: &[Vec<Finding>], square: impl Fn(&Finding) -> f32) -> Vec<f32> {
     let mut found = Vec::new();
     for rows in stretches {
         let mut smoothing = Smoothing::default();
-        found.extend(rows.iter().map(|members| smoothing.push(square(members))));
+        found.extend(rows.iter().map(|found| smoothing.push(square(found))));
     }
     found
 }
@@ -435,5 +467,5 @@ fn level_weight(wandering: &[Wandering]) -> f32 {
     let lively: Vec<f32> = wandering.iter().filter(|w| w.lively).map(|w| w.correlation).collect();
     // Where nothing moves nothing wanders: `max` ignores NaN, the median of nothing.
     let median = quantile(&lively, 0.5).max(0.0);
-    LEVEL_WEIGHT * (1.0 - median).powi(5)
+    (LEVEL_WEIGHT * (1.0 - median).powi(5)).max(LEAST_LEVEL_WEIGHT)
 }

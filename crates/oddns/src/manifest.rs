@@ -14,7 +14,7 @@ use crate::column::Column;
 use crate::detector::{Detector, DetectorError, TrainingRecord, tracked};
 use crate::forecaster::Forecaster;
 use crate::kind::{DetectorKind, UnknownDetector};
-use crate::members::{Calibration, N_MEMBERS};
+use crate::members::{Calibration, N_FRESH, N_MEMBERS};
 use crate::method::Method;
 use crate::reconstructed::{N_SCORES, Reconstructed};
 use crate::rival::Rival;
@@ -91,7 +91,9 @@ struct BaselineEntry {
 #[serde(deny_unknown_fields)]
 struct CalibrationEntry {
     unit: [f32; N_MEMBERS],
-    fresh: f32,
+    usual: [f32; N_MEMBERS],
+    usual_step: f32,
+    fresh: [f32; N_FRESH],
     level_weight: f32,
     scale_weight: f32,
     surprise_weight: f32,
@@ -175,6 +177,8 @@ fn column_entry(
 fn calibration_entry(calibration: &Calibration) -> CalibrationEntry {
     CalibrationEntry {
         unit: calibration.unit,
+        usual: calibration.usual,
+        usual_step: calibration.usual_step,
         fresh: calibration.fresh,
         level_weight: calibration.level_weight,
         scale_weight: calibration.scale_weight,
@@ -288,7 +292,7 @@ fn reconstruction(manifest: &Manifest, bytes: &[u8]) -> Result<Method, DetectorE
     if !entry.unit.iter().all(is_above_zero) || !(0.0..=1.0).contains(&entry.scale_weight) {
         return Err(damaged("a unit or weight of the reconstruction is out of range".to_owned()));
     }
-    let line = line(manifest, &entry.line)?;
+    let line = line(&pace(manifest).line(&[]), &entry.line)?;
     let forecaster = Forecaster::Reconstruction(Arc::new(network));
     let reconstructed = Reconstructed::new(entry.unit, line, entry.scale_weight);
     Ok(Method::Reconstruction { forecaster, reconstructed })
@@ -309,10 +313,10 @@ fn check_format(text: &str) -> Result<(), DetectorError> {
 }
 
 fn check_calibration(entry: &CalibrationEntry) -> Result<(), DetectorError> {
-    let weights = [entry.scale_weight, entry.surprise_weight];
+    let weights = [entry.scale_weight, entry.surprise_weight, entry.usual_step];
     let in_range = weights.iter().all(|weight| (0.0..=1.0).contains(weight))
-        && [entry.level_weight, entry.fresh].iter().all(|x| *x >= 0.0 && x.is_finite());
-    if !in_range || !entry.unit.iter().all(is_above_zero) {
+        && entry.fresh.iter().chain([&entry.level_weight]).all(|x| *x >= 0.0 && x.is_finite());
+    if !in_range || !entry.unit.iter().chain(&entry.usual).all(is_above_zero) {
         return Err(damaged("a unit or weight of the calibration is out of range".to_owned()));
     }
     Ok(())
@@ -334,12 +338,14 @@ fn calibration(manifest: &Manifest) -> Result<Calibration, DetectorError> {
         level_gain: each(|c| c.level_gain),
         level_weight: entry.level_weight,
         unit: entry.unit,
+        usual: entry.usual,
+        usual_step: entry.usual_step,
         fresh: entry.fresh,
         scale_weight: entry.scale_weight,
         surprise_weight: entry.surprise_weight,
         change: state("change", &entry.change, width)?,
         structure: state("structure", &entry.structure, width)?,
-        line: line(manifest, &entry.line)?,
+        line: line(&pace(manifest).members_line(&[]), &entry.line)?,
     })
 }
 
@@ -359,15 +365,17 @@ fn rival(manifest: &Manifest, baseline: &'static Baseline) -> Result<Rival, Dete
         fitted,
         unit: entry.unit,
         scale_weight: entry.scale_weight,
-        line: line(manifest, &entry.line)?,
+        line: line(&pace(manifest).line(&[]), &entry.line)?,
     })
 }
 
-fn line(manifest: &Manifest, state: &[f32]) -> Result<AlarmLine, DetectorError> {
+fn pace(manifest: &Manifest) -> Pace {
     let training = record(&manifest.training);
-    let pace = Pace::new(training.interval_seconds, training.alarms_per_week);
-    let line = pace.line(&[]).restore(state);
-    line.ok_or_else(|| damaged("`line` is not the state of a line".to_owned()))
+    Pace::new(training.interval_seconds, training.alarms_per_week)
+}
+
+fn line(new: &AlarmLine, state: &[f32]) -> Result<AlarmLine, DetectorError> {
+    new.restore(state).ok_or_else(|| damaged("`line` is not the state of a line".to_owned()))
 }
 
 fn missing(field: &str) -> DetectorError {

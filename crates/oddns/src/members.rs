@@ -7,13 +7,12 @@ use oddns_features::{CLIP, Scaler};
 use crate::detector::DetectorError;
 use crate::ledger::{Keep, Ledger};
 use crate::method::keep_line;
-use crate::trailing::{Level, TrailingRms};
+use crate::trailing::{FollowedMedian, Level, TrailingRms};
 
 /// How many members make the score.
 pub(crate) const N_MEMBERS: usize = 6;
-/// Weights of the squares of all members but the level, chosen with their ranking of the
-/// development data in `docs/adr/0003-members-on-held-out-rows.md`.
-const WEIGHTS: [f32; N_MEMBERS] = [1.0, 1.0, 1.0, 2.0, 1.0, 1.0];
+/// What tells that the newest rows are odd by themselves: surprise, and their values.
+pub(crate) const N_FRESH: usize = 2;
 /// Rows over which forecasts must have been off.
 pub(crate) const SUSTAINED_ROWS: usize = 32;
 /// Rows over which the structure must have been off.
@@ -87,8 +86,13 @@ pub(crate) struct Calibration {
     pub(crate) level_weight: f32,
     /// High quantile of each member.
     pub(crate) unit: [f32; N_MEMBERS],
-    /// High quantile of what the newest rows alone say.
-    pub(crate) fresh: f32,
+    /// Median of each member, in its unit; above zero.
+    pub(crate) usual: [f32; N_MEMBERS],
+    /// By what part a row moves the medians, 0 to 1.
+    pub(crate) usual_step: f32,
+    /// High quantiles of what the newest rows alone say: of the squares of surprise, and of the
+    /// squares of how odd their values are.
+    pub(crate) fresh: [f32; N_FRESH],
     /// Weight with which a row moves the scales, 0 to 1.
     pub(crate) scale_weight: f32,
     /// Weight with which a row moves the scale of the forecast's misses, 0 to 1.
@@ -119,8 +123,10 @@ pub(crate) struct Memory {
     structure_misses: TrailingRms,
     level: Level,
     smoothing: Smoothing,
-    freshness: Smoothing,
+    freshness: [Smoothing; N_FRESH],
     line: AlarmLine,
+    /// Of each member, in its unit at the end of training.
+    usual: [FollowedMedian; N_MEMBERS],
     evidence: Evidence,
 }
 
@@ -134,6 +140,15 @@ pub(crate) struct Verdict {
     pub(crate) fresh: bool,
 }
 
+/// What is found at one row.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Finding {
+    /// The members, each in the unit of its features.
+    pub(crate) members: [f32; N_MEMBERS],
+    /// How odd the values of this row are, whatever the rows before: in the unit of the levels.
+    pub(crate) present: f32,
+}
+
 /// What each feature adds to each member at one row.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
@@ -142,11 +157,16 @@ pub(crate) struct Evidence {
     change: Vec<f32>,
     structure: Vec<f32>,
     level: Vec<f32>,
+    present: f32,
 }
 
 impl Evidence {
-    /// The members, each in the unit of its features.
-    pub(crate) fn members(&self) -> [f32; N_MEMBERS] {
+    /// What these features say together.
+    pub(crate) fn finding(&self) -> Finding {
+        Finding { members: self.members(), present: self.present }
+    }
+
+    fn members(&self) -> [f32; N_MEMBERS] {
         [
             mean(&self.sustained),
             furthest(&self.surprise),
@@ -157,9 +177,9 @@ impl Evidence {
         ]
     }
 
-    /// The features behind each member, in the order of [`Evidence::members`].
+    /// The features behind each member, in the order of [`Finding::members`].
     fn features(&self) -> [&[f32]; N_MEMBERS] {
-        let Self { sustained, surprise, change, structure, level } = self;
+        let Self { sustained, surprise, change, structure, level, .. } = self;
         [sustained, surprise, surprise, change, structure, level]
     }
 }
@@ -176,8 +196,9 @@ impl Memory {
             structure_misses: TrailingRms::new(STRUCTURE_ROWS, width),
             level: Level::new(width),
             smoothing: Smoothing::default(),
-            freshness: Smoothing::default(),
+            freshness: Default::default(),
             line: calibration.line.clone(),
+            usual: calibration.usual.map(FollowedMedian::new),
             evidence: Evidence::default(),
         }
     }
@@ -185,12 +206,37 @@ impl Memory {
     /// Takes a row in, and judges it.
     pub(crate) fn judge(&mut self, exhibit: Exhibit<'_>, calibration: &Calibration) -> Verdict {
         self.take(exhibit, calibration);
-        let members = self.evidence.members();
-        let strength = self.smoothing.push(calibration.strength(&members));
-        let fresh = self.freshness.push(calibration.fresh_strength(&members));
+        let found = self.evidence.finding();
+        let squares = calibration.squares(&found.members, &self.units(calibration));
+        let strength = self.smoothing.push(squares.iter().sum());
         let score = strength / self.line.level();
         self.line.push(strength);
-        Verdict { score, fresh: fresh > calibration.fresh }
+        self.follow(&found.members, calibration);
+        Verdict { score, fresh: self.is_fresh(&found, calibration) }
+    }
+
+    fn is_fresh(&mut self, found: &Finding, calibration: &Calibration) -> bool {
+        let news = calibration.fresh_squares(found);
+        let mut fresh = false;
+        for ((smoothing, square), usual) in
+            self.freshness.iter_mut().zip(news).zip(&calibration.fresh)
+        {
+            fresh |= smoothing.push(square) > *usual;
+        }
+        fresh
+    }
+
+    /// The units of the members as they are now. A member that has become restless counts less than
+    /// it did, by half on a logarithmic scale: what changed for good is not to alarm for ever, and
+    /// a long incident is not to become normal.
+    fn units(&self, calibration: &Calibration) -> [f32; N_MEMBERS] {
+        std::array::from_fn(|at| calibration.unit[at] * self.usual[at].part().sqrt())
+    }
+
+    fn follow(&mut self, members: &[f32; N_MEMBERS], calibration: &Calibration) {
+        for (at, usual) in self.usual.iter_mut().enumerate() {
+            usual.push(members[at] / calibration.unit[at], calibration.usual_step);
+        }
     }
 
     /// Takes a row in, and gives what each feature adds to each member.
@@ -221,6 +267,7 @@ impl Memory {
         for (level, gain) in evidence.level.iter_mut().zip(&calibration.level_gain) {
             *level *= gain;
         }
+        evidence.present = calibration.present(&standard.deviation);
         &self.evidence
     }
 
@@ -228,7 +275,7 @@ impl Memory {
     /// of its row.
     pub(crate) fn strengths(&self, calibration: &Calibration) -> Vec<f32> {
         let mut squares = vec![0.0; calibration.sustained.len()];
-        let members = calibration.squares(&self.evidence.members());
+        let members = calibration.squares(&self.evidence.members(), &self.units(calibration));
         for (member, features) in members.iter().zip(self.evidence.features()) {
             let whole: f32 = features.iter().map(|x| x * x).sum();
             if whole > 0.0 {
@@ -249,7 +296,8 @@ impl Keep for Memory {
         self.structure_misses.keep(ledger)?;
         self.level.keep(ledger)?;
         self.smoothing.keep(ledger)?;
-        self.freshness.keep(ledger)?;
+        self.freshness.iter_mut().try_for_each(|freshness| freshness.keep(ledger))?;
+        self.usual.iter_mut().try_for_each(|usual| usual.keep(ledger))?;
         keep_line(&mut self.line, ledger)
     }
 }
@@ -266,25 +314,30 @@ fn keep_baseline<B: Baseline>(
 }
 
 impl Calibration {
-    /// The squares of the members, each in its own unit.
-    fn squares(&self, members: &[f32; N_MEMBERS]) -> [f32; N_MEMBERS] {
-        let mut squares = [0.0; N_MEMBERS];
-        for at in 0..N_MEMBERS {
-            squares[at] = WEIGHTS[at] * (members[at] / self.unit[at]).powi(2);
-        }
+    /// The squares of the members, each in the unit given.
+    fn squares(&self, members: &[f32; N_MEMBERS], unit: &[f32; N_MEMBERS]) -> [f32; N_MEMBERS] {
+        let mut squares = std::array::from_fn(|at| (members[at] / unit[at]).powi(2));
         squares[N_MEMBERS - 1] *= self.level_weight;
         squares
     }
 
-    /// The square of what the newest rows alone say: the members that forget at once.
-    pub(crate) fn fresh_strength(&self, members: &[f32; N_MEMBERS]) -> f32 {
-        let [_, most_surprised, surprised, change, _, level] = self.squares(members);
-        most_surprised + surprised + change + level
+    /// What the newest row alone says: the squares of the two that forget at once.
+    pub(crate) fn fresh_squares(&self, found: &Finding) -> [f32; N_FRESH] {
+        let [_, most_surprised, surprised, ..] = self.squares(&found.members, &self.unit);
+        [most_surprised + surprised, found.present * found.present]
     }
 
-    /// The square of the strength of a row.
-    pub(crate) fn strength(&self, members: &[f32; N_MEMBERS]) -> f32 {
-        self.squares(members).iter().sum()
+    /// The square of the strength of a row, in the units of training.
+    pub(crate) fn strength(&self, found: &Finding) -> f32 {
+        self.squares(&found.members, &self.unit).iter().sum()
+    }
+
+    /// How odd the values of a row are by themselves.
+    fn present(&self, deviation: &[f32]) -> f32 {
+        let each = deviation.iter().zip(&self.level).zip(&self.level_gain);
+        let squares =
+            each.map(|((value, unit), gain)| ((value.abs() / unit).min(MOST_UNITS) * gain).powi(2));
+        (squares.sum::<f32>() / deviation.len().max(1) as f32).sqrt()
     }
 }
 

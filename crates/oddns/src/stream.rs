@@ -14,6 +14,8 @@ use crate::training::modelled_row;
 
 /// Contributions told with a score.
 const N_CONTRIBUTIONS: usize = 8;
+/// Without a full past a score says no more than this: forecasts from nothing miss.
+const WARM_UP_SCORE: f32 = 0.5;
 /// A pause of this many intervals, and of at least `GAP_SECONDS`, begins a new stretch: what was
 /// before it says nothing about what comes after.
 const GAP_INTERVALS: f64 = 20.0;
@@ -121,6 +123,7 @@ impl Stream {
         let Prepared { modelled, standard } = prepared;
         let exhibit = Exhibit { modelled, standard, forecast };
         let Verdict { score, fresh } = self.judge.judge(exhibit);
+        let score = if warming_up { score.min(WARM_UP_SCORE) } else { score };
         // An alarm ends, and none begins, when the newest rows are as usual.
         let alarm = !warming_up && self.persistence.push(if fresh { score } else { 0.0 });
         let expected: Vec<f32> = self

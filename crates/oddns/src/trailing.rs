@@ -92,9 +92,56 @@ impl Keep for Level {
     }
 }
 
+/// The median of a stream of numbers, followed with one number of memory: up while values lie
+/// above it, down while they lie below.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct FollowedMedian {
+    first: f32,
+    part: f32,
+}
+
+/// A median moves to at most so many times what it was at first, and to that part of it.
+const MOST_MOVED: f32 = 8.0;
+
+impl FollowedMedian {
+    /// From where it lies at first, above zero.
+    pub(crate) fn new(first: f32) -> Self {
+        Self { first, part: 1.0 }
+    }
+
+    /// Where it is now, in parts of where it was at first.
+    pub(crate) fn part(self) -> f32 {
+        self.part
+    }
+
+    /// Takes a number in, which moves the median by the part `step` of it.
+    pub(crate) fn push(&mut self, value: f32, step: f32) {
+        let rises = value > self.first * self.part;
+        let moved = if rises { self.part * (1.0 + step) } else { self.part / (1.0 + step) };
+        self.part = moved.clamp(1.0 / MOST_MOVED, MOST_MOVED);
+    }
+}
+
+impl Keep for FollowedMedian {
+    fn keep(&mut self, ledger: &mut Ledger<'_>) -> Result<(), DetectorError> {
+        let moved = 1.0 / MOST_MOVED..=MOST_MOVED;
+        ledger.numbers(std::slice::from_mut(&mut self.part), |part| moved.contains(&part))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_median_is_followed_and_bounded_whatever_the_outliers() {
+        let mut median = FollowedMedian::new(1.0);
+        let value = |at: usize| if at % 10 == 0 { 1e9 } else { 1.5 + (at % 9) as f32 / 9.0 };
+        (0..20_000).for_each(|at| median.push(value(at), 1e-3));
+        assert!((1.9..2.2).contains(&median.part()), "{}", median.part());
+        (0..20_000).for_each(|_| median.push(0.0, 1e-3));
+        assert_eq!(median.part(), 1.0 / MOST_MOVED);
+    }
 
     #[test]
     fn root_mean_square_of_the_last_rows_only() {
