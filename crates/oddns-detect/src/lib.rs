@@ -14,6 +14,6 @@ pub use alarm_line::{AlarmLine, AlarmLineConfig};
 pub use attribution::{Deviations, contributions};
 pub use cause::{Area, CAUSES, CauseEntry, Diagnosis, Diagnostics, Moves, SCRAPES_FLAP, diagnose};
 pub use error::DetectError;
-pub use persistence::{Persistence, PersistenceConfig};
+pub use persistence::{Persistence, PersistenceConfig, PersistenceState};
 pub use quantile::quantile;
 pub use tracker::{IncidentEvent, IncidentTracker, Observation, Tracked};

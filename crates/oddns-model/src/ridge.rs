@@ -1,5 +1,10 @@
 //! The linear part of a network, solved in closed form: ridge regression of each row on the rows
-//! before it.
+//! before it, drawn not towards nothing but towards what each feature tells of itself.
+//!
+//! What a feature tells of itself is its last value times the correlation of values that follow each
+//! other: nearly the last value where it wanders, nearly the mean where it is noise. A regression on
+//! all features of a short record has learned much that was chance, and what it has learned of one
+//! feature from another is wrong just when one of them is odd.
 //!
 //! All features share one Gram matrix. A target that was not observed is the last known value that
 //! the sequence holds in its place: leaving the row out for that feature alone would need a matrix
@@ -15,9 +20,9 @@ use crate::linear::with_rows_before;
 use crate::plane::stride;
 use crate::{Network, Sequence};
 
-/// Added to the sum of squares of each predictor, whose scale is 1: it weighs as much as 100 rows.
+/// Added to the sum of squares of each predictor, whose scale is 1: it weighs as much as 1000 rows.
 /// The constant is not penalised.
-const PENALTY: f64 = 100.0;
+const PENALTY: f64 = 1000.0;
 /// Rows whose products are summed in single precision before they join the sums in double: the
 /// rounding of so few is far below what the penalty covers, and the kernels run at full width.
 const BLOCK_ROWS: usize = 256;
@@ -114,15 +119,22 @@ impl Moments {
     fn solve(mut self) -> Vec<f64> {
         let (n, width) = (self.n_features, self.width());
         self.centre();
+        let own = self.own_persistence();
+        self.take_out(&own);
+        self.penalise();
         eliminate(&mut self.products, width);
         substitute_back(&mut self.products, width);
         let means = self.sums.iter().map(|sum| sum / self.n_rows as f64).collect::<Vec<_>>();
         let (predictors, targets) = means.split_at(width - n);
         let mut constants = targets.to_vec();
         let mut solved = Vec::with_capacity((width - n + 1) * n);
-        for (row, mean) in self.products.chunks(width).zip(predictors) {
-            let weights = &row[width - n..];
-            for (constant, weight) in constants.iter_mut().zip(weights) {
+        let newest = predictors.len() - n;
+        for (at, (row, mean)) in self.products.chunks_mut(width).zip(predictors).enumerate() {
+            let weights = &mut row[width - n..];
+            if let Some(feature) = at.checked_sub(newest) {
+                weights[feature] += own[feature];
+            }
+            for (constant, weight) in constants.iter_mut().zip(weights.iter()) {
                 *constant -= weight * mean;
             }
             solved.extend_from_slice(weights);
@@ -131,7 +143,39 @@ impl Moments {
         solved
     }
 
-    /// Takes the means out, which leaves the constant out of the equations, and adds the penalty.
+    /// The share of its last value, less the mean, that each feature keeps: 0 to 1.
+    fn own_persistence(&self) -> Vec<f64> {
+        let (n, width) = (self.n_features, self.width());
+        let newest = (self.kernel - 1) * n;
+        let of = |feature: usize| {
+            let at = newest + feature;
+            let row = &self.products[at * width..(at + 1) * width];
+            let (square, product) = (row[at], row[width - n + feature]);
+            if square > 0.0 { (product / square).clamp(0.0, 1.0) } else { 0.0 }
+        };
+        (0..n).map(of).collect()
+    }
+
+    /// Leaves in place of each target what its `own` persistence does not tell.
+    fn take_out(&mut self, own: &[f64]) {
+        let (n, width) = (self.n_features, self.width());
+        for products in self.products.chunks_mut(width) {
+            let (before, targets) = products.split_at_mut(width - n);
+            let newest = &before[width - 2 * n..];
+            for ((target, last), own) in targets.iter_mut().zip(newest).zip(own) {
+                *target -= own * last;
+            }
+        }
+    }
+
+    fn penalise(&mut self) {
+        let width = self.width();
+        for (at, products) in self.products.chunks_mut(width).enumerate() {
+            products[at] += PENALTY;
+        }
+    }
+
+    /// Takes the means out, which leaves the constant out of the equations.
     fn centre(&mut self) {
         let width = self.width();
         for (at, products) in self.products.chunks_mut(width).enumerate() {
@@ -139,7 +183,6 @@ impl Moments {
             for (product, sum) in products.iter_mut().zip(&self.sums) {
                 *product -= mean * sum;
             }
-            products[at] += PENALTY;
         }
     }
 }
@@ -204,8 +247,24 @@ mod tests {
                 }
             }
         }
+        // What a feature tells of itself: a regression on its own last value and a constant.
+        let own: Vec<f64> = (0..n)
+            .map(|j| {
+                let (last, target) = (2 * n + j, m + j);
+                let at = |i: usize, j: usize| equations[i * width + j];
+                let rows = at(3 * n, 3 * n);
+                let product = at(last, target) - at(3 * n, last) * at(3 * n, target) / rows;
+                let square = at(last, last) - at(3 * n, last).powi(2) / rows;
+                (product / square).clamp(0.0, 1.0)
+            })
+            .collect();
+        for i in 0..m {
+            for j in 0..n {
+                equations[i * width + m + j] -= own[j] * equations[i * width + 2 * n + j];
+            }
+        }
         for i in 0..3 * n {
-            equations[i * width + i] += 100.0;
+            equations[i * width + i] += PENALTY;
         }
         for p in 0..m {
             for i in (0..m).filter(|i| *i != p) {
@@ -217,7 +276,11 @@ mod tests {
         }
         let solution = |i: usize| {
             let row = &equations[i * width..][..width];
-            row[m..].iter().map(move |value| value / row[i])
+            let own = &own;
+            row[m..]
+                .iter()
+                .enumerate()
+                .map(move |(j, value)| value / row[i] + if i == 2 * n + j { own[j] } else { 0.0 })
         };
         (0..m).flat_map(solution).collect()
     }

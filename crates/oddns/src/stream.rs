@@ -124,8 +124,7 @@ impl Stream {
         let exhibit = Exhibit { modelled, standard, forecast };
         let Verdict { score, fresh } = self.judge.judge(exhibit);
         let score = if warming_up { score.min(WARM_UP_SCORE) } else { score };
-        // An alarm ends, and none begins, when the newest rows are as usual.
-        let alarm = !warming_up && self.persistence.push(if fresh { score } else { 0.0 });
+        let alarm = !warming_up && self.persistence.push(score, fresh);
         let expected: Vec<f32> = self
             .detector
             .columns
@@ -157,12 +156,13 @@ impl Keep for Stream {
         ledger.numbers(missing_ratio, |ratio| (0.0..=1.0).contains(&ratio))?;
         ledger.flags(&mut self.shown)?;
         self.judge.keep(ledger)?;
-        let (mut active, mut run) = self.persistence.state();
-        ledger.flag(&mut active)?;
-        let mut n = run as usize;
-        ledger.count(&mut n, u32::MAX as usize)?;
-        run = n as u32;
-        self.persistence.resume(active, run);
+        let mut state = self.persistence.state();
+        ledger.flag(&mut state.active)?;
+        let mut run = state.run as usize;
+        ledger.count(&mut run, u32::MAX as usize)?;
+        state.run = run as u32;
+        ledger.flag(&mut state.spent)?;
+        self.persistence.resume(state);
         Ok(())
     }
 }

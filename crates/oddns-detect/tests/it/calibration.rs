@@ -1,6 +1,6 @@
 //! A line learned from some scores holds for others of the same kind.
 
-use oddns_detect::{AlarmLine, quantile};
+use oddns_detect::{AlarmLine, AlarmLineConfig, quantile};
 
 /// Seeds over which a rate is averaged.
 const RUNS: u64 = 20;
@@ -41,7 +41,8 @@ fn smoothed(seed: u64, n: usize) -> Vec<f32> {
 }
 
 fn level(scores: &[f32], risk: f64) -> f32 {
-    AlarmLine::fit(scores, risk, 1e5, 1000).level()
+    let config = AlarmLineConfig { risk, half_life_rows: 1e5, turn_every_rows: 1000, follows: 0.5 };
+    AlarmLine::fit(scores, config).level()
 }
 
 /// The mean share of fresh scores above a line fitted on `n` others.

@@ -16,7 +16,7 @@ fn scores() -> impl Strategy<Value = Vec<f32>> {
 
 fn alarms(config: PersistenceConfig, scores: &[f32]) -> Vec<bool> {
     let mut persistence = Persistence::new(config);
-    scores.iter().map(|score| persistence.push(*score)).collect()
+    scores.iter().map(|score| persistence.push(*score, true)).collect()
 }
 
 fn test_config() -> ProptestConfig {

@@ -75,7 +75,7 @@ impl Server {
         let contributions = contributions(of, 8);
         let time = Timestamp::from_millis(self.step * 15_000);
         self.step += 1;
-        let alarm = self.persistence.push(score);
+        let alarm = self.persistence.push(score, true);
         let seen =
             Observation { time, score, alarm, row, deviation, contributions: &contributions };
         match self.tracker.push(seen) {
