@@ -93,7 +93,7 @@ impl Comparison {
         let of = |take: fn(&Round) -> f64| median(rounds.iter().map(take).collect());
         let (ratio, spread) = of(|round| round.ours / round.theirs);
         let (ours, theirs) = (of(|round| round.ours).0, of(|round| round.theirs).0);
-        let against = Against::Peer { name: peer, theirs, ratio, least };
+        let against = Against::Peer { name: peer.to_owned(), theirs, ratio, least };
         Self { case: case.to_owned(), ours, unit, spread: Some(spread), against, roof: None }
     }
 
