@@ -24,8 +24,8 @@ pub struct Contribution {
     pub share: f32,
     /// What was seen, in the feature's unit; NaN when it was missing.
     pub observed: f32,
-    /// What the model expected, in the feature's unit.
+    /// What is usual, in the feature's unit: the mean of normal operation, as it is by then.
     pub expected: f32,
-    /// Observed minus expected, in standard deviations of normal operation.
+    /// Observed minus usual, in standard deviations of normal operation.
     pub deviation: f32,
 }

@@ -23,7 +23,7 @@ pub(crate) struct Past {
 pub(crate) struct Reading {
     /// What was seen, in the feature's unit; NaN when missing.
     pub observed: f32,
-    /// What the model expected; NaN without a score.
+    /// What is usual; NaN without a score.
     pub expected: f32,
     /// Part of the whole deviation, 0 to 1; 0 when the model did not say.
     pub share: f32,
