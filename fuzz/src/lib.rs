@@ -158,7 +158,7 @@ pub fn words(bytes: &[u8]) {
 /// A configuration file of the service.
 pub fn config_yaml(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
-    let _ = oddns_serve::check_config(text);
+    let _ = oddns_serve::check_config(text, std::path::Path::new(""));
 }
 
 /// A table of features in CSV.

@@ -32,6 +32,10 @@ pub struct JobConfig {
     /// Whether a label of the server wins over a target's label of the same name. It matters to
     /// `metric_relabel_rules` only, since a target's labels are not added to its series.
     pub honor_labels: bool,
+    /// Whether to believe a time that a sample carries: one that is more than 5 minutes behind or
+    /// 10 minutes ahead of the scrape is left out, as Prometheus would not see it either. A sample
+    /// that is taken has the time of its scrape in any case.
+    pub honor_timestamps: bool,
     /// The formats to ask for, the most wanted first; empty for the default ones.
     pub protocols: Vec<Protocol>,
     /// What an answer may hold.
@@ -91,6 +95,8 @@ impl ScrapeLimits {
 /// A format of metrics to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
+    /// Protobuf, the only one that carries native histograms.
+    Protobuf,
     /// OpenMetrics 1.0.0.
     OpenMetrics1,
     /// OpenMetrics 0.0.1, which servers before 2022 know.
@@ -103,6 +109,11 @@ pub enum Protocol {
 
 /// Every protocol with its name in `scrape_protocols`, and what it is in an `Accept` header.
 const PROTOCOLS: &[(&str, &str, Protocol)] = &[
+    (
+        "PrometheusProto",
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+        Protocol::Protobuf,
+    ),
     ("OpenMetricsText1.0.0", "application/openmetrics-text;version=1.0.0", Protocol::OpenMetrics1),
     ("OpenMetricsText0.0.1", "application/openmetrics-text;version=0.0.1", Protocol::OpenMetrics0),
     ("PrometheusText1.0.0", "text/plain;version=1.0.0", Protocol::Text1),
@@ -150,6 +161,7 @@ impl JobConfig {
             scheme: "http".to_owned(),
             params: Vec::new(),
             honor_labels: false,
+            honor_timestamps: true,
             protocols: Vec::new(),
             limits: ScrapeLimits::default(),
             http: HttpConfig::default(),
@@ -257,8 +269,8 @@ mod tests {
         );
         let names: Vec<&str> = Protocol::names().collect();
         let all: Vec<Protocol> = names.iter().map(|name| Protocol::named(name).unwrap()).collect();
-        assert!(accept(&all).starts_with("application/openmetrics-text;version=1.0.0;q=0.5,"));
-        assert_eq!(Protocol::named("PrometheusProto"), None);
+        assert!(accept(&all).starts_with("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,"));
+        assert_eq!(Protocol::named("PrometheusText"), None);
     }
 
     #[test]

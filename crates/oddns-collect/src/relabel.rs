@@ -313,7 +313,7 @@ mod tests {
         let text =
             |action: &str| RuleText { action: Some(action.to_owned()), ..RuleText::default() };
         for (text, key, message) in [
-            (text("repalce"), "action", "action `repalce` is not known: write one of `replace`"),
+            (text("replaces"), "action", "action `replaces` is not known: write one of `replace`"),
             (text("replace"), "target_label", "action `replace` needs a `target_label`"),
             (text("hashmod"), "modulus", "action `hashmod` needs a `modulus` above 0"),
             (

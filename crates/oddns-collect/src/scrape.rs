@@ -1,5 +1,6 @@
 //! One look at one server over HTTP.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,24 @@ use crate::target::Target;
 
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
+/// How far the time of a sample may be behind and ahead of its scrape, in milliseconds: further
+/// back Prometheus does not look, and further ahead it refuses.
+const TIMELY: (i64, i64) = (300_000, 600_000);
+
+/// What an answer is, by its content type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claimed {
+    Text(Format),
+    Protobuf,
+}
+
+/// What was in an answer.
+#[derive(Debug, Default)]
+struct Content {
+    n_scraped: usize,
+    n_untimely: usize,
+}
+
 /// What one scrape gave. A failure is data too: then `scrape` has `up == false` and no samples.
 #[derive(Debug)]
 pub struct Scraped {
@@ -26,6 +45,8 @@ pub struct Scraped {
     pub error: Option<ScrapeError>,
     /// Samples in the answer, before relabelling; 0 for one that could not be read.
     pub n_scraped: usize,
+    /// Samples left out for a time of their own that is far from the scrape's.
+    pub n_untimely: usize,
     /// Bytes of the answer after decompression, as far as it was read.
     pub n_bytes: usize,
 }
@@ -241,7 +262,8 @@ impl Scraper {
         &self.target
     }
 
-    /// Scrapes once. `at` becomes the time of the scrape; timestamps in the answer are ignored.
+    /// Scrapes once. `at` becomes the time of the scrape and of every sample; see
+    /// [`crate::JobConfig::honor_timestamps`] for samples with a time of their own.
     ///
     /// Never fails as such: see [`Scraped::error`]. Give the same `table` each time: a table that
     /// is not the last one's is noticed, and costs speed only.
@@ -249,7 +271,7 @@ impl Scraper {
         let start = Instant::now();
         self.body.clear();
         let mut samples = Vec::new();
-        let result = self.fetch_and_parse(table, &mut samples).await;
+        let result = self.fetch_and_parse(at, table, &mut samples).await;
         if result.is_err() {
             samples.clear();
         }
@@ -259,54 +281,88 @@ impl Scraper {
             duration_seconds: start.elapsed().as_secs_f64(),
             samples,
         };
-        let n_scraped = *result.as_ref().unwrap_or(&0);
-        Scraped { scrape, error: result.err(), n_scraped, n_bytes: self.body.len() }
+        let n_bytes = self.body.len();
+        let (content, error) = match result {
+            Ok(content) => (content, None),
+            Err(error) => (Content::default(), Some(error)),
+        };
+        let Content { n_scraped, n_untimely } = content;
+        Scraped { scrape, error, n_scraped, n_untimely, n_bytes }
     }
 
     /// The failed scrape of a target whose job has more than `limit` of them.
     pub(crate) fn refuse(&self, at: Timestamp, limit: usize) -> Scraped {
         let error = ScrapeError::TargetLimit { target: self.target.target.clone(), limit };
         let scrape = Scrape { time: at, up: false, duration_seconds: 0.0, samples: Vec::new() };
-        Scraped { scrape, error: Some(error), n_scraped: 0, n_bytes: 0 }
+        Scraped { scrape, error: Some(error), n_scraped: 0, n_untimely: 0, n_bytes: 0 }
     }
 
-    /// How many samples there were before relabelling.
     async fn fetch_and_parse(
         &mut self,
+        at: Timestamp,
         table: &mut SeriesTable,
         samples: &mut Vec<Sample>,
-    ) -> Result<usize, ScrapeError> {
+    ) -> Result<Content, ScrapeError> {
         let timeout = self.target.timeout;
-        let format = match tokio::time::timeout(timeout, self.fetch()).await {
+        let claimed = match tokio::time::timeout(timeout, self.fetch()).await {
             Ok(fetched) => fetched?,
             Err(_) => return Err(ScrapeError::Timeout { target: self.address(), timeout }),
         };
-        let n_scraped = self.parse(format, table, samples)?;
+        let content = self.parse(claimed, at, table, samples)?;
         let limit = self.target.job.config().limits.samples;
         if limit > 0 && samples.len() > limit {
             return Err(self.limit_error(LimitError::Samples(limit)));
         }
-        Ok(n_scraped)
+        Ok(content)
     }
 
     fn parse(
         &mut self,
-        format: Option<Format>,
+        claimed: Option<Claimed>,
+        at: Timestamp,
         table: &mut SeriesTable,
         samples: &mut Vec<Sample>,
-    ) -> Result<usize, ScrapeError> {
-        let format = format.unwrap_or_else(|| Format::detect(&self.body));
-        let Some(admission) = &mut self.admission else {
-            let parsed = self.parser.parse_as(format, &self.body, table, samples);
-            return parsed.map(|summary| summary.samples).map_err(|error| self.parse_error(error));
-        };
+    ) -> Result<Content, ScrapeError> {
+        let claimed = claimed.unwrap_or_else(|| Claimed::Text(Format::detect(&self.body)));
         let mut raw = Vec::new();
-        let parsed = self.parser.parse_as(format, &self.body, admission.raw(), &mut raw);
-        let admitted = parsed.map(|_| admission.admit(&raw, table, samples));
-        admitted
-            .map_err(|error| self.parse_error(error))?
-            .map_err(|error| self.limit_error(error))?;
-        Ok(raw.len())
+        let (into, found) = match &mut self.admission {
+            Some(admission) => (admission.raw(), &mut raw),
+            None => (&mut *table, &mut *samples),
+        };
+        let parsed = match claimed {
+            Claimed::Text(format) => self.parser.parse_as(format, &self.body, into, found),
+            Claimed::Protobuf => self.parser.parse_protobuf(&self.body, into, found),
+        };
+        let n_untimely = self.leave_out_untimely(
+            at,
+            if self.admission.is_some() { &mut raw } else { &mut *samples },
+        );
+        let n_scraped = parsed.map_err(|error| self.parse_error(error))?.samples;
+        if let Some(admission) = &mut self.admission {
+            let admitted = admission.admit(&raw, table, samples);
+            admitted.map_err(|error| self.limit_error(error))?;
+        }
+        Ok(Content { n_scraped, n_untimely })
+    }
+
+    /// Takes out the samples just parsed whose own time is far from the scrape's; how many.
+    fn leave_out_untimely(&self, at: Timestamp, samples: &mut Vec<Sample>) -> usize {
+        if !self.target.job.config().honor_timestamps {
+            return 0;
+        }
+        let is_far = |time: Timestamp| {
+            let ahead = time.millis().saturating_sub(at.millis());
+            !(-TIMELY.0..=TIMELY.1).contains(&ahead)
+        };
+        let times = self.parser.times();
+        let far = times.iter().filter(|(_, time)| is_far(*time)).map(|(place, _)| *place);
+        let far: HashSet<usize> = far.collect();
+        let mut place = 0;
+        samples.retain(|_| {
+            place += 1;
+            !far.contains(&(place - 1))
+        });
+        far.len()
     }
 
     fn address(&self) -> Target {
@@ -318,7 +374,7 @@ impl Scraper {
     }
 
     /// Fills the body and says what format the server claims.
-    async fn fetch(&mut self) -> Result<Option<Format>, ScrapeError> {
+    async fn fetch(&mut self) -> Result<Option<Claimed>, ScrapeError> {
         let response = self.send().await?;
         if response.status() != StatusCode::OK {
             return Err(ScrapeError::Status { target: self.address(), status: response.status() });
@@ -363,15 +419,15 @@ impl Scraper {
         }
     }
 
-    fn claimed_format(&self, headers: &HeaderMap) -> Result<Option<Format>, ScrapeError> {
+    fn claimed_format(&self, headers: &HeaderMap) -> Result<Option<Claimed>, ScrapeError> {
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         match media.to_ascii_lowercase().as_str() {
-            "application/openmetrics-text" => Ok(Some(Format::OpenMetrics)),
-            "text/plain" => Ok(Some(Format::Text)),
+            "application/openmetrics-text" => Ok(Some(Claimed::Text(Format::OpenMetrics))),
+            "text/plain" => Ok(Some(Claimed::Text(Format::Text))),
             "text/html" | "application/xhtml+xml" => Err(self.not_metrics("an HTML page")),
             "application/json" => Err(self.not_metrics("JSON")),
-            "application/vnd.google.protobuf" => Err(self.not_metrics("protobuf")),
+            "application/vnd.google.protobuf" => Ok(Some(Claimed::Protobuf)),
             _ => Ok(None),
         }
     }

@@ -11,6 +11,8 @@ use crate::job::Job;
 use crate::relabel::{LabelMap, relabel};
 use crate::target::{ParseTargetError, Target};
 
+/// The shortest scrape interval.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
 /// Before the name of a parameter of the request.
 const PARAM: &str = "__param_";
 
@@ -52,6 +54,9 @@ pub enum ScrapeTargetError {
         /// Why.
         source: ParseDurationError,
     },
+    /// Scrapes without a pause between them, which labels that others write may ask for.
+    #[error("its scrape interval `{0}` is too short: {least} is the least", least = format_duration(MIN_INTERVAL))]
+    TooOften(String),
     /// A zero, or a timeout above the interval.
     #[error("its scrape timeout {timeout} must be above 0 and at most its interval {interval}")]
     Timeout {
@@ -132,6 +137,9 @@ fn times(labels: &mut LabelMap) -> Result<(Duration, Duration), ScrapeTargetErro
     };
     let (interval, interval_text) = time("__scrape_interval__")?;
     let (timeout, timeout_text) = time("__scrape_timeout__")?;
+    if interval < MIN_INTERVAL {
+        return Err(ScrapeTargetError::TooOften(interval_text));
+    }
     if timeout.is_zero() || timeout > interval {
         return Err(ScrapeTargetError::Timeout { timeout: timeout_text, interval: interval_text });
     }
@@ -243,6 +251,10 @@ mod tests {
             (
                 &[("__address__", "a:1"), ("__scrape_timeout__", "20s")],
                 "its scrape timeout 20s must be above 0",
+            ),
+            (
+                &[("__address__", "a:1"), ("__scrape_interval__", "1ms")],
+                "its scrape interval `1ms` is too short: 10ms is the least",
             ),
             (
                 &[("__address__", "a:1"), ("__scrape_interval__", "x")],

@@ -37,6 +37,7 @@ pub struct Metrics {
     scrape_seconds: Gauges,
     scrapes_failed: Family<Labels, Counter>,
     scrape_samples: Gauges,
+    untimely: Family<Labels, Counter>,
     discovered: Gauges,
     discovery_failed: Family<Labels, Counter>,
     score: Gauges,
@@ -92,6 +93,11 @@ impl Metrics {
                 r,
                 "oddns_target_scrape_samples",
                 "Samples in the last answer of the target, before relabelling",
+            ),
+            untimely: add(
+                r,
+                "oddns_target_samples_untimely",
+                "Samples left out for a timestamp of their own far from the scrape's",
             ),
             discovered: add(
                 r,
@@ -164,7 +170,10 @@ impl Metrics {
     /// Counts one scrape.
     pub fn scraped(&self, target: &str, scraped: &Scraped) {
         let labels = vec![("target", target.to_owned())];
-        let Scraped { scrape, error, n_scraped, .. } = scraped;
+        let Scraped { scrape, error, n_scraped, n_untimely, .. } = scraped;
+        if *n_untimely > 0 {
+            self.untimely.get_or_create(&labels).inc_by(*n_untimely as u64);
+        }
         self.up.get_or_create(&labels).set(if scrape.up { 1.0 } else { 0.0 });
         self.scrape_seconds.get_or_create(&labels).set(scrape.duration_seconds);
         self.scrape_samples.get_or_create(&labels).set(*n_scraped as f64);
@@ -201,6 +210,7 @@ impl Metrics {
         for gauges in [&self.up, &self.scrape_seconds, &self.scrape_samples] {
             gauges.remove(&target);
         }
+        self.untimely.remove(&target);
         for reason in ScrapeError::KINDS {
             self.scrapes_failed.remove(&failure(instance, reason));
         }
@@ -426,7 +436,7 @@ mod tests {
             duration_seconds: 0.1,
             samples: vec![],
         };
-        let scraped = Scraped { scrape, error: None, n_scraped: 0, n_bytes: 0 };
+        let scraped = Scraped { scrape, error: None, n_scraped: 0, n_untimely: 0, n_bytes: 0 };
         let evil = "a\"} 1\nevil 1 \\";
         metrics.scraped(evil, &scraped);
         let text = metrics.expose("").text;

@@ -130,19 +130,23 @@ impl View {
     /// the memory is shared out among them. A server with a past keeps what it has.
     pub fn watch(&mut self, instances: impl IntoIterator<Item = String>) {
         for instance in instances {
+            let (limit, width) = (self.steps_each, self.width());
             self.servers.entry(instance).or_insert_with(|| Server {
                 state: None,
                 since: None,
                 trouble: None,
-                history: History::new(0, 0),
+                history: History::new(limit, width),
             });
         }
         let readings = self.servers.len().max(1) * self.width().max(1);
         let affordable = MAX_READING_BYTES / (readings * size_of::<crate::history::Reading>());
-        self.steps_each = affordable.clamp(MIN_STEPS, MAX_STEPS);
-        let (limit, width) = (self.steps_each, self.width());
-        for server in self.servers.values_mut().filter(|server| server.history.is_empty()) {
-            server.history = History::new(limit, width);
+        let limit = affordable.clamp(MIN_STEPS, MAX_STEPS);
+        if limit != self.steps_each {
+            self.steps_each = limit;
+            let width = self.width();
+            for server in self.servers.values_mut().filter(|server| server.history.is_empty()) {
+                server.history = History::new(limit, width);
+            }
         }
         self.revision += 1;
     }

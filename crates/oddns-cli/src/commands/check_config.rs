@@ -24,7 +24,7 @@ pub(crate) fn run(args: &CheckConfig) -> anyhow::Result<()> {
         return Ok(());
     }
     for warning in warnings {
-        output::line(format!("warning: `{file}`: {warning}"));
+        warn(format!("`{file}`: {warning}"));
     }
     let more = match n_discoveries {
         0 => String::new(),
@@ -32,6 +32,11 @@ pub(crate) fn run(args: &CheckConfig) -> anyhow::Result<()> {
     };
     output::line(format!("`{file}` is valid: {n_targets} target(s){more}"));
     Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "not part of the answer")]
+fn warn(text: String) {
+    eprintln!("warning: {text}");
 }
 
 /// Reads and checks a configuration file, but not the files that it names.

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use oddns_collect::{
-    Discovery, DiscoveryError, Gone, Job, JobConfig, Pace, RefusedTarget, ScrapeError,
-    ScrapeTarget, Scraped, Scraper, Sink, Sinks, Throttle, format_duration, scrape_jobs,
+    Discovery, DiscoveryError, Gone, Job, JobConfig, Pace, RefusedTarget, ScrapeTarget, Scraped,
+    Scraper, Sink, Sinks, Throttle, format_duration, scrape_jobs,
 };
 use oddns_core::{Scrape, SeriesTable, Timestamp};
 use oddns_store::{Appended, Dataset, HistoryStore, ScrapeAppender, StoreError, StoreSettings};
@@ -351,9 +351,11 @@ fn check_first(servers: &[First], may_find_more: bool) -> anyhow::Result<()> {
     let failed = |server: &First| server.scraped.error.is_some();
     if servers.iter().all(failed) && !may_find_more {
         let mut told = Throttle::default();
-        for error in servers.iter().filter_map(|server| server.scraped.error.as_ref()) {
-            if told.allows("", ScrapeError::kind(error), now()) {
-                warn(chain(error));
+        for First { target, scraped, .. } in servers {
+            if let Some(error) = &scraped.error
+                && told.allows(&target.job.config().name, error.kind(), now())
+            {
+                warn(format!("{}: {}", target.instance, chain(error)));
             }
         }
         anyhow::bail!("no target could be scraped, nothing was recorded");

@@ -474,8 +474,8 @@ fn wrong_use() {
 fn configurations_that_do_not_hold() {
     let folder = Folder::new();
     folder.write("oddns.yml", "global:\n  evaluation_interval: 5s\n");
-    let message = "`@oddns.yml`: line 2, column 3: unknown key `evaluation_interval`: allowed here are \
-                   `scrape_interval`, `scrape_timeout`";
+    let message = "`@oddns.yml`: line 2, column 3: `evaluation_interval` of Prometheus is not \
+                   supported: oddns has no rules; leave it out";
     folder.says(BAD_INPUT, "check-config @oddns.yml", message);
     folder.says(BAD_INPUT, "watch --config.file=@oddns.yml", message);
     folder.says(

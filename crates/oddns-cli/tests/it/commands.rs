@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::http::serve;
 use crate::made::{START, names, normal_recording, table};
 use crate::oddns::{Ended, oddns};
 
@@ -279,6 +280,47 @@ fn check_config_counts_the_targets() {
     assert_eq!((&json["valid"], &json["targets"]), (&true.into(), &2.into()));
     let text = MADE.oddns(&["check-config", "@oddns.yml"]).well().stdout;
     assert!(text.ends_with("oddns.yml` is valid: 2 target(s)\n"), "{text}");
+}
+
+#[test]
+fn check_config_looks_at_the_files_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let config = "model: dns.keras\nscrape_configs:\n- job_name: dns\n  bearer_token_file: token\n  \
+                  file_sd_configs: [{files: [dns.yml]}]\n";
+    fs::write(path("oddns.yml"), config).unwrap();
+    let check = || oddns(&["check-config".into(), path("oddns.yml").into_os_string()]);
+    let ended = check();
+    assert_eq!(ended.code, Some(3));
+    assert!(ended.stderr.contains("line 4, column 22: cannot read `"), "{}", ended.stderr);
+    fs::write(path("token"), "secret").unwrap();
+    fs::write(path("dns.yml"), "- targets: [a:1]\n").unwrap();
+    let ended = check().well();
+    assert!(ended.stderr.starts_with("warning: `") && ended.stderr.contains("dns.keras"));
+    let expected = "oddns.yml` is valid: 0 target(s), and 1 way(s) to find more\n";
+    assert!(ended.stdout.ends_with(expected), "{}", ended.stdout);
+}
+
+#[test]
+fn targets_found_in_a_file_are_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let address = serve("text/plain", "coredns_build_info 1\ngo_goroutines 9\n");
+    let config = "scrape_configs:\n- job_name: dns\n  scrape_interval: 200ms\n  file_sd_configs: \
+                  [{files: [dns-*.json]}]\n  relabel_configs: [{target_label: instance, \
+                  replacement: one}]\n  metric_relabel_configs: [{source_labels: [__name__], \
+                  regex: go_.*, action: drop}]\n";
+    fs::write(path("oddns.yml"), config).unwrap();
+    fs::write(path("dns-1.json"), format!("[{{\"targets\": [\"{address}\"]}}]")).unwrap();
+    let config = format!("--config.file={}", path("oddns.yml").display());
+    let out = path("recording").display().to_string();
+    let arguments = ["collect", &config, "--out", &out, "--for", "2s", "--output=json"];
+    let json = oddns(&arguments).well().json();
+    let (scrapes, samples) = (json["scrapes"].as_u64().unwrap(), json["samples"].as_u64().unwrap());
+    assert!(scrapes >= 3 && samples == scrapes && json["failed"] == 0, "{json}");
+    let described = fs::read_to_string(path("recording/dataset.json")).unwrap();
+    let described: Value = serde_json::from_str(&described).unwrap();
+    assert_eq!(described["instances"], serde_json::json!(["one"]));
 }
 
 /// Arguments for a part of the bundled recording of normal traffic.

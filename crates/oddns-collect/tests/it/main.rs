@@ -11,11 +11,11 @@ mod coredns;
 mod discovery;
 #[cfg(test)]
 mod fleet;
+mod history;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
 mod kubernetes;
-mod history;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
@@ -28,9 +28,9 @@ mod prometheus;
 mod promtool;
 #[cfg(test)]
 mod relabel;
+mod remote_write;
 #[cfg(test)]
 mod target;
 mod textparse;
 #[cfg(test)]
 mod tls;
-mod remote_write;

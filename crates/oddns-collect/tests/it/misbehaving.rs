@@ -111,7 +111,7 @@ async fn refusal(bytes: Vec<u8>) -> String {
     failure(Behaviour::Say(bytes), config()).await
 }
 
-const METRICS: &[u8] = b"coredns_build_info{version=\"1.15.0\"} 1\nup 1 1234567890123\n";
+const METRICS: &[u8] = b"coredns_build_info{version=\"1.15.0\"} 1\nup 1 42\n";
 
 #[tokio::test]
 async fn metrics_are_read_over_a_kept_connection() {
@@ -290,4 +290,17 @@ async fn https_to_a_plain_server_is_told() {
         ),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_sample_from_another_time_is_left_out() {
+    // The scrape is at 42 ms: 5 minutes behind, and 10 ahead, are the last that count.
+    let text = b"a 1 -299958\nb 1 -299959\nc 1 600042\nd 1 600043\n";
+    for (honor_timestamps, expected) in [(true, 2), (false, 4)] {
+        let (address, _seen) = serve(Behaviour::Say(response("200 OK", "", text))).await;
+        let config = JobConfig { honor_timestamps, ..JobConfig::new("test") };
+        let scraped = scrape(&address, config).await;
+        assert_eq!(scraped.scrape.samples.len(), expected, "{:?}", scraped.error);
+        assert_eq!((scraped.n_scraped, scraped.n_untimely), (4, 4 - expected));
+    }
 }

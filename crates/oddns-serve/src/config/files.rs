@@ -55,12 +55,17 @@ impl Files {
 }
 
 /// Looks at every file: whether it is there and can be read, and for a list of targets whether it
-/// is one. A list that does not exist yet is a warning, for another program may write it later.
+/// is one. A list that does not exist yet is a warning, for another program may write it later, and
+/// so is the model, for the command line may name another.
 pub(super) fn check(named: &[NamedFile]) -> Result<Vec<ConfigError>, ConfigError> {
     let mut warnings = Vec::new();
     for file in named {
         let found = match file.kind {
-            Kind::Model | Kind::Secret => file.open(),
+            Kind::Secret => file.open(),
+            Kind::Model => {
+                warnings.extend(file.open().err().map(|message| file.mistake(message)));
+                Ok(())
+            }
             Kind::Targets => file.read_lists(&mut warnings),
         };
         found.map_err(|message| file.mistake(message))?;

@@ -101,7 +101,7 @@ mod tests {
         let allowed = ["scrape_interval", "scrape_timeout", "scheme"];
         assert_eq!(nearest("scrap_interval", &allowed), Some("scrape_interval"));
         assert_eq!(nearest("scrape_intervall", &allowed), Some("scrape_interval"));
-        assert_eq!(nearest("shceme", &allowed), Some("scheme"));
+        assert_eq!(nearest("schemes", &allowed), Some("scheme"));
         assert_eq!(nearest("model", &allowed), None);
         assert_eq!(distance("ab", "ba"), 1);
         assert_eq!(distance("", "abc"), 3);

@@ -43,9 +43,7 @@ with_http! {
         scheme: Option<Spanned<String>>,
         params: Option<BTreeMap<String, Vec<String>>>,
         honor_labels: Option<bool>,
-        /// A sample has the time of its scrape, whatever it says.
-        #[serde(rename = "honor_timestamps")]
-        _honor_timestamps: Option<bool>,
+        honor_timestamps: Option<bool>,
         enable_compression: Option<bool>,
         scrape_protocols: Option<Vec<Spanned<String>>>,
         body_size_limit: Option<Spanned<String>>,
@@ -105,11 +103,12 @@ impl WrittenJob {
             scheme,
             params: self.params.take().unwrap_or_default().into_iter().collect(),
             honor_labels: self.honor_labels.unwrap_or_default(),
+            honor_timestamps: self.honor_timestamps.unwrap_or(true),
             protocols: self
                 .scrape_protocols
                 .iter()
                 .flatten()
-                .filter_map(protocol)
+                .map(protocol)
                 .collect::<Result<_, _>>()?,
             limits: self.limits()?,
             http,
@@ -274,16 +273,12 @@ fn metrics_path(path: &Spanned<String>) -> Result<String, ConfigError> {
     Err(wrong(path, message))
 }
 
-/// `None` for protobuf, which Prometheus lists by default: the next one in the list is asked for.
-fn protocol(written: &Spanned<String>) -> Option<Result<Protocol, ConfigError>> {
-    if written.value == "PrometheusProto" {
-        return None;
-    }
-    Some(Protocol::named(&written.value).ok_or_else(|| {
+fn protocol(written: &Spanned<String>) -> Result<Protocol, ConfigError> {
+    Protocol::named(&written.value).ok_or_else(|| {
         let names: Vec<String> = Protocol::names().map(|name| format!("`{name}`")).collect();
         let message = format!("`{}` is no protocol: write {}", written.value, names.join(", "));
         wrong(written, message)
-    }))
+    })
 }
 
 /// A size such as `10MB` or `512KiB`, in powers of 1024 either way, as in Prometheus.
