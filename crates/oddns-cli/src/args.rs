@@ -452,6 +452,9 @@ pub(crate) enum Layout {
     /// Data sets of CoreDNS servers, each with labels.csv; of several, each is also judged by what was
     /// learned from the others.
     Coredns,
+    /// Two data sets: servers that were recorded, then what was simulated of them. Tells which
+    /// features are alike, and which faults move them the same way.
+    Fidelity,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod data;
 mod exit;
+mod fidelity;
 mod heat_map;
 mod model_file;
 mod output;

@@ -41,7 +41,7 @@ pub(crate) fn read(layout: Layout, folders: &[PathBuf]) -> anyhow::Result<Vec<Se
                 series.extend(tables(folder)?);
             }
         }
-        Layout::Coredns => {
+        Layout::Coredns | Layout::Fidelity => {
             let mut sets = Vec::new();
             for folder in folders {
                 sets.extend(data_sets(folder)?);

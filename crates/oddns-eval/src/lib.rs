@@ -2,6 +2,7 @@
 
 mod best_event;
 mod comparison;
+mod distance;
 mod event;
 mod interval;
 mod measure;
@@ -14,6 +15,7 @@ mod volume;
 
 pub use best_event::{AlarmRule, BestEventF1};
 pub use comparison::{Comparison, Run};
+pub use distance::kolmogorov_smirnov;
 pub use event::{AlarmMetrics, EventMetrics, EventOutcome};
 pub use interval::Interval;
 pub use measure::{Direction, MEASURES, Measure, Trial};

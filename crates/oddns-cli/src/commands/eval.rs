@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Eval, Layout, Output};
 use crate::exit::BadUse;
+use crate::fidelity::{self, Fidelity};
 use crate::{output, suite, trial};
 
 pub(crate) fn run(args: &Eval) -> anyhow::Result<()> {
@@ -15,6 +16,9 @@ pub(crate) fn run(args: &Eval) -> anyhow::Result<()> {
     if let (Some(scores), Some(labels)) = (&args.scores, &args.labels) {
         let report = report(&read_scores(scores)?, &read_labels(labels)?)?;
         if as_text { print(&report) } else { output::json(&as_json(&report)) }
+    } else if args.suite == Some(Layout::Fidelity) {
+        let fidelity = fidelity(args)?;
+        if as_text { fidelity.print() } else { output::json(&fidelity.to_json()) }
     } else if let Some(layout) = args.suite {
         let comparison = compare(args, layout)?;
         let against = against(args)?;
@@ -25,6 +29,14 @@ pub(crate) fn run(args: &Eval) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn fidelity(args: &Eval) -> anyhow::Result<Fidelity> {
+    let [real, made] = &args.data[..] else {
+        let reason = "`--suite fidelity` takes two data sets: --data RECORDED --data SIMULATED";
+        return Err(BadUse(reason.to_owned()).into());
+    };
+    fidelity::compare(real, made)
 }
 
 fn compare(args: &Eval, layout: Layout) -> anyhow::Result<Comparison> {
