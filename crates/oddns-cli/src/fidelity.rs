@@ -63,7 +63,9 @@ pub(crate) fn compare(real: &Path, made: &Path) -> anyhow::Result<Fidelity> {
     let pairs = FAULTS
         .iter()
         .filter(|fault| fault.visible)
-        .flat_map(|fault| fault.features.iter().map(move |(feature, sign)| (fault, *feature, *sign)))
+        .flat_map(|fault| {
+            fault.features.iter().map(move |(feature, sign)| (fault, *feature, *sign))
+        })
         .filter_map(|(fault, feature, sign)| {
             let column = FEATURES.iter().position(|known| known.name == feature)?;
             let moves = [real.moved(fault.name, column)?, made.moved(fault.name, column)?];

@@ -75,7 +75,7 @@ fn size(measure: &Path, data: &Path) -> Result<Vec<Comparison>> {
     process::run(&mut promtool)?;
     let theirs = bytes(&blocks)? as f64 / samples;
     let against = Against::Peer {
-        name: "Prometheus",
+        name: "Prometheus".to_owned(),
         theirs,
         ratio: theirs / ours,
         least: Some(SMALLER_THAN_PROMETHEUS),
@@ -100,7 +100,7 @@ fn bytes(folder: &Path) -> Result<u64> {
 fn read(measure: &Path) -> Result<Vec<Comparison>> {
     let folder = tempfile::tempdir().context("cannot make a scratch folder")?;
     let found = json(Command::new(measure).arg("read").arg(folder.path()))?;
-    let of_runs = |case: &str, key: &str, bar| {
+    let of_runs = |case: &str, key: &str, bar| -> Result<Comparison> {
         let runs = found[key].as_array().context("no list of runs")?;
         let runs = runs.iter().filter_map(Value::as_f64).collect();
         Ok(Comparison::of_runs(case, runs, "ms", bar))

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use oddns_collect::{ScrapeError, Scraped};
+use oddns_core::{Scrape, Timestamp};
 use oddns_serve::Metrics;
 
 use crate::{has_peers, scene};
@@ -18,8 +20,10 @@ fn promtool_finds_nothing_wrong_with_our_metrics() {
     metrics.set_model(&model);
     for instance in ["a:1", "odd \"name\" \\ with\nall sorts"] {
         metrics.watch(instance);
-        metrics.scraped(instance, 0.012, None);
-        metrics.scraped(instance, 10.0, Some("timeout"));
+        metrics.scraped(instance, &scraped(None));
+        let target = "http://127.0.0.1:9153/metrics".parse().unwrap();
+        let late = ScrapeError::Timeout { target, timeout: Duration::from_secs(10) };
+        metrics.scraped(instance, &scraped(Some(late)));
         metrics.stepped(
             instance,
             &scene::step(instance, 310),
@@ -32,6 +36,16 @@ fn promtool_finds_nothing_wrong_with_our_metrics() {
     let complaints = check(&text);
     assert!(complaints.is_empty(), "{complaints}\n{text}");
     assert!(text.contains("process_resident_memory_bytes "), "{text}");
+}
+
+fn scraped(error: Option<ScrapeError>) -> Scraped {
+    let scrape = Scrape {
+        time: Timestamp::from_millis(1_795_331_512_000),
+        up: error.is_none(),
+        duration_seconds: 0.012,
+        samples: Vec::new(),
+    };
+    Scraped { scrape, error, n_scraped: 310, n_untimely: 1, n_bytes: 40_000 }
 }
 
 /// What promtool says, on both channels.
