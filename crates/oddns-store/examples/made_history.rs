@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use oddns_core::{Frame, Labels, Sample, Scrape, SeriesKey, SeriesTable, Timestamp};
-use oddns_store::{Dataset, HistoryWriter, write_frame};
+use oddns_store::{Dataset, HistoryStore, ScrapeAppender, StoreSettings, write_frame};
 
 const STEP_MILLIS: i64 = 15_000;
 /// 2026-11-01, 00:00 UTC.
@@ -50,13 +50,15 @@ fn folder(path: &Path, n_rows: usize, n_series: usize) -> Result<(), Failure> {
     let labels = |at: usize| Labels::new(vec![("zone".to_owned(), format!("z{at}."))]);
     let key = |at| SeriesKey { name: "coredns_dns_requests_total".to_owned(), labels: labels(at) };
     let ids: Vec<_> = (0..n_series).map(|at| series.intern(&key(at))).collect();
-    let mut writer = HistoryWriter::create(path, &Dataset::default())?;
+    let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
+    let store = HistoryStore::create(path, &Dataset::default(), settings)?;
+    let mut appender = ScrapeAppender::new("dns-0:9153");
     for row in 0..n_rows {
         let total = |at: usize| (20.0 * row as f64 + f64::from(value(row, at))) * 15.0;
         let samples = ids.iter().enumerate();
         let samples = samples.map(|(at, id)| Sample { series: *id, value: total(at) }).collect();
         let scrape = Scrape { time: time(row), up: true, duration_seconds: 0.01, samples };
-        writer.append("dns-0:9153", &series, &scrape)?;
+        appender.append(&store, &series, &scrape)?;
     }
-    Ok(writer.finish()?)
+    Ok(store.finish()?)
 }
