@@ -32,7 +32,8 @@ pub(crate) struct Options {
     address_sanitizer: bool,
 }
 
-/// Builds the targets and runs one after the other, all of them even when one fails.
+/// Builds the targets and runs one after the other, all of them even when one fails. Those that were
+/// named are built one by one, which is soon done.
 ///
 /// # Errors
 /// When there is no such target, it does not build, or an input makes it fail.
@@ -41,7 +42,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let known = targets(&workspace.root)?;
     let chosen = choose(&known, &options.targets)?;
     let fuzz = CargoFuzz { program: setup::require_cargo_fuzz()?, workspace, options };
-    fuzz.build()?;
+    if options.targets.is_empty() {
+        fuzz.build()?;
+    }
     let failed: Vec<&str> = chosen.into_iter().filter(|target| fuzz.run(target).is_err()).collect();
     if !failed.is_empty() {
         bail!("an input was found that fails, see above: {}", failed.join(", "));

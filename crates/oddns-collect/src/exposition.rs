@@ -196,6 +196,11 @@ pub enum Reason {
     /// A number for the type of a metric family that no type has.
     #[error("there is no metric type {0}")]
     TypeNumber(u64),
+    /// A body in protobuf whose series, once spelled out, are many times its size.
+    #[error(
+        "the new series of this body take more than {0} bytes of memory: has a histogram of many buckets very long labels?"
+    )]
+    TooManyBytes(usize),
     /// More samples than [`Limits::max_samples`].
     #[error("more than {0} samples: raise the sample limit if the server really has that many")]
     TooManySamples(usize),
@@ -296,10 +301,15 @@ impl Parser {
         out: &mut Vec<Sample>,
     ) -> Result<Summary, ParseError> {
         let limits = self.limits;
+        let mut room = protobuf::Room::of(body);
         self.fill(table, out, |parser, sink| {
             protobuf::decode(body, &limits, &mut |found| {
+                let n_known = sink.table.len();
                 let intern = |labels: &[LabelPair<'_>]| sink.table.intern_parts(found.name, labels);
                 let id = series::with_sorted(found.labels, intern);
+                if sink.table.len() > n_known {
+                    room.take(&found)?;
+                }
                 let ending = Ending { time: found.time, has_exemplar: false };
                 parser.add(Sample { series: id, value: found.value }, ending, sink)
             })

@@ -19,6 +19,35 @@ pub(super) struct Found<'a> {
     pub(super) time: Option<i64>,
 }
 
+/// How much memory the new series of a body may take.
+///
+/// A body says the labels of a histogram once, however many buckets follow, and the name of a family
+/// once; a table of series has them for each. A few real servers come to forty times the body.
+pub(super) struct Room {
+    limit: usize,
+    left: usize,
+}
+
+impl Room {
+    pub(super) fn of(body: &[u8]) -> Self {
+        let limit = body.len().saturating_mul(48).max(48 << 20);
+        Self { limit, left: limit }
+    }
+
+    /// Takes what one series needs: its texts, and what holds them.
+    pub(super) fn take(&mut self, found: &Found<'_>) -> Result<(), Reason> {
+        let label = |(name, value): &LabelPair<'_>| 64 + name.len() + value.len();
+        let needed = 160 + found.name.len() + found.labels.iter().map(label).sum::<usize>();
+        match self.left.checked_sub(needed) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => Err(Reason::TooManyBytes(self.limit)),
+        }
+    }
+}
+
 /// Takes samples, and may refuse one.
 pub(super) type Take<'t> = dyn FnMut(Found<'_>) -> Result<(), Reason> + 't;
 

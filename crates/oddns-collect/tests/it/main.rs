@@ -11,6 +11,7 @@ mod coredns;
 mod discovery;
 #[cfg(test)]
 mod fleet;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 mod journal;
@@ -28,9 +29,11 @@ mod prometheus;
 mod promtool;
 #[cfg(test)]
 mod relabel;
+#[cfg(test)]
 mod remote_write;
 #[cfg(test)]
 mod target;
+#[cfg(test)]
 mod textparse;
 #[cfg(test)]
 mod tls;

@@ -230,6 +230,18 @@ fn limits_hold_and_nothing_is_half_done() {
     }
 }
 
+#[test]
+fn long_labels_and_many_buckets_do_not_multiply_without_end() {
+    let bucket = |n: u32| fields().number(1, 1).double(2, f64::from(n));
+    let histogram = (0..10_000).fold(fields(), |all, n| all.message(3, bucket(n)));
+    let long = "x".repeat(10_000);
+    let body = body(&[family("h", 4, &[fields().label("a", &long).message(7, histogram)])]);
+    let (mut table, mut out) = (SeriesTable::default(), vec![]);
+    let error = Parser::default().parse_protobuf(&body, &mut table, &mut out).unwrap_err();
+    assert!(error.to_string().contains("more than 50331648 bytes"), "{error}");
+    assert!(out.is_empty() && table.len() < 6_000);
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_get_an_answer(body in proptest::collection::vec(0_u8..40, 0..200)) {
