@@ -100,10 +100,10 @@ mod tests {
     fn the_nearest_key_is_found() {
         let allowed = ["scrape_interval", "scrape_timeout", "scheme"];
         assert_eq!(nearest("scrap_interval", &allowed), Some("scrape_interval"));
-        assert_eq!(nearest("scrape_intervall", &allowed), Some("scrape_interval"));
+        assert_eq!(nearest("scrape_intervals", &allowed), Some("scrape_interval"));
         assert_eq!(nearest("schemes", &allowed), Some("scheme"));
         assert_eq!(nearest("model", &allowed), None);
-        assert_eq!(distance("ab", "ba"), 1);
+        assert_eq!(distance("xy", "yx"), 1);
         assert_eq!(distance("", "abc"), 3);
     }
 }
