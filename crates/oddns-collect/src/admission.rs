@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use oddns_core::{Labels, Sample, SeriesId, SeriesKey, SeriesTable};
+use oddns_core::{Labels, Sample, SeriesId, SeriesKey, SeriesTable, TableTag};
 
 use crate::job::{Job, ScrapeLimits};
 use crate::relabel::{LabelMap, relabel};
@@ -65,6 +65,8 @@ pub(crate) struct Admission {
     target: LabelMap,
     /// The series as the server names them.
     raw: SeriesTable,
+    /// The caller's table that `fates` and `seen` speak of.
+    table: TableTag,
     /// By number in `raw`.
     fates: Vec<Option<Fate>>,
     /// By number in the caller's table, the answer it was last taken from.
@@ -74,11 +76,7 @@ pub(crate) struct Admission {
 
 #[derive(Debug, Clone)]
 enum Fate {
-    Take {
-        id: SeriesId,
-        /// Address of the name in the table, which tells another table than that of last time.
-        name_address: usize,
-    },
+    Take(SeriesId),
     Drop,
     Refuse(LimitError),
 }
@@ -95,6 +93,7 @@ impl Admission {
             job: Arc::clone(&target.job),
             target: target.labels.iter().map(pair).collect(),
             raw: SeriesTable::default(),
+            table: TableTag::default(),
             fates: Vec::new(),
             seen: Vec::new(),
             generation: 0,
@@ -119,12 +118,17 @@ impl Admission {
         out: &mut Vec<Sample>,
     ) -> Result<(), LimitError> {
         self.generation += 1;
+        if self.table != *table.tag() {
+            self.table = table.tag().clone();
+            self.fates.clear();
+            self.seen.clear();
+        }
         self.fates.resize(self.raw.len().max(self.fates.len()), None);
         for sample in raw {
             match self.fate(sample.series, table) {
                 Fate::Drop => {}
                 Fate::Refuse(error) => return Err(error),
-                Fate::Take { id, .. } => {
+                Fate::Take(id) => {
                     if self.is_first(id) {
                         out.push(Sample { series: id, value: sample.value });
                     }
@@ -136,9 +140,7 @@ impl Admission {
 
     fn fate(&mut self, id: SeriesId, table: &mut SeriesTable) -> Fate {
         let at = id.0 as usize;
-        if let Some(fate) = self.fates.get(at).and_then(Option::as_ref)
-            && fate.holds_in(table)
-        {
+        if let Some(fate) = self.fates.get(at).and_then(Option::as_ref) {
             return fate.clone();
         }
         let fate = self.raw.get(id).map_or(Fate::Drop, |key| self.decide(key, table));
@@ -158,8 +160,7 @@ impl Admission {
             return Fate::Refuse(error);
         }
         let Some(key) = self.separated(labels, &hidden) else { return Fate::Drop };
-        let id = table.intern(&key);
-        Fate::Take { id, name_address: name_address(table, id) }
+        Fate::Take(table.intern(&key))
     }
 
     /// The labels that Prometheus would show to the rules, and which of the server's got another
@@ -215,20 +216,6 @@ impl Admission {
         }
         std::mem::replace(&mut self.seen[at], self.generation) != self.generation
     }
-}
-
-impl Fate {
-    fn holds_in(&self, table: &SeriesTable) -> bool {
-        match self {
-            Self::Take { id, name_address: address } => name_address(table, *id) == *address,
-            Self::Drop | Self::Refuse(_) => true,
-        }
-    }
-}
-
-/// 0 for a number that the table does not have.
-fn name_address(table: &SeriesTable, id: SeriesId) -> usize {
-    table.get(id).map_or(0, |key| key.name.as_ptr() as usize)
 }
 
 fn check(labels: &LabelMap, limits: &ScrapeLimits) -> Result<(), LimitError> {
