@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use oddns::network::Model;
+use oddns::network::{Model, ModelError};
 use oddns::{Detector, DetectorError};
 use oddns_store::write_atomically;
 
@@ -35,12 +35,15 @@ pub(crate) fn read_parent(path: &Path) -> anyhow::Result<Parent> {
         Ok(detector) => Ok(Parent::Detector(Arc::new(detector))),
         Err(DetectorError::NotOurs) => match Model::decode(&bytes) {
             Ok((network, _)) => Ok(Parent::Network(network)),
-            Err(error) => {
-                Err(anyhow::Error::new(error).context(BadInput(format!("`{}`", path.display()))))
-            }
+            Err(error) => Err(refused(path, error).into()),
         },
         Err(error) => Err(anyhow::Error::new(error).context(format!("`{}`", path.display()))),
     }
+}
+
+/// A network that somebody else's program made, and that cannot be read.
+pub(crate) fn refused(path: &Path, error: ModelError) -> BadInput {
+    BadInput(format!("`{}`: {:#}", path.display(), anyhow::Error::new(error)))
 }
 
 /// The bytes of what may be a model.

@@ -6,7 +6,6 @@ use oddns_store::write_atomically;
 use serde_json::{Value, json};
 
 use crate::args::{Import, Output};
-use crate::exit::BadInput;
 use crate::{model_file, output};
 
 pub(crate) fn run(args: &Import) -> anyhow::Result<()> {
@@ -43,9 +42,7 @@ fn read(args: &Import) -> anyhow::Result<Graph> {
         true => decode_graph(&bytes).map(|(graph, _)| graph),
         false => decode_onnx(&bytes),
     };
-    let bad =
-        |error| anyhow::Error::new(error).context(BadInput(format!("`{}`", args.file.display())));
-    graph.map_err(bad)
+    graph.map_err(|error| model_file::refused(&args.file, error).into())
 }
 
 fn layer(graph: &Graph, at: usize, node: &Node) -> Value {

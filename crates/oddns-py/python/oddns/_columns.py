@@ -8,7 +8,7 @@ from typing import Any, List, Optional
 import numpy
 
 from ._errors import DataError
-from ._table import Table
+from ._table import Table, numbered
 
 #: Names told in an error.
 _MOST_NAMES = 5
@@ -29,7 +29,8 @@ def remember(detector: Any, names: List[str], table: Optional[Table]) -> None:
     """Notes the columns that were learned."""
     detector.n_features_in_ = len(names)
     detector.__dict__.pop("feature_names_in_", None)
-    if table is None or table.names is not None:
+    named = names != numbered(len(names)) if table is None else table.names is not None
+    if named:
         detector.feature_names_in_ = numpy.array(names, dtype=object)
 
 

@@ -116,7 +116,7 @@ class Detector:
         alarm may be named too (it is learned as normal).
         """
         parent = self._fitted()
-        frames = [frame for frame in self._frames(X, normal=True)]
+        frames = self._frames(X, normal=True)
         if feedback is not None:
             frames = [part for f in frames for part in f.stretches(kept_rows(f, feedback, len(frames)))]
         self._settle(self._train(frames, None, parent), frames)
@@ -339,6 +339,7 @@ class Detector:
         self.n_features_in_ = len(columns)
         if columns != _table.numbered(len(columns)):
             self.feature_names_in_ = numpy.array(columns, dtype=object)
+        self.kind = None if model.kind == "masked" else model.kind
         record = model.record
         self.alarms_per_week = record["alarms_per_week"]
         self.seed = record["seed"]

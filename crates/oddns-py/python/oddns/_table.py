@@ -96,7 +96,10 @@ def read(
         until_millis = now() if until_millis is None else until_millis
         from_millis = until_millis - _WEEK if from_millis is None else from_millis
         frames = _oddns.fetch(source, from_millis, until_millis, list(jobs), step)
-        return [frame for frame in frames if instance in (None, frame.instance)]
+        frames = [frame for frame in frames if instance in (None, frame.instance)]
+        if not frames:
+            raise DataError(f"`{source}` has no instance `{instance}` in that time")
+        return frames
     return _oddns.read(os.fspath(source), from_millis, until_millis, instance, normal)
 
 
