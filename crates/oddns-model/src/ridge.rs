@@ -20,9 +20,9 @@ use crate::linear::with_rows_before;
 use crate::plane::stride;
 use crate::{Network, Sequence};
 
-/// Added to the sum of squares of each predictor, whose scale is 1: it weighs as much as 1000 rows.
+/// Added to the sum of squares of each predictor, whose scale is 1: it weighs as much as 250 rows.
 /// The constant is not penalised.
-const PENALTY: f64 = 1000.0;
+const PENALTY: f64 = 250.0;
 /// Rows whose products are summed in single precision before they join the sums in double: the
 /// rounding of so few is far below what the penalty covers, and the kernels run at full width.
 const BLOCK_ROWS: usize = 256;
