@@ -4,7 +4,7 @@ use crate::book::{self, Book, NOERROR, NXDOMAIN, RCODES, REFUSED, SERVFAIL, Sing
 use crate::conditions::{MAX_UPSTREAMS, UpstreamState};
 use crate::dice::Dice;
 use crate::scenario::Upstreams;
-use crate::shape::{Part, Shape, Timed};
+use crate::shape::{Part, Shape, Timed, below};
 
 /// Time after which the plugin takes a query for lost (`readTimeout`).
 const TIMEOUT: f64 = 2.0;
@@ -19,6 +19,8 @@ const REFUSING_UNTIL_DOWN: f64 = 0.6;
 const SILENT_CHECKS: f64 = 0.67;
 const REFUSING_CHECKS: f64 = 2.0;
 const BUSY_CHECKS: f64 = 2000.0;
+/// The way to an upstream server and back, and the grain of timers.
+const WAY_SECONDS: f64 = 0.001_3;
 /// Idle connections are closed after so many seconds.
 const IDLE_SECONDS: f64 = 10.0;
 
@@ -44,6 +46,10 @@ struct Proxy {
     loss: f64,
     /// Share of all queries that it gets.
     share: f64,
+    /// Queries a second over UDP and TCP, of late.
+    rates: [f64; 2],
+    /// Connections that are open.
+    open: f64,
 }
 
 /// What was asked for during an interval.
@@ -119,6 +125,8 @@ impl Forward {
             down: 0.0,
             loss: 0.0,
             share: 1.0 / n.max(1) as f64,
+            rates: [0.0; 2],
+            open: 2.0,
         };
         Self { first, proxies: vec![proxy; n.max(1)] }
     }
@@ -180,6 +188,7 @@ impl Forward {
         around: &Circumstances,
     ) -> Outcome {
         let mut outcome = Outcome::default();
+        let mut tries = [0.0; MAX_UPSTREAMS];
         let shares: Vec<f64> = self.proxies.iter().map(|proxy| proxy.share).collect();
         for (truth, asked) in demand.truths.iter().enumerate() {
             let asked = self.limit(dice, book, *asked, around, &mut outcome);
@@ -187,6 +196,7 @@ impl Forward {
             let mut counts = [0.0; MAX_UPSTREAMS];
             dice.split(tried.answered, &self.answering(&shares), |at, count| counts[at] = count);
             for (at, count) in counts.into_iter().enumerate().take(shares.len()) {
+                tries[at] += count;
                 let extra = (count * (around.amplification - 1.0)).round();
                 let proxy = &self.proxies[at];
                 let place = self.first + at;
@@ -199,7 +209,8 @@ impl Forward {
         }
         outcome.in_flight = outcome.timed.seconds / around.seconds;
         let total: f64 = demand.truths.iter().sum();
-        self.connect(dice, book, total, demand.tcp, around, &mut outcome);
+        self.spread_lost(dice, outcome.exchanges - tries.iter().sum::<f64>(), &mut tries);
+        self.connect(dice, book, &tries, demand.tcp, around);
         self.check_health(dice, book, total, around);
         outcome
     }
@@ -266,29 +277,47 @@ impl Forward {
         back.into_iter().map(|share| share / whole.max(1e-12)).collect()
     }
 
+    /// Adds the tries that were lost to those of the servers that lost them.
+    fn spread_lost(&self, dice: &mut Dice, lost: f64, tries: &mut [f64; MAX_UPSTREAMS]) {
+        let shares: Vec<f64> = self.proxies.iter().map(|p| p.share * p.loss).collect();
+        let whole: f64 = shares.iter().sum();
+        if lost > 0.0 && whole > 0.0 {
+            let shares: Vec<f64> = shares.into_iter().map(|share| share / whole).collect();
+            dice.split(lost, &shares, |at, count| tries[at] += count);
+        }
+    }
+
     /// Counts connections that were there and that were opened.
     fn connect(
-        &self,
+        &mut self,
         dice: &mut Dice,
         book: &mut Book,
-        asked: f64,
+        tries: &[f64; MAX_UPSTREAMS],
         tcp: f64,
         around: &Circumstances,
-        outcome: &mut Outcome,
     ) {
-        let tries = (outcome.exchanges * around.amplification).round();
-        let loss = if asked > 0.0 { self.mean_loss() } else { 0.0 };
-        for (at, proxy) in self.proxies.iter().enumerate() {
-            let all = (tries * proxy.share).round();
+        for (at, proxy) in self.proxies.iter_mut().enumerate() {
+            let all = (tries[at] * around.amplification).round();
             let over_tcp = dice.binomial(all, tcp);
+            let old = (-around.seconds / IDLE_SECONDS).exp();
+            proxy.open *= old;
             for (is_tcp, n) in [(false, all - over_tcp), (true, over_tcp)] {
-                let fresh = proxy.new_connection(n / around.seconds) * around.new_connections;
-                let opened = dice.binomial(n, (fresh + 0.7 * loss).min(1.0));
-                let place = self.first + at;
-                book.add(book::connections(place, is_tcp, false), opened);
-                book.add(book::connections(place, is_tcp, true), n - opened);
+                let rate = &mut proxy.rates[usize::from(is_tcp)];
+                let keep = (-around.seconds / 60.0).exp();
+                *rate = keep * *rate + (1.0 - keep) * n / around.seconds;
+                let fresh = proxy.new_connection(usize::from(is_tcp)) * around.new_connections;
+                let opened = dice.binomial(n, (fresh + 0.7 * proxy.loss).min(1.0));
+                proxy.open += opened;
+                book.add(book::connections(self.first + at, is_tcp, false), opened);
+                book.add(book::connections(self.first + at, is_tcp, true), n - opened);
             }
+            proxy.open = proxy.open.max((1.0 - (-10.0 * proxy.rates[0]).exp()) * 1.5);
         }
+    }
+
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> f64 {
+        self.proxies.iter().map(|proxy| proxy.open).sum()
     }
 
     fn check_health(&self, dice: &mut Dice, book: &mut Book, asked: f64, around: &Circumstances) {
@@ -310,7 +339,9 @@ impl Proxy {
             self.mean = self.shape.mean();
         }
         self.state = state;
-        let beyond = 1.0 - state.most_per_second / per_second.max(1e-9);
+        // What is lost is asked again, and health checks come on top.
+        let offered = per_second * (1.0 + 2.0 * self.loss) + if self.loss > 0.01 { 0.67 } else { 0.0 };
+        let beyond = overflow(offered, state.most_per_second) / offered.max(1e-9);
         self.loss = match state.dead || state.closed {
             true => 1.0,
             false => state.loss.max(beyond).clamp(0.0, 1.0),
@@ -326,9 +357,9 @@ impl Proxy {
     }
 
     /// Probability that no open connection is idle when one is wanted.
-    fn new_connection(&self, per_second: f64) -> f64 {
-        let under_way = per_second * self.mean;
-        (-IDLE_SECONDS * per_second).exp() + 0.004 * (1.0 + 4.0 * under_way) / (1.0 + per_second)
+    fn new_connection(&self, tcp: usize) -> f64 {
+        let (per_second, under_way) = (self.rates[tcp], self.rates[tcp] * self.mean);
+        (-IDLE_SECONDS * per_second).exp() + 0.002 * (1.0 + 4.0 * under_way) / (1.0 + per_second)
     }
 
     fn failed_checks(&self, per_second: f64) -> f64 {
@@ -385,7 +416,7 @@ impl Proxy {
 
 /// What the times of a server are when it is in this state.
 fn usual_shape(usual: &Upstreams, state: &UpstreamState) -> Shape {
-    let low = usual.delay_seconds + state.delay + 0.000_25;
+    let low = usual.delay_seconds + state.delay + WAY_SECONDS;
     let high = low + usual.jitter_seconds + state.jitter;
     let recursive =
         Part::Tailed { shift: low, median: usual.recursion_seconds.max(1e-6), deviation: 0.9 };
@@ -397,6 +428,17 @@ fn usual_shape(usual: &Upstreams, state: &UpstreamState) -> Shape {
         (0.03 * (1.0 - ratio), late),
         (ratio, recursive),
     ])
+}
+
+/// What comes in a second beyond a limit, when pairs of queries come by chance at this rate.
+fn overflow(per_second: f64, limit: f64) -> f64 {
+    if !limit.is_finite() || per_second <= 0.0 {
+        return 0.0;
+    }
+    let deviation = (2.0 * per_second).sqrt();
+    let z = (limit - per_second) / deviation;
+    let density = (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt();
+    (deviation * (density - z * (1.0 - below(z)))).max(0.0)
 }
 
 /// Share of what comes that finds all lines busy, when `offered` would be busy at a time (Erlang's

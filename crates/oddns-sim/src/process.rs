@@ -66,14 +66,14 @@ impl Process {
             (Single::MspanSysBytes, 489_600.0),
             (Single::OtherSysBytes, 850_308.0),
             (Single::MaxProcs, CORES),
-            (Single::MaxFiles, 1_048_576.0),
+            (Single::MaxFiles, 20_000.0),
             (Single::VirtualBytes, 1.9e9),
             (Single::VirtualMaxBytes, 1.844_674_407_370_955_2e19),
             (Single::StartSeconds, (now * 100.0).round() / 100.0),
         ] {
             book.set(single(what), value);
         }
-        let size = dice.factor(0.02);
+        let size = dice.factor(0.004);
         Self {
             cpu_seconds: 0.3 * dice.factor(0.1),
             allocated: 0.0,
@@ -117,7 +117,7 @@ impl Process {
         self.leaked_bytes += conditions.leaked_bytes * seconds;
         self.leaked_goroutines += conditions.leaked_goroutines * seconds;
         self.leaked_files += conditions.leaked_files * seconds;
-        let goroutines = self.goroutines(dice, book, work);
+        let goroutines = self.goroutines(dice, book, machine, work);
         self.files(book, work);
         self.heap(dice, book, machine, work, goroutines);
         book.add(single(Single::NetworkReceived), work.bytes[0].round());
@@ -141,17 +141,23 @@ impl Process {
         book.set(single(Single::CpuSeconds), (self.cpu_seconds / CPU_TICK).floor() * CPU_TICK);
     }
 
-    fn goroutines(&self, dice: &mut Dice, book: &mut Book, work: &Work) -> f64 {
+    fn goroutines(
+        &self,
+        dice: &mut Dice,
+        book: &mut Book,
+        machine: &Machine,
+        work: &Work,
+    ) -> f64 {
         // Each exchange and each connection has some of its own.
-        let busy = dice.poisson(1.0 * work.in_flight + 0.5);
-        let n = 47.0 + busy + (2.0 * work.streams).round() + self.leaked_goroutines.round();
+        let busy = dice.poisson(work.in_flight + 0.1);
+        let n = machine.goroutines + busy + (2.0 * work.streams).round() + self.leaked_goroutines.round();
         book.set(single(Single::Goroutines), n);
         book.set(single(Single::Threads), 9.0 + (n / 400.0).floor().min(20.0));
         n
     }
 
     fn files(&self, book: &mut Book, work: &Work) {
-        let n = 19.0 + work.connections.round() + work.streams.round() + self.leaked_files.round();
+        let n = 17.0 + work.connections.round() + work.streams.round() + self.leaked_files.round();
         book.set(single(Single::OpenFiles), n);
     }
 
@@ -165,7 +171,7 @@ impl Process {
     ) {
         let live = machine.heap_bytes * self.size
             + ENTRY_BYTES * work.cache_entries
-            + GOROUTINE_BYTES * (goroutines - 48.0).max(0.0)
+            + GOROUTINE_BYTES * (goroutines - machine.goroutines).max(0.0)
             + self.leaked_bytes;
         let next = (2.0 * live).max(SMALLEST_HEAP);
         let allocated = work.queries * QUERY_BYTES
@@ -242,9 +248,10 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Corefile;
 
     fn run(conditions: &Conditions, queries: f64, n: usize) -> (Process, Book) {
-        let (mut dice, mut book, machine) = (Dice::new(3, 0), Book::new(), Machine::default());
+        let (mut dice, mut book, machine) = (Dice::new(3, 0), Book::new(), Machine::usual(Corefile::Kubernetes));
         let mut process = Process::start(&mut dice, &mut book, &machine, 1e9);
         let work = Work { seconds: 15.0, queries, exchanges: 0.1 * queries, ..Work::default() };
         (0..n).for_each(|_| process.work(&mut dice, &mut book, &machine, conditions, &work));

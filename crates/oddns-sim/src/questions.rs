@@ -78,7 +78,7 @@ pub(crate) fn questions(scenario: &Scenario) -> Vec<Questions> {
         types: A,
         per_lookup: [0.0; N_KINDS],
         together: 1.0,
-        bytes: [50.0, 110.0],
+        bytes: [46.5, 112.0],
         names: Names::new(services, zipf),
     };
     let foreign = Questions {
@@ -86,44 +86,39 @@ pub(crate) fn questions(scenario: &Scenario) -> Vec<Questions> {
         ttl: traffic.upstream_ttl_seconds,
         types: PAIR,
         together: 2.0,
-        bytes: [38.0, 85.0],
+        bytes: [35.0, 82.0],
         names: Names::new(2 * outside, zipf),
         ..own.clone()
     };
     let absent = Questions { truth: NXDOMAIN, denial: true, types: PAIR, ..own.clone() };
     let mut all = vec![
         own.for_each(Kind::Inside, 1.0),
-        Questions {
-            types: AAAA,
-            denial: true,
-            bytes: [50.0, 145.0],
-            ..own.for_each(Kind::Inside, 1.0)
-        },
+        Questions { types: AAAA, denial: true, bytes: [46.5, 140.0], ..own.for_each(Kind::Inside, 1.0) },
         // A service of another namespace is looked for in the own one first.
         Questions {
             names: Names::new(2 * services, zipf),
             together: 2.0,
-            bytes: [55.0, 148.0],
+            bytes: [51.7, 146.0],
             ..absent.for_each(Kind::Inside, 2.0 * (1.0 - OWN_NAMESPACE))
         },
         // An outside name is looked for in three domains of the cluster first.
         Questions {
             names: Names::new(6 * outside, zipf),
             together: 6.0,
-            bytes: [58.0, 150.0],
+            bytes: [53.3, 148.0],
             ..absent.for_each(Kind::Outside, 6.0)
         },
         foreign.for_each(Kind::Outside, 2.0).and(Kind::Qualified, 2.0),
         Questions {
             types: SRV,
-            bytes: [66.0, 190.0],
+            bytes: [58.0, 190.0],
             ..Questions { names: Names::new(services, zipf), ..own.for_each(Kind::Srv, 1.0) }
         },
         Questions {
             types: TXT,
             together: 1.0,
             names: Names::new(outside, zipf),
-            bytes: [38.0, 90.0],
+            bytes: [35.0, 90.0],
             ..foreign.for_each(Kind::Txt, 1.0)
         },
         Questions {
@@ -138,7 +133,7 @@ pub(crate) fn questions(scenario: &Scenario) -> Vec<Questions> {
         all.push(Questions {
             truth: NXDOMAIN,
             denial: true,
-            bytes: [58.0, 140.0],
+            bytes: [53.3, 140.0],
             ..foreign.for_each(Kind::Outside, 2.0)
         });
     }
@@ -163,7 +158,7 @@ fn reverse(scenario: &Scenario, own: &Questions, foreign: &Questions) -> Questio
             ..foreign.for_each(Kind::Ptr, 1.0)
         },
     };
-    Questions { types: PTR, bytes: [46.0, 95.0], ..base }
+    Questions { types: PTR, bytes: [44.0, 95.0], ..base }
 }
 
 impl Questions {
@@ -188,9 +183,17 @@ impl Questions {
 /// Lookups of each kind for one usual lookup, in the order of [`Questions::per_lookup`].
 pub(crate) fn kinds(mix: &Mix, conditions: &Conditions) -> [f64; N_KINDS] {
     let positive = |weight: f64| weight.max(0.0);
-    let mut weights =
-        [mix.inside, mix.outside, mix.qualified, mix.srv, mix.ptr, mix.txt, mix.stub, mix.missing]
-            .map(positive);
+    let mut weights = [
+        mix.inside,
+        mix.outside,
+        mix.qualified,
+        mix.srv,
+        mix.ptr,
+        mix.txt,
+        mix.stub,
+        mix.missing,
+    ]
+    .map(positive);
     let whole: f64 = weights.iter().sum();
     if whole <= 0.0 {
         weights[0] = 1.0;
@@ -221,8 +224,7 @@ mod tests {
         let scenario = Scenario::parse(text).unwrap();
         let kinds = kinds(&scenario.traffic.mix, &Conditions::default());
         let asked = |truth| -> f64 {
-            let of =
-                |q: &Questions| q.per_lookup.iter().zip(kinds).map(|(n, k)| n * k).sum::<f64>();
+            let of = |q: &Questions| q.per_lookup.iter().zip(kinds).map(|(n, k)| n * k).sum::<f64>();
             questions(&scenario).iter().filter(|q| q.truth == truth).map(of).sum()
         };
         assert_eq!((asked(NOERROR), asked(NXDOMAIN)), (2.0, 6.0));
@@ -238,16 +240,7 @@ mod tests {
         ] {
             assert!((kinds(&mix, &conditions).iter().sum::<f64>() - 1.0).abs() < 1e-9);
         }
-        let nothing = Mix {
-            inside: 0.0,
-            outside: 0.0,
-            qualified: 0.0,
-            srv: 0.0,
-            ptr: 0.0,
-            txt: 0.0,
-            stub: 0.0,
-            missing: 0.0,
-        };
+        let nothing = Mix { inside: 0.0, outside: 0.0, qualified: 0.0, srv: 0.0, ptr: 0.0, txt: 0.0, stub: 0.0, missing: 0.0 };
         assert_eq!(kinds(&nothing, &Conditions::default())[0], 1.0);
     }
 }

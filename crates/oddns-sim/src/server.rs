@@ -19,13 +19,16 @@ use crate::shape::{Part, Shape, Timed};
 
 /// Entries of each cache of CoreDNS.
 const CAPACITY: f64 = 9984.0;
+/// Questions of a lookup, on average.
+const PER_LOOKUP: f64 = 3.6;
 /// Seconds between two stops of a process under a CPU quota.
 const QUOTA_PERIOD: f64 = 0.1;
+/// Share of the answers from memory that a stop of the process meets under way.
+const STOPPED_RATIO: f64 = 0.03;
 /// Watches of the API are renewed after so many seconds; there are three.
 const WATCH_SECONDS: f64 = 450.0;
 /// Seconds of an interval while a server is brought to what it is when the scenario starts.
 const WARM_UP_STEP: f64 = 15.0;
-const WARM_UP_STEPS: usize = 60;
 
 /// What the fleet gives a server in an interval.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +115,7 @@ impl Server {
             n_upstreams: scenario.upstreams.count,
         };
         let machine = &scenario.machine;
-        let calm = Part::Tailed { shift: 0.0, median: machine.answer_seconds, deviation: 0.55 };
+        let calm = Part::Tailed { shift: 0.0, median: machine.answer_seconds, deviation: 0.59 };
         let busy = Part::Tailed { shift: 0.0, median: machine.busy_seconds, deviation: 1.1 };
         let mut book = Book::new();
         let process = Process::start(&mut dice, &mut book, machine, 0.0);
@@ -142,13 +145,14 @@ impl Server {
         server
     }
 
-    /// Runs it for a quarter of an hour, so that its cache is filled when the scenario starts.
+    /// Runs it for a while, so that its cache is filled when the scenario starts.
     pub(crate) fn warm_up(&mut self, mut share: Share) {
         let end = share.until.millis();
         share.seconds = WARM_UP_STEP;
-        let begin = end - (WARM_UP_STEP * 1000.0) as i64 * WARM_UP_STEPS as i64;
+        let n_steps = (self.scenario.warm_up.as_seconds().min(86_400.0) / WARM_UP_STEP) as i64;
+        let begin = end - (WARM_UP_STEP * 1000.0) as i64 * n_steps;
         self.start(begin as f64 / 1000.0);
-        for step in 1..=WARM_UP_STEPS as i64 {
+        for step in 1..=n_steps {
             share.until = Timestamp::from_millis(begin + step * (WARM_UP_STEP * 1000.0) as i64);
             self.live(&share, &Conditions::default());
         }
@@ -178,7 +182,8 @@ impl Server {
     /// A new process with an empty cache, at a time in Unix seconds.
     fn start(&mut self, now: f64) {
         self.book = Book::new();
-        self.process = Process::start(&mut self.dice, &mut self.book, &self.scenario.machine, now);
+        self.process =
+            Process::start(&mut self.dice, &mut self.book, &self.scenario.machine, now);
         self.n_reloads = 0;
         self.configuration = None;
         self.empty_caches();
@@ -293,8 +298,7 @@ impl Server {
         let groups = (n / one.together).ceil();
         let missed = self.dice.binomial(groups, 1.0 - found.fresh - found.failed) * one.together;
         let misses = missed.min(n);
-        let failed =
-            self.dice.binomial(n - misses, found.failed / (found.fresh + found.failed).max(1e-9));
+        let failed = self.dice.binomial(n - misses, found.failed / (found.fresh + found.failed).max(1e-9));
         let copies = ((conditions.copies - 1.0) * n).round();
         let hits = n - misses - failed + copies;
         self.count_asked(one, n + copies, tally);
@@ -309,7 +313,14 @@ impl Server {
     }
 
     fn count_asked(&mut self, one: &Questions, n: f64, tally: &mut Tally) {
-        self.dice.split(n, &one.types, |kind, count| tally.asked[one.zone][kind] += count);
+        // A and AAAA are asked for together: exactly half of each.
+        let half = if one.types[0] == 0.5 { (0.5 * n).floor() } else { 0.0 };
+        if half > 0.0 {
+            tally.asked[one.zone][0] += half;
+            tally.asked[one.zone][1] += n - half;
+        } else {
+            self.dice.split(n, &one.types, |kind, count| tally.asked[one.zone][kind] += count);
+        }
         tally.bytes[one.zone][0] += n * one.bytes[0];
         tally.bytes[one.zone][1] += n * one.bytes[1];
     }
@@ -461,7 +472,7 @@ impl Server {
         self.watch_api(share, conditions);
         let work = &mut tally.work;
         work.cache_entries = self.entries(0, false) + self.entries(0, true);
-        work.connections = 2.0 + 1.5 * work.in_flight.min(2000.0) + 0.5 * work.in_flight.sqrt();
+        work.connections = self.root.open() + self.stub.open() + work.in_flight.min(2000.0);
         let machine = &self.scenario.machine;
         self.process.work(&mut self.dice, &mut self.book, machine, conditions, &tally.work);
     }
@@ -484,10 +495,11 @@ impl Server {
             let at_once = shape.draw(&mut self.dice, tally.at_once[zone].max(0.0));
             tally.timed[zone].add(&at_once);
             if let Some(wait) = &self.wait {
-                let n = tally.timed[zone].count() - at_once.count();
-                tally.timed[zone].delay(n, wait.mean());
-                let all = tally.timed[zone].count();
-                tally.work.in_flight += all * wait.mean() / share.seconds;
+                let (all, n) = (tally.timed[zone].count(), at_once.count());
+                // What comes back from upstream finds the process stopped.
+                let stopped = 0.5 * QUOTA_PERIOD * (1.0 - conditions.cpu_quota.min(1.0));
+                tally.timed[zone].delay(all - n, stopped);
+                tally.work.in_flight += (all * wait.mean() + (all - n) * stopped) / share.seconds;
             }
         }
         self.probe_health(share.seconds, &shape, utilisation);
@@ -496,9 +508,11 @@ impl Server {
     /// One probe a second, over HTTP, which takes about three times as long as an answer.
     fn probe_health(&mut self, seconds: f64, shape: &Shape, utilisation: f64) {
         let n = seconds.floor() + f64::from(self.dice.happens(seconds.fract()));
-        let (mean, noise) = (shape.mean(), self.dice.factor(0.25));
-        let each = 0.000_25 + 1.2 * mean * noise;
-        let median = Part::Tailed { shift: 0.000_1, median: each * 0.7, deviation: 0.8 };
+        let machine = &self.scenario.machine;
+        let (mean, usual) = (shape.mean(), self.calm.mean());
+        let noise = self.dice.factor(0.2);
+        let median = (machine.health_seconds + 2.0 * (mean - usual).max(0.0)) * noise;
+        let median = Part::Tailed { shift: 0.000_25, median: median * 0.4, deviation: 0.6 };
         let timed = Shape::mixture(&[(1.0, median)]).draw(&mut self.dice, n);
         self.book.observe(book::health(), &timed);
         if utilisation > 1.5 || mean > 0.5 {
@@ -517,11 +531,13 @@ impl Server {
         }
         let encrypted = if zone == 0 { tally.work.streams * tally.work.seconds } else { 0.0 };
         let mut protos = [0.0; 3];
+        // All questions of a lookup go the same way.
+        let over_tcp = self.dice.binomial((n / PER_LOOKUP).ceil(), tcp_ratio) * PER_LOOKUP / n;
         for (kind, asked) in tally.asked[zone].iter().enumerate() {
             let https = if kind == 0 { encrypted.min(*asked) } else { 0.0 };
             let again = (tally.again_over_tcp[zone] * 0.5).min(asked - https);
             let again = if kind < 2 { again.floor() } else { 0.0 };
-            let tcp = again + self.dice.binomial(asked - https - again, tcp_ratio);
+            let tcp = again + ((asked - https - again) * over_tcp.min(1.0)).round();
             for (proto, count) in [asked - tcp - https, tcp, https].into_iter().enumerate() {
                 self.book.add(book::requests(zone, proto, kind), count);
                 self.book.add(book::by_proto(zone, proto), count);
@@ -636,8 +652,7 @@ impl Server {
         let machine = &self.scenario.machine;
         let usual = machine.scrape_seconds * self.dice.factor(0.3);
         let wait = self.wait.as_ref().map_or(0.0, Shape::mean);
-        scrape.duration_seconds =
-            usual / conditions.cpu_quota + 2.0 * wait + conditions.scrape_delay;
+        scrape.duration_seconds = usual / conditions.cpu_quota + 4.0 * wait + conditions.scrape_delay;
         scrape.up = !self.frozen && !self.dice.happens(conditions.scrapes_failed);
         if !scrape.up {
             scrape.duration_seconds = scrape.duration_seconds.max(1.0);
@@ -688,5 +703,7 @@ fn waiting(answer_seconds: f64, conditions: &Conditions, utilisation: f64) -> Sh
     let backlog = (4.0 * (utilisation - 0.8)).clamp(0.0, 4.0);
     let running = Part::Tailed { shift: backlog, median: answer_seconds * cost, deviation: 0.7 };
     let stopped = Part::Even { low: backlog, high: backlog + QUOTA_PERIOD * (1.0 - quota) };
-    Shape::mixture(&[(quota, running), (1.0 - quota, stopped)])
+    // CoreDNS counts from when it reads a question: few are under way when it is stopped.
+    let hit = STOPPED_RATIO * (1.0 - quota);
+    Shape::mixture(&[(1.0 - hit, running), (hit, stopped)])
 }

@@ -154,7 +154,7 @@ impl Part {
 }
 
 /// Share of a normal distribution below `z`, good to 1e-7 (Abramowitz and Stegun 7.1.26).
-fn below(z: f64) -> f64 {
+pub(crate) fn below(z: f64) -> f64 {
     let x = z.abs() / std::f64::consts::SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * x);
     let series = t

@@ -166,7 +166,7 @@ pub const FAULTS: &[Fault] = &[
         features: &[
             ("upstream_unanswered_ratio", UP),
             ("request_latency_mean_seconds", UP),
-            ("request_above_2s_ratio", UP),
+            ("request_above_256ms_ratio", UP),
         ],
         effect: |c, dose| c.each_upstream(|u| u.loss = dose.strength),
         ..FAULT
@@ -585,7 +585,6 @@ pub const FAULTS: &[Fault] = &[
         strength: strength("share of the time", 0.03, 0.1, 0.3),
         incidents: "talos#11812 coredns#5595 coredns#4357",
         features: &[
-            ("health_latency_mean_seconds", UP),
             ("request_latency_mean_seconds", UP),
             ("own_latency_mean_seconds", UP),
             ("scrape_duration_seconds", UP),

@@ -37,6 +37,7 @@ struct Written {
     #[serde(rename = "for")]
     length: Text,
     every: Text,
+    warm_up: Text,
     servers: Count,
     coredns: Text,
     corefile: Text,
@@ -118,6 +119,8 @@ struct WrittenMachine {
     idle_cpu_ratio: Number,
     resident_bytes: Number,
     heap_bytes: Number,
+    health_seconds: Number,
+    goroutines: Number,
     scrape_seconds: Number,
 }
 
@@ -164,6 +167,7 @@ fn resolve(written: Written) -> Result<Scenario, ScenarioError> {
     }
     let servers = count("servers", &written.servers, 2, 1, MAX_SERVERS)?;
     let length = span(&written.length, "1d")?;
+    let corefile = value(&written.corefile, Corefile::Kubernetes, corefile)?;
     if written.faults.len() > MAX_FAULTS {
         let message = format!("more than {MAX_FAULTS} faults: make several data sets");
         return Err(ScenarioError { line: 1, column: 1, message });
@@ -174,13 +178,14 @@ fn resolve(written: Written) -> Result<Scenario, ScenarioError> {
         start: value(&written.start, START, str::parse::<Timestamp>)?,
         length,
         every: span(&written.every, "15s")?,
+        warm_up: span(&written.warm_up, "15m")?,
         servers,
         coredns: value(&written.coredns, Release::default(), str::parse::<Release>)?,
-        corefile: value(&written.corefile, Corefile::Kubernetes, corefile)?,
+        corefile,
         seed: written.seed.unwrap_or(1),
         traffic: traffic(written.traffic)?,
         upstreams: upstreams(&written.upstreams)?,
-        machine: machine(&written.machine)?,
+        machine: machine(&written.machine, Machine::usual(corefile))?,
         faults: written
             .faults
             .iter()
@@ -289,8 +294,7 @@ fn upstreams(written: &WrittenUpstreams) -> Result<Upstreams, ScenarioError> {
     })
 }
 
-fn machine(written: &WrittenMachine) -> Result<Machine, ScenarioError> {
-    let usual = Machine::default();
+fn machine(written: &WrittenMachine, usual: Machine) -> Result<Machine, ScenarioError> {
     let time = |name, written, usual| number(name, written, usual, 1e-7, 10.0);
     let memory = |name, written, usual| number(name, written, usual, 1e6, 1e12);
     Ok(Machine {
@@ -310,6 +314,8 @@ fn machine(written: &WrittenMachine) -> Result<Machine, ScenarioError> {
         idle_cpu_ratio: share("idle_cpu_ratio", &written.idle_cpu_ratio, usual.idle_cpu_ratio)?,
         resident_bytes: memory("resident_bytes", &written.resident_bytes, usual.resident_bytes)?,
         heap_bytes: memory("heap_bytes", &written.heap_bytes, usual.heap_bytes)?,
+        health_seconds: time("health_seconds", &written.health_seconds, usual.health_seconds)?,
+        goroutines: number("goroutines", &written.goroutines, usual.goroutines, 1.0, 1e6)?,
         scrape_seconds: time("scrape_seconds", &written.scrape_seconds, usual.scrape_seconds)?,
     })
 }
@@ -484,7 +490,7 @@ mod tests {
                 "line 1, column 59: `strength` of upstream_loss is 7: it must be from 0.1 to 0.6",
             ),
             ("faults: [{kind: restart, at: 1m}]", "the key `for` is missing"),
-            ("corefile: kubernets", "did you mean `kubernetes`?"),
+            ("corefile: kubernete", "did you mean `kubernetes`?"),
             ("version: 2", "version 2 is not known"),
         ] {
             let message = parse(text).unwrap_err().to_string();
