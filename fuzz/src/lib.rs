@@ -8,8 +8,8 @@ use std::io::{Cursor, Write};
 use oddns::Detector;
 use oddns_collect::{
     Format, Limits, ParseError, Parser, PrometheusUrl, ReadFormat, ReadLimits, RemoteWrite,
-    ReplayOptions, Target, WriteBatch, WriteLimits, WriteVersion, check_remote_read, parse_duration,
-    read_recordings,
+    ReplayOptions, Target, WriteBatch, WriteLimits, WriteVersion, check_remote_read,
+    parse_duration, read_recordings,
 };
 use oddns_core::{Labels, Sample, SeriesTable, Timestamp};
 use oddns_store::{Dataset, HistoryFilter};

@@ -65,7 +65,7 @@ impl AlarmLine {
         let mut line = Self {
             // A risk that is no number is the smallest: `max` ignores NaN.
             risk: risk.max(SMALLEST_RISK).clamp(SMALLEST_RISK, 1.0 - UPPER),
-            follows: f64::from(follows.max(0.0).min(1.0)),
+            follows: f64::from(follows.max(0.0).clamp(0.0, 1.0)),
             growth: growth as f32,
             turn_every_rows: turn_every_rows.max(1),
             n_since_turn: 0,

@@ -29,7 +29,7 @@ pub use store::StoreKeep;
 use crate::event::Event;
 use crate::shared::Shared;
 
-/// How a [`Receiver`] goes about its work.
+/// How a receiver goes about its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiverSettings {
     /// What a request may hold.
