@@ -118,7 +118,7 @@ impl Process {
         self.leaked_goroutines += conditions.leaked_goroutines * seconds;
         self.leaked_files += conditions.leaked_files * seconds;
         let goroutines = self.goroutines(dice, book, machine, work);
-        self.files(book, work);
+        self.files(book, machine, work);
         self.heap(dice, book, machine, work, goroutines);
         book.add(single(Single::NetworkReceived), work.bytes[0].round());
         book.add(single(Single::NetworkSent), work.bytes[1].round());
@@ -156,8 +156,8 @@ impl Process {
         n
     }
 
-    fn files(&self, book: &mut Book, work: &Work) {
-        let n = 17.0 + work.connections.round() + work.streams.round() + self.leaked_files.round();
+    fn files(&self, book: &mut Book, machine: &Machine, work: &Work) {
+        let n = machine.open_files + work.connections.round() + work.streams.round() + self.leaked_files.round();
         book.set(single(Single::OpenFiles), n);
     }
 

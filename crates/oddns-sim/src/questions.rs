@@ -145,8 +145,12 @@ pub(crate) fn questions(scenario: &Scenario) -> Vec<Questions> {
             ..foreign.for_each(Kind::Stub, 2.0)
         });
     }
+    all.iter_mut().for_each(|one| one.as_asked(scenario));
     all
 }
+
+/// Bytes of an EDNS record.
+const EDNS_BYTES: f64 = 11.0;
 
 /// Names of addresses: the `kubernetes` plugin knows those of services, a zone file none.
 fn reverse(scenario: &Scenario, own: &Questions, foreign: &Questions) -> Questions {
@@ -162,6 +166,18 @@ fn reverse(scenario: &Scenario, own: &Questions, foreign: &Questions) -> Questio
 }
 
 impl Questions {
+    /// With what the clients of the scenario leave out and add.
+    fn as_asked(&mut self, scenario: &Scenario) {
+        let (only_a, edns) = (scenario.traffic.ipv4_only_ratio, scenario.traffic.edns_ratio);
+        self.bytes = self.bytes.map(|bytes| bytes + edns * EDNS_BYTES);
+        let [a, aaaa, ..] = self.types;
+        let asked = a + aaaa * (1.0 - only_a);
+        if aaaa > 0.0 && asked > 0.0 {
+            (self.types[0], self.types[1]) = (a / asked, aaaa * (1.0 - only_a) / asked);
+            self.per_lookup = self.per_lookup.map(|n| n * asked);
+        }
+    }
+
     fn for_each(&self, kind: Kind, n: f64) -> Self {
         Self { per_lookup: [0.0; N_KINDS], ..self.clone() }.and(kind, n)
     }

@@ -68,6 +68,10 @@ pub struct Traffic {
     pub tcp_ratio: f64,
     /// Share of questions with the DO bit.
     pub dnssec_ok_ratio: f64,
+    /// Share of lookups that ask for A and not for AAAA.
+    pub ipv4_only_ratio: f64,
+    /// Share of questions with an EDNS record, which makes question and answer longer.
+    pub edns_ratio: f64,
     /// Different outside names.
     pub n_outside_names: usize,
     /// Services of the cluster.
@@ -90,6 +94,8 @@ pub struct Traffic {
     pub cron: Option<Cron>,
     /// Services and endpoints that change each second, at the mean.
     pub changes_per_second: f64,
+    /// Median time until the server knows of a change, in seconds.
+    pub programming_seconds: f64,
 }
 
 /// Weights of what lookups are about; only their proportions count.
@@ -173,6 +179,8 @@ pub struct Machine {
     pub health_seconds: f64,
     /// Goroutines of an idle server.
     pub goroutines: f64,
+    /// Files that an idle server has open.
+    pub open_files: f64,
     /// Time that the server takes to answer a scrape, in seconds.
     pub scrape_seconds: f64,
 }
@@ -253,6 +261,8 @@ impl Default for Traffic {
             mix: Mix::default(),
             tcp_ratio: 0.01,
             dnssec_ok_ratio: 0.02,
+            ipv4_only_ratio: 0.0,
+            edns_ratio: 0.0,
             n_outside_names: 2000,
             n_services: 48,
             zipf_exponent: 1.0,
@@ -264,6 +274,7 @@ impl Default for Traffic {
             weekend_ratio: 1.0,
             cron: None,
             changes_per_second: 0.2,
+            programming_seconds: 0.15,
         }
     }
 }
@@ -288,23 +299,25 @@ impl Machine {
             answer_seconds: 0.000_102,
             busy_ratio: 0.004,
             busy_seconds: 0.000_8,
-            query_cpu_seconds: 0.000_1,
+            query_cpu_seconds: 0.000_13,
             exchange_cpu_seconds: 0.000_25,
-            idle_cpu_ratio: 0.006,
-            resident_bytes: 5.7e7,
+            idle_cpu_ratio: 0.008,
+            resident_bytes: 5.9e7,
             heap_bytes: 3.0e6,
-            health_seconds: 0.000_73,
+            health_seconds: 0.001_05,
             goroutines: 22.0,
+            open_files: 19.0,
             scrape_seconds: 0.004,
         };
         match corefile {
             Corefile::ZoneFile => zone_file,
             Corefile::Kubernetes => Self {
-                busy_ratio: 0.08,
+                busy_ratio: 0.02,
                 busy_seconds: 0.001,
                 resident_bytes: 6.2e7,
                 heap_bytes: 1.0e7,
-                goroutines: 47.0,
+                goroutines: 48.0,
+                open_files: 27.0,
                 scrape_seconds: 0.008,
                 ..zone_file
             },

@@ -545,7 +545,7 @@ impl Server {
             }
             self.book.add(book::typed(zone, kind), *asked);
         }
-        let do_bit = self.dice.binomial(n, dnssec_ratio);
+        let do_bit = (self.dice.binomial((n / PER_LOOKUP).ceil(), dnssec_ratio) * PER_LOOKUP).min(n).round();
         self.book.add(book::dnssec(zone), do_bit);
         self.count_sizes(zone, n, &protos, tally);
         self.count_answers(zone, tally);
@@ -631,12 +631,13 @@ impl Server {
         if changes <= 0.0 {
             return;
         }
+        let usual = self.scenario.traffic.programming_seconds;
         let headless = self.dice.binomial(changes, 0.4);
         for (is_headless, n) in [(false, changes - headless), (true, headless)] {
             let (mut counts, mut seconds) = ([0.0; N_PROGRAMMING], 0.0);
             for _ in 0..(n.min(64.0) as usize) {
                 let each = n / n.min(64.0).floor();
-                let took = delay * self.dice.factor(0.2) + 0.15 * self.dice.factor(0.8);
+                let took = delay * self.dice.factor(0.2) + usual * self.dice.factor(0.8);
                 let place = (took / 0.001).log2().ceil().clamp(0.0, N_PROGRAMMING as f64 - 1.0);
                 counts[place as usize] += each;
                 seconds += each * took;

@@ -56,6 +56,9 @@ struct WrittenTraffic {
     mix: WrittenMix,
     tcp_ratio: Number,
     dnssec_ok_ratio: Number,
+    ipv4_only_ratio: Number,
+    edns_ratio: Number,
+    programming_seconds: Number,
     outside_names: Count,
     services: Count,
     zipf_exponent: Number,
@@ -121,6 +124,7 @@ struct WrittenMachine {
     heap_bytes: Number,
     health_seconds: Number,
     goroutines: Number,
+    open_files: Number,
     scrape_seconds: Number,
 }
 
@@ -218,6 +222,15 @@ fn traffic(written: WrittenTraffic) -> Result<Traffic, ScenarioError> {
         mix: mix(&written.mix)?,
         tcp_ratio: share("tcp_ratio", &written.tcp_ratio, usual.tcp_ratio)?,
         dnssec_ok_ratio: share("dnssec_ok_ratio", &written.dnssec_ok_ratio, usual.dnssec_ok_ratio)?,
+        ipv4_only_ratio: share("ipv4_only_ratio", &written.ipv4_only_ratio, 0.0)?,
+        edns_ratio: share("edns_ratio", &written.edns_ratio, 0.0)?,
+        programming_seconds: number(
+            "programming_seconds",
+            &written.programming_seconds,
+            usual.programming_seconds,
+            1e-4,
+            1000.0,
+        )?,
         n_outside_names: count(
             "outside_names",
             &written.outside_names,
@@ -283,6 +296,12 @@ fn upstreams(written: &WrittenUpstreams) -> Result<Upstreams, ScenarioError> {
     let usual = Upstreams::default();
     let seconds = |text: &Text, usual: f64| match text {
         Some(zero) if zero.value == "0s" => Ok(0.0),
+        Some(short) if short.value.ends_with("us") => {
+            let microseconds = short.value.trim_end_matches("us").parse::<u32>();
+            microseconds.map(|n| f64::from(n) / 1e6).map_err(|_| {
+                at(&short.referenced, format!("`{}` is no number of microseconds", short.value))
+            })
+        }
         text => value(text, usual, |text| text.parse::<Span>().map(Span::as_seconds)),
     };
     Ok(Upstreams {
@@ -316,6 +335,7 @@ fn machine(written: &WrittenMachine, usual: Machine) -> Result<Machine, Scenario
         heap_bytes: memory("heap_bytes", &written.heap_bytes, usual.heap_bytes)?,
         health_seconds: time("health_seconds", &written.health_seconds, usual.health_seconds)?,
         goroutines: number("goroutines", &written.goroutines, usual.goroutines, 1.0, 1e6)?,
+        open_files: number("open_files", &written.open_files, usual.open_files, 1.0, 1e6)?,
         scrape_seconds: time("scrape_seconds", &written.scrape_seconds, usual.scrape_seconds)?,
     })
 }
