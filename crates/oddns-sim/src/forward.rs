@@ -340,7 +340,8 @@ impl Proxy {
         }
         self.state = state;
         // What is lost is asked again, and health checks come on top.
-        let offered = per_second * (1.0 + 2.0 * self.loss) + if self.loss > 0.01 { 0.67 } else { 0.0 };
+        let offered =
+            per_second * (1.0 + 2.0 * self.loss) + if self.loss > 0.01 { 0.67 } else { 0.0 };
         let beyond = overflow(offered, state.most_per_second) / offered.max(1e-9);
         self.loss = match state.dead || state.closed {
             true => 1.0,

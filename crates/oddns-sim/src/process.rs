@@ -141,23 +141,23 @@ impl Process {
         book.set(single(Single::CpuSeconds), (self.cpu_seconds / CPU_TICK).floor() * CPU_TICK);
     }
 
-    fn goroutines(
-        &self,
-        dice: &mut Dice,
-        book: &mut Book,
-        machine: &Machine,
-        work: &Work,
-    ) -> f64 {
+    fn goroutines(&self, dice: &mut Dice, book: &mut Book, machine: &Machine, work: &Work) -> f64 {
         // Each exchange and each connection has some of its own.
         let busy = dice.poisson(work.in_flight + 0.1);
-        let n = machine.goroutines + busy + (2.0 * work.streams).round() + self.leaked_goroutines.round();
+        let n = machine.goroutines
+            + busy
+            + (2.0 * work.streams).round()
+            + self.leaked_goroutines.round();
         book.set(single(Single::Goroutines), n);
         book.set(single(Single::Threads), 9.0 + (n / 400.0).floor().min(20.0));
         n
     }
 
     fn files(&self, book: &mut Book, machine: &Machine, work: &Work) {
-        let n = machine.open_files + work.connections.round() + work.streams.round() + self.leaked_files.round();
+        let n = machine.open_files
+            + work.connections.round()
+            + work.streams.round()
+            + self.leaked_files.round();
         book.set(single(Single::OpenFiles), n);
     }
 
@@ -251,7 +251,8 @@ mod tests {
     use crate::scenario::Corefile;
 
     fn run(conditions: &Conditions, queries: f64, n: usize) -> (Process, Book) {
-        let (mut dice, mut book, machine) = (Dice::new(3, 0), Book::new(), Machine::usual(Corefile::Kubernetes));
+        let (mut dice, mut book, machine) =
+            (Dice::new(3, 0), Book::new(), Machine::usual(Corefile::Kubernetes));
         let mut process = Process::start(&mut dice, &mut book, &machine, 1e9);
         let work = Work { seconds: 15.0, queries, exchanges: 0.1 * queries, ..Work::default() };
         (0..n).for_each(|_| process.work(&mut dice, &mut book, &machine, conditions, &work));

@@ -93,7 +93,12 @@ pub(crate) fn questions(scenario: &Scenario) -> Vec<Questions> {
     let absent = Questions { truth: NXDOMAIN, denial: true, types: PAIR, ..own.clone() };
     let mut all = vec![
         own.for_each(Kind::Inside, 1.0),
-        Questions { types: AAAA, denial: true, bytes: [46.5, 140.0], ..own.for_each(Kind::Inside, 1.0) },
+        Questions {
+            types: AAAA,
+            denial: true,
+            bytes: [46.5, 140.0],
+            ..own.for_each(Kind::Inside, 1.0)
+        },
         // A service of another namespace is looked for in the own one first.
         Questions {
             names: Names::new(2 * services, zipf),
@@ -199,17 +204,9 @@ impl Questions {
 /// Lookups of each kind for one usual lookup, in the order of [`Questions::per_lookup`].
 pub(crate) fn kinds(mix: &Mix, conditions: &Conditions) -> [f64; N_KINDS] {
     let positive = |weight: f64| weight.max(0.0);
-    let mut weights = [
-        mix.inside,
-        mix.outside,
-        mix.qualified,
-        mix.srv,
-        mix.ptr,
-        mix.txt,
-        mix.stub,
-        mix.missing,
-    ]
-    .map(positive);
+    let mut weights =
+        [mix.inside, mix.outside, mix.qualified, mix.srv, mix.ptr, mix.txt, mix.stub, mix.missing]
+            .map(positive);
     let whole: f64 = weights.iter().sum();
     if whole <= 0.0 {
         weights[0] = 1.0;
@@ -240,7 +237,8 @@ mod tests {
         let scenario = Scenario::parse(text).unwrap();
         let kinds = kinds(&scenario.traffic.mix, &Conditions::default());
         let asked = |truth| -> f64 {
-            let of = |q: &Questions| q.per_lookup.iter().zip(kinds).map(|(n, k)| n * k).sum::<f64>();
+            let of =
+                |q: &Questions| q.per_lookup.iter().zip(kinds).map(|(n, k)| n * k).sum::<f64>();
             questions(&scenario).iter().filter(|q| q.truth == truth).map(of).sum()
         };
         assert_eq!((asked(NOERROR), asked(NXDOMAIN)), (2.0, 6.0));
@@ -256,7 +254,16 @@ mod tests {
         ] {
             assert!((kinds(&mix, &conditions).iter().sum::<f64>() - 1.0).abs() < 1e-9);
         }
-        let nothing = Mix { inside: 0.0, outside: 0.0, qualified: 0.0, srv: 0.0, ptr: 0.0, txt: 0.0, stub: 0.0, missing: 0.0 };
+        let nothing = Mix {
+            inside: 0.0,
+            outside: 0.0,
+            qualified: 0.0,
+            srv: 0.0,
+            ptr: 0.0,
+            txt: 0.0,
+            stub: 0.0,
+            missing: 0.0,
+        };
         assert_eq!(kinds(&nothing, &Conditions::default())[0], 1.0);
     }
 }

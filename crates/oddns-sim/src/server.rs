@@ -182,8 +182,7 @@ impl Server {
     /// A new process with an empty cache, at a time in Unix seconds.
     fn start(&mut self, now: f64) {
         self.book = Book::new();
-        self.process =
-            Process::start(&mut self.dice, &mut self.book, &self.scenario.machine, now);
+        self.process = Process::start(&mut self.dice, &mut self.book, &self.scenario.machine, now);
         self.n_reloads = 0;
         self.configuration = None;
         self.empty_caches();
@@ -264,7 +263,9 @@ impl Server {
         let mut questions = std::mem::take(&mut self.questions);
         for one in &mut questions {
             let wanted: f64 = one.per_lookup.iter().zip(lookups).map(|(n, k)| n * k).sum();
-            let whole = wanted.floor() + f64::from(self.dice.happens(wanted.fract()));
+            let groups = wanted / one.together;
+            let more = f64::from(self.dice.happens(groups.fract()));
+            let whole = ((groups.floor() + more) * one.together).round();
             let lost = self.dice.binomial(whole, conditions.lost_aaaa * one.types[1]);
             if whole > 0.0 || !one.per_lookup.iter().all(|n| *n == 0.0) {
                 self.ask_for(one, whole - lost, share.seconds, conditions, &outlooks, tally);
@@ -298,7 +299,8 @@ impl Server {
         let groups = (n / one.together).ceil();
         let missed = self.dice.binomial(groups, 1.0 - found.fresh - found.failed) * one.together;
         let misses = missed.min(n);
-        let failed = self.dice.binomial(n - misses, found.failed / (found.fresh + found.failed).max(1e-9));
+        let failed =
+            self.dice.binomial(n - misses, found.failed / (found.fresh + found.failed).max(1e-9));
         let copies = ((conditions.copies - 1.0) * n).round();
         let hits = n - misses - failed + copies;
         self.count_asked(one, n + copies, tally);
@@ -545,7 +547,8 @@ impl Server {
             }
             self.book.add(book::typed(zone, kind), *asked);
         }
-        let do_bit = (self.dice.binomial((n / PER_LOOKUP).ceil(), dnssec_ratio) * PER_LOOKUP).min(n).round();
+        let do_bit =
+            (self.dice.binomial((n / PER_LOOKUP).ceil(), dnssec_ratio) * PER_LOOKUP).min(n).round();
         self.book.add(book::dnssec(zone), do_bit);
         self.count_sizes(zone, n, &protos, tally);
         self.count_answers(zone, tally);
@@ -653,7 +656,8 @@ impl Server {
         let machine = &self.scenario.machine;
         let usual = machine.scrape_seconds * self.dice.factor(0.3);
         let wait = self.wait.as_ref().map_or(0.0, Shape::mean);
-        scrape.duration_seconds = usual / conditions.cpu_quota + 4.0 * wait + conditions.scrape_delay;
+        scrape.duration_seconds =
+            usual / conditions.cpu_quota + 4.0 * wait + conditions.scrape_delay;
         scrape.up = !self.frozen && !self.dice.happens(conditions.scrapes_failed);
         if !scrape.up {
             scrape.duration_seconds = scrape.duration_seconds.max(1.0);

@@ -23,11 +23,24 @@ pub(crate) fn right_causes(fault: &str) -> Option<&'static [&'static str]> {
         "cache_ineffective" | "cache_busting" => &["cache_ineffective"],
         // Large answers, which fill the cache.
         "memory_growth" => &["memory_growth", "large_answers"],
-        "upstream_servfail" | "upstream_some_servfail" => &["upstream_servfail"],
+        "upstream_servfail" | "upstream_some_servfail" | "stale_servfail" => &["upstream_servfail"],
+        "one_upstream_servfail" => &["upstream_partly_failing", "upstream_servfail"],
+        "upstream_skew" => &["upstream_skew"],
+        "max_concurrent" => &["concurrency_limit"],
+        "search_path_storm" => &["search_path_queries"],
+        // One name, or one server, gets more than its part.
+        "hot_name" | "replica_imbalance" | "daily_peak" | "rollout" => &["traffic_spike"],
+        "requests_stop" => &["traffic_drop"],
+        "restart_storm" | "rolling_deploy" => &["restarted"],
+        "cluster_uncached" => &["cache_ineffective", "reconfigured"],
+        "cache_size_change" => &["reconfigured"],
         "upstream_outage" | "upstream_refused" => &["upstream_failure"],
         "upstream_rejects" => &["upstream_refuses"],
         "upstream_nxdomain" => &["upstream_denies_names"],
-        "upstream_latency" | "upstream_slight_latency" | "slow_latency_drift" => &["upstream_slow"],
+        "upstream_latency"
+        | "upstream_slight_latency"
+        | "slow_latency_drift"
+        | "upstream_drift" => &["upstream_slow"],
         "upstream_loss" | "upstream_slight_loss" => &["packet_loss_upstream"],
         // A limit that is met now and then loses packets as a bad line does.
         "upstream_rate_limit" => &["upstream_rate_limited", "packet_loss_upstream"],

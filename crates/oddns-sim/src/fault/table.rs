@@ -317,6 +317,7 @@ pub const FAULTS: &[Fault] = &[
         effect: |c, _| {
             c.upstreams[0].dead = true;
             c.busy_health_checks = true;
+            c.cpu_cost = 4.0;
         },
         ..FAULT
     },

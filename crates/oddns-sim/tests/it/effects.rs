@@ -29,17 +29,20 @@ fn values(frame: &Frame, feature: &str) -> [Vec<f32>; 2] {
     [part(20, BEFORE - 1), part(BEFORE - 1, BEFORE + 79)]
 }
 
-/// How far a feature goes beyond what is usual, at its farthest, in usual spreads.
+/// How far a feature goes beyond what is usual at its farthest, or how far its mean moves, in usual
+/// spreads.
 fn moved(frame: &Frame, feature: &str, sign: Sign) -> f32 {
     let [before, during] = values(frame, feature);
     if before.is_empty() || during.is_empty() {
         return f32::NAN;
     }
     let at = |values: &[f32], share: f32| values[(share * (values.len() - 1) as f32) as usize];
+    let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
     let spread = (at(&before, 0.9) - at(&before, 0.1)).max(1e-6);
+    let mean = (mean(&during) - mean(&before)) / spread;
     match sign {
-        Sign::Up => (at(&during, 1.0) - at(&before, 0.9)) / spread,
-        Sign::Down => (at(&before, 0.1) - at(&during, 0.0)) / spread,
+        Sign::Up => ((at(&during, 1.0) - at(&before, 0.9)) / spread).max(mean),
+        Sign::Down => ((at(&before, 0.1) - at(&during, 0.0)) / spread).max(-mean),
     }
 }
 
