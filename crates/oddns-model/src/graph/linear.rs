@@ -2,7 +2,7 @@
 
 use super::operation::{Call, Operation, Packed};
 use super::patches::Patches;
-use super::product::{panels, transposed_panels};
+use super::product::{panels, repeat, transposed_panels};
 
 /// A matrix over every patch, plus a bias: convolutions and dense layers.
 pub(super) struct Gather {
@@ -89,9 +89,7 @@ impl Operation for Scatter {
 
     fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
         let (_, bias) = split(call.weights, self.matrix(), self.channels);
-        for place in output.chunks_mut(self.channels) {
-            place.copy_from_slice(&bias);
-        }
+        repeat(&bias, output);
         self.patches.scatter(call.inputs[0], call.samples, &call.packed.forward, output);
     }
 
