@@ -63,6 +63,8 @@ const USUAL_FLOOR: f32 = 0.02;
 const LINE_FOLLOWS: f32 = 0.5;
 /// … and those of members, whose units follow already.
 const MEMBERS_LINE_FOLLOWS: f32 = 0.25;
+/// The structure is judged by anew so many times in a half-life.
+const STRUCTURE_TURNS: f64 = 10.0;
 /// Seconds between lines.
 const LINE_TURN: f64 = 3600.0;
 const DAY: f64 = 86_400.0;
@@ -139,7 +141,10 @@ impl Pace {
 
     fn structure(self) -> StreamingPca {
         let half_life = self.rows(SCALE_HALF_LIFE);
-        StreamingPca { half_life_rows: half_life as f32 }
+        StreamingPca {
+            half_life_rows: half_life as f32,
+            turn_every_rows: (half_life / STRUCTURE_TURNS) as usize,
+        }
     }
 }
 

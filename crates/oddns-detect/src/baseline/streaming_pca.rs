@@ -2,7 +2,7 @@
 
 use super::rows::{Rows, value};
 use super::scale::{CLIP, Scales};
-use super::state::{Fields, Judge, Persist};
+use super::state::{Fields, Judge, LARGEST_COUNT, Persist};
 use super::strength::{furthest, magnitudes};
 use super::subspace::Subspace;
 use super::{Fit, width_checked};
@@ -10,17 +10,21 @@ use crate::DetectError;
 
 /// What the principal components of the recent past do not account for: mean of the three largest
 /// residuals. Mean, scale and covariance are exponentially weighted and take every row in after it
-/// was judged; the components follow the covariance, one of them a row.
+/// was judged; the components follow the covariance, one of them a row, and are judged by from time to
+/// time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StreamingPca {
     /// Rows after which a row weighs half; at least 1.
     pub half_life_rows: f32,
+    /// Rows for which the same components are judged by; at least 1. Components that were always the
+    /// newest would take a long anomaly for normal sooner.
+    pub turn_every_rows: usize,
 }
 
 impl Default for StreamingPca {
     /// The half-life of the measured recipe: five days of one-minute rows.
     fn default() -> Self {
-        Self { half_life_rows: 7200.0 }
+        Self { half_life_rows: 7200.0, turn_every_rows: 720 }
     }
 }
 
@@ -29,6 +33,8 @@ impl Default for StreamingPca {
 pub struct FittedStreamingPca {
     /// How far one row moves mean, scale and covariance, 0 to 1.
     weight: f32,
+    turn_every_rows: usize,
+    n_since_turn: usize,
     scales: Scales,
     subspace: Subspace,
     strengths: Vec<f32>,
@@ -44,6 +50,8 @@ impl Fit for StreamingPca {
         let half_life = if self.half_life_rows >= 1.0 { self.half_life_rows } else { 1.0 };
         let mut fitted = FittedStreamingPca {
             weight: (1.0 - 0.5_f32.powf(1.0 / half_life)).max(f32::MIN_POSITIVE),
+            turn_every_rows: self.turn_every_rows.clamp(1, LARGEST_COUNT),
+            n_since_turn: 0,
             scales: Scales::fit(normal),
             subspace: Subspace::new(width),
             strengths: vec![0.0; width],
@@ -70,6 +78,16 @@ impl FittedStreamingPca {
         }
         self.subspace.take(&self.z, weight);
     }
+
+    /// Lets the components follow, and takes them over when it is time.
+    fn follow(&mut self) {
+        self.subspace.follow();
+        self.n_since_turn += 1;
+        if self.n_since_turn >= self.turn_every_rows {
+            self.n_since_turn = 0;
+            self.subspace.take_over();
+        }
+    }
 }
 
 impl Judge for FittedStreamingPca {
@@ -78,7 +96,7 @@ impl Judge for FittedStreamingPca {
         self.subspace.remove(&mut self.strengths);
         magnitudes(&mut self.strengths);
         self.take(row, self.weight);
-        self.subspace.follow();
+        self.follow();
         furthest(&self.strengths)
     }
 
@@ -90,6 +108,8 @@ impl Judge for FittedStreamingPca {
 impl Persist for FittedStreamingPca {
     fn fields(&mut self, fields: &mut Fields<'_>) -> Result<(), DetectError> {
         fields.positive(&mut self.weight)?;
+        fields.count(&mut self.turn_every_rows, 1..=LARGEST_COUNT)?;
+        fields.count(&mut self.n_since_turn, 0..=LARGEST_COUNT)?;
         self.scales.fields(fields)?;
         let width = self.scales.width();
         self.subspace.fields(fields, width)?;

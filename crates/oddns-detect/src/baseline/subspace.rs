@@ -30,11 +30,13 @@ pub(crate) struct Block {
     width: usize,
     /// Covariance of the columns: of each row what is not below the diagonal, one after the other.
     covariance: Vec<f32>,
-    /// Directions of length 1, one after the other, that with the largest variance first.
+    /// Directions of length 1, one after the other, that rows are judged by.
     directions: Vec<f32>,
-    /// Variance along each direction.
+    /// Those that follow the covariance, that with the largest variance first.
+    coming: Vec<f32>,
+    /// Variance along each of them.
     variances: Vec<f32>,
-    /// The direction that follows next; as many as there are when it is time to see whether they are
+    /// The one that follows next; as many as there are when it is time to see whether they are
     /// enough.
     next: usize,
     /// Where a direction is made; nothing of it lasts.
@@ -82,7 +84,7 @@ impl Block {
         let eigen = symmetric(matrix);
         let whole: f64 = eigen.values.iter().map(|value| value.max(0.0)).sum();
         let mut held = 0.0;
-        self.directions.clear();
+        self.coming.clear();
         self.variances.clear();
         self.next = 0;
         for (value, vector) in eigen.values.iter().zip(&eigen.vectors) {
@@ -91,8 +93,14 @@ impl Block {
             }
             held += value;
             self.variances.push(*value as f32);
-            self.directions.extend(vector.iter().map(|element| *element as f32));
+            self.coming.extend(vector.iter().map(|element| *element as f32));
         }
+        self.take_over();
+    }
+
+    /// Judges by the directions that have followed.
+    fn take_over(&mut self) {
+        self.directions.clone_from(&self.coming);
     }
 
     /// Lets one direction follow the covariance: a step of orthogonal iteration (Golub & Van Loan,
@@ -107,12 +115,12 @@ impl Block {
         let (at, width) = (self.next, self.width);
         self.next += 1;
         let mut made = std::mem::take(&mut self.scratch);
-        let direction = &self.directions[at * width..(at + 1) * width];
+        let direction = &self.coming[at * width..(at + 1) * width];
         self.times(direction, &mut made);
         self.variances[at] = dot(direction, &made).max(0.0);
-        remove(&self.directions[..at * width], &mut made);
+        remove(&self.coming[..at * width], &mut made);
         if normalise(&mut made) {
-            self.directions[at * width..(at + 1) * width].copy_from_slice(&made);
+            self.coming[at * width..(at + 1) * width].copy_from_slice(&made);
         }
         self.scratch = made;
     }
@@ -127,14 +135,14 @@ impl Block {
             self.add();
         } else if !self.variances.is_empty() && held - last >= ENOUGH * whole {
             self.variances.pop();
-            self.directions.truncate(self.variances.len() * self.width);
+            self.coming.truncate(self.variances.len() * self.width);
         }
     }
 
     /// Adds a direction that begins where most of the variance is left.
     fn add(&mut self) {
         let mut left: Vec<f32> = self.own_variances().collect();
-        for (direction, variance) in self.directions.chunks_exact(self.width).zip(&self.variances) {
+        for (direction, variance) in self.coming.chunks_exact(self.width).zip(&self.variances) {
             for (left, element) in left.iter_mut().zip(direction) {
                 *left -= variance * element * element;
             }
@@ -144,9 +152,9 @@ impl Block {
         axis[most.unwrap_or_default()] = 1.0;
         let mut made = vec![0.0; self.width];
         self.times(&axis, &mut made);
-        remove(&self.directions, &mut made);
+        remove(&self.coming, &mut made);
         if normalise(&mut made) {
-            self.directions.extend(made);
+            self.coming.extend(made);
             self.variances.push(0.0);
         }
     }
@@ -168,11 +176,14 @@ impl Block {
     fn fields(&mut self, fields: &mut Fields<'_>) -> Result<(), DetectError> {
         let n_elements = self.width * (self.width + 1) / 2;
         fields.list(&mut self.covariance, n_elements, STATIC_CLIP * STATIC_CLIP)?;
-        let mut n_directions = self.variances.len();
-        fields.count(&mut n_directions, 0..=self.width)?;
-        fields.list(&mut self.directions, n_directions * self.width, LONGEST)?;
-        fields.list(&mut self.variances, n_directions, LARGEST)?;
-        fields.count(&mut self.next, 0..=n_directions)
+        let (width, mut n_directions) = (self.width, self.directions.len() / self.width);
+        fields.count(&mut n_directions, 0..=width)?;
+        fields.list(&mut self.directions, n_directions * width, LONGEST)?;
+        let mut n_coming = self.variances.len();
+        fields.count(&mut n_coming, 0..=width)?;
+        fields.list(&mut self.coming, n_coming * width, LONGEST)?;
+        fields.list(&mut self.variances, n_coming, LARGEST)?;
+        fields.count(&mut self.next, 0..=n_coming)
     }
 }
 
@@ -236,9 +247,14 @@ impl Subspace {
         self.blocks.iter_mut().for_each(Block::turn);
     }
 
-    /// Lets the directions follow the covariance, one of each block.
+    /// Lets the directions that are coming follow the covariance, one of each block.
     pub(crate) fn follow(&mut self) {
         self.blocks.iter_mut().for_each(Block::follow);
+    }
+
+    /// Takes the directions that have followed for those that rows are judged by.
+    pub(crate) fn take_over(&mut self) {
+        self.blocks.iter_mut().for_each(Block::take_over);
     }
 
     /// Leaves of the standardised row `z` what the directions do not account for.
@@ -295,6 +311,7 @@ mod tests {
         for at in 1000..4000 {
             subspace.take(&row(at, turn, width), 0.005);
             subspace.follow();
+            subspace.take_over();
             if at % 250 != 249 {
                 continue;
             }
@@ -318,6 +335,7 @@ mod tests {
             let value = if at % 2 == 0 { 1.0 } else { -1.0 };
             subspace.take(&[value, value, 0.0, 0.0], 0.05);
             subspace.follow();
+            subspace.take_over();
         }
         assert_eq!(count(&subspace), 1);
         assert!(left(&subspace, vec![3.0, 3.0, 0.0, 0.0]) < 1e-3);
@@ -325,12 +343,14 @@ mod tests {
             let (a, b) = ((at % 2) as f32 - 0.5, (at / 2 % 2) as f32 - 0.5);
             subspace.take(&[a, a, b, -b], 0.05);
             subspace.follow();
+            subspace.take_over();
         }
         assert_eq!(count(&subspace), 2);
         assert!(left(&subspace, vec![1.0, 1.0, 2.0, -2.0]) < 1e-2);
         for _ in 0..3000 {
             subspace.take(&[0.0; 4], 0.05);
             subspace.follow();
+            subspace.take_over();
         }
         assert!(left(&subspace, vec![1.0; 4]).is_finite());
     }

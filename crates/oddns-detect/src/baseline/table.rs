@@ -11,6 +11,8 @@ use crate::DetectError;
 
 /// Half-life of what adapts slowly: five days, as in the measured recipe.
 const HALF_LIFE_SECONDS: f32 = 5.0 * DAY_SECONDS;
+/// How long the same directions are judged by: a tenth of the half-life.
+const TURN_SECONDS: f32 = HALF_LIFE_SECONDS / 10.0;
 const DAY_SECONDS: f32 = 86_400.0;
 /// A row of a table of an unknown step counts as a minute.
 const DEFAULT_STEP_SECONDS: f32 = 60.0;
@@ -112,7 +114,9 @@ pub const BASELINES: &[Baseline] = &[
         bounded: false,
         steps: false,
         fit: |rows, setting| {
-            boxed(StreamingPca { half_life_rows: setting.rows(HALF_LIFE_SECONDS) }.fit(rows))
+            let half_life_rows = setting.rows(HALF_LIFE_SECONDS);
+            let turn_every_rows = setting.rows(TURN_SECONDS) as usize;
+            boxed(StreamingPca { half_life_rows, turn_every_rows }.fit(rows))
         },
         restore: |state| boxed(FittedStreamingPca::from_state(state)),
     },
