@@ -5,8 +5,6 @@
 #[path = "../tests/it/messages.rs"]
 mod messages;
 
-use std::time::Instant;
-
 use messages::{Series, body_v1, body_v2, v1, v2};
 use oddns_collect::{RemoteWrite, WriteBatch, WriteLimits, WriteVersion};
 use oddns_core::Timestamp;
@@ -76,10 +74,10 @@ fn ours(version: WriteVersion, rounds: &[Vec<Vec<u8>>]) -> Result<f64, Failure> 
     let mut remote = RemoteWrite::new(WriteLimits::default());
     let mut batch = WriteBatch::default();
     let mut n_taken = 0;
-    let mut start = Instant::now();
+    let mut start = cpu_seconds()?;
     for (at, bodies) in rounds.iter().enumerate() {
         if at == 1 {
-            start = Instant::now();
+            start = cpu_seconds()?;
         }
         let now = Timestamp::from_millis(START + at as i64 * 15_000);
         for body in bodies {
@@ -88,15 +86,15 @@ fn ours(version: WriteVersion, rounds: &[Vec<Vec<u8>>]) -> Result<f64, Failure> 
         }
     }
     assert!(n_taken > 0, "nothing was taken");
-    Ok(start.elapsed().as_secs_f64())
+    Ok(cpu_seconds()? - start)
 }
 
 fn prost(version: WriteVersion, rounds: &[Vec<Vec<u8>>]) -> Result<f64, Failure> {
     let mut n_samples = 0;
-    let mut start = Instant::now();
+    let mut start = cpu_seconds()?;
     for (at, bodies) in rounds.iter().enumerate() {
         if at == 1 {
-            start = Instant::now();
+            start = cpu_seconds()?;
         }
         for body in bodies {
             let message = snap::raw::Decoder::new().decompress_vec(body)?;
@@ -107,5 +105,12 @@ fn prost(version: WriteVersion, rounds: &[Vec<Vec<u8>>]) -> Result<f64, Failure>
         }
     }
     assert!(n_samples > 0, "nothing was read");
-    Ok(start.elapsed().as_secs_f64())
+    Ok(cpu_seconds()? - start)
+}
+
+/// What this process has computed so far: other programs that are running must not count.
+fn cpu_seconds() -> Result<f64, Failure> {
+    let text = std::fs::read_to_string("/proc/self/schedstat")?;
+    let nanoseconds: f64 = text.split(' ').next().unwrap_or_default().parse()?;
+    Ok(nanoseconds / 1e9)
 }
