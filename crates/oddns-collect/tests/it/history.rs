@@ -172,6 +172,8 @@ async fn prometheus_gives_back_what_was_put_in_by_both_ways() {
     let _prometheus = start_prometheus(folder.path(), port);
     let expected = expected(start);
     assert!(once_up(port, true, start).await == expected, "by remote read");
+    let answered = "prometheus_http_requests_total{code=\"200\",handler=\"/api/v1/read\"}";
+    assert!(exchange(port, "GET /metrics", "").contains(answered), "it was not read");
     assert!(once_up(port, false, start).await == expected, "by queries");
 }
 
@@ -215,11 +217,16 @@ async fn victoria_metrics_gives_back_what_was_put_in() {
 }
 
 fn post(port: u16, path: &str, body: &str) -> bool {
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
-    let head = format!("POST {path} HTTP/1.0\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    exchange(port, &format!("POST {path}"), body).get(9..10) == Some("2")
+}
+
+/// The whole answer; empty when nobody listens.
+fn exchange(port: u16, request: &str, body: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
+    let head = format!("{request} HTTP/1.0\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     let mut answer = String::new();
     let _ = stream.write_all(head.as_bytes());
     let _ = stream.write_all(body.as_bytes());
     let _ = stream.read_to_string(&mut answer);
-    answer.get(9..10) == Some("2")
+    answer
 }
