@@ -50,32 +50,30 @@ enum Source {
 impl ParquetFile {
     /// Opens `path` and reads its footer.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_as(path, PageIndexPolicy::Skip)
+    }
+
+    /// Opens `path` and reads its footer with the bounds of each page. A file without them is read
+    /// row group by row group.
+    pub(crate) fn open_with_index(path: &Path) -> Result<Self, StoreError> {
+        Self::open_as(path, PageIndexPolicy::Optional)
+    }
+
+    fn open_as(path: &Path, index: PageIndexPolicy) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(StoreError::read(path))?;
         let about = file.metadata().map_err(StoreError::read(path))?;
         if about.is_dir() {
             return Err(StoreError::kind(path, "is a folder: name a file in it"));
         }
-        Self::new(path, Source::Disk { file: Arc::new(file), length: about.len() })
-    }
-
-    /// Opens `path` and reads its footer with the bounds of each page.
-    pub(crate) fn open_with_index(path: &Path) -> Result<Self, StoreError> {
-        let mut file = Self::open(path)?;
-        // A file without such an index is read row group by row group.
-        let options = ArrowReaderOptions::new()
-            .with_skip_arrow_metadata(true)
-            .with_page_index_policy(PageIndexPolicy::Optional);
-        file.metadata =
-            ArrowReaderMetadata::load(&file.source, options).map_err(StoreError::damaged(path))?;
-        Ok(file)
+        Self::new(path, Source::Disk { file: Arc::new(file), length: about.len() }, index)
     }
 
     /// Reads the footer of a whole file in memory; `path` is what errors call it.
     pub(crate) fn in_memory(path: &Path, bytes: Bytes) -> Result<Self, StoreError> {
-        Self::new(path, Source::Memory(bytes))
+        Self::new(path, Source::Memory(bytes), PageIndexPolicy::Skip)
     }
 
-    fn new(path: &Path, source: Source) -> Result<Self, StoreError> {
+    fn new(path: &Path, source: Source, index: PageIndexPolicy) -> Result<Self, StoreError> {
         if source.len() == 0 {
             let expected = "a Parquet file";
             return Err(StoreError::Empty { path: path.to_owned(), expected });
@@ -89,7 +87,8 @@ impl ParquetFile {
         }
         // The Arrow schema that a writer may have embedded asks for whatever in-memory types it
         // liked; without it the types are those of the file.
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let options =
+            ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(index);
         let metadata =
             ArrowReaderMetadata::load(&source, options).map_err(StoreError::damaged(path))?;
         if !metadata.metadata().row_groups().iter().all(has_sound_ranges) {
