@@ -234,9 +234,11 @@ pub(crate) struct Watch {
     /// Take what a Prometheus sends to `/api/v1/write`, and watch the CoreDNS servers in it.
     #[arg(long = "web.enable-remote-write-receiver")]
     pub(crate) enable_remote_write_receiver: bool,
-    /// Keep what is received in this folder, as a data set.
-    #[arg(long = "storage.path", value_name = "DIR", requires = "enable_remote_write_receiver")]
+    /// Keep what is scraped and received in this folder, as a data set.
+    #[arg(long = "storage.path", value_name = "DIR")]
     pub(crate) storage_path: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) retention: Retention,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

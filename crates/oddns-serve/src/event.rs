@@ -76,4 +76,11 @@ pub enum Event {
         /// When.
         time: Timestamp,
     },
+    /// Scrapes cannot be kept any more. Not repeated while that is so.
+    StorageFailed {
+        /// The whole chain of causes, in one line.
+        error: String,
+    },
+    /// Scrapes are kept again.
+    StorageRecovered,
 }

@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod states;
+mod storage;
 mod watch;
 
 mod judged;
@@ -32,5 +33,6 @@ pub use receive::{
 pub use server::{router, run};
 pub use shared::Shared;
 pub use states::StateFolder;
+pub use storage::Storage;
 pub use view::{FeatureInfo, MAX_STEPS, ModelInfo, STATE_NAMES, Server, Truth, View, state_name};
 pub use watch::{Judge, NewJudge, watch, watch_with};

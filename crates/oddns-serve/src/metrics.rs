@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use oddns_collect::{ScrapeError, Scraped};
@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::receive::ReceiveCounters;
+use crate::storage::Storage;
 use crate::view::{FeatureInfo, ModelInfo, STATE_NAMES, state_name};
 use oddns::{State, Step};
 
@@ -33,6 +34,7 @@ type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    storage: Arc<Storage>,
     up: Gauges,
     scrape_seconds: Gauges,
     scrapes_failed: Family<Labels, Counter>,
@@ -72,12 +74,20 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Where scrapes are kept.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// All metrics registered, none with a value yet but the constant ones.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let r = &mut registry;
         register_constants(r);
+        let storage = Arc::new(Storage::default());
+        r.register_collector(Box::new(Arc::clone(&storage)));
         Self {
+            storage,
             up: add(r, "oddns_up", "Whether the last scrape of the target worked"),
             scrape_seconds: add(
                 r,

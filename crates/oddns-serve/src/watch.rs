@@ -11,12 +11,14 @@ use oddns_collect::{
     Sink, Sinks, Throttle, scrape_jobs, wall_clock,
 };
 use oddns_core::{Scrape, SeriesTable, Timestamp};
+use oddns_store::ScrapeAppender;
 use tokio::sync::mpsc;
 
 use crate::error::ServeError;
 use crate::event::Event;
 use crate::shared::Shared;
 use crate::states::{Kept, StateFolder};
+use crate::storage::Stored;
 use crate::view::ModelInfo;
 use oddns::{Detector, DetectorError, Fleet, IncidentEvent, Pipeline, State, Step};
 
@@ -175,6 +177,7 @@ impl Sinks for Watch {
                 new_judge: Arc::clone(&self.new_judge),
                 teller: self.teller.clone(),
                 judge,
+                appender: ScrapeAppender::new(&target.instance),
                 state: None,
                 failure: None,
             })),
@@ -229,6 +232,7 @@ struct Watched {
     new_judge: NewJudge,
     teller: Teller,
     judge: Box<dyn Judge>,
+    appender: ScrapeAppender,
     state: Option<State>,
     /// Kind of the error that was last told, while scrapes fail.
     failure: Option<&'static str>,
@@ -243,6 +247,7 @@ impl Sink for Watched {
             (Some(error), Some(kind)) => self.report_failure(scrape.time, kind, error),
             _ => self.report_recovery(scrape.time),
         }
+        self.keep(series, scrape);
         let start = Instant::now();
         match self.judge.push(series, scrape) {
             Ok(step) => self.show(step, start.elapsed()),
@@ -251,6 +256,7 @@ impl Sink for Watched {
     }
 
     fn forget_series(&mut self) {
+        self.appender = ScrapeAppender::new(&self.target.instance);
         // Cannot fail: it worked at the start, with the same model.
         if let Ok(judge) = (self.new_judge)(&self.target) {
             self.judge = judge;
@@ -259,6 +265,17 @@ impl Sink for Watched {
 }
 
 impl Watched {
+    fn keep(&mut self, series: &SeriesTable, scrape: &Scrape) {
+        let storage = self.teller.shared.metrics().storage();
+        match storage.keep(&mut self.appender, series, scrape) {
+            Stored::AsBefore => {}
+            Stored::Refused(error) => {
+                self.teller.send(Event::StorageFailed { error: chain(&error) });
+            }
+            Stored::Again => self.teller.send(Event::StorageRecovered),
+        }
+    }
+
     fn show(&mut self, step: Step, took: Duration) {
         let (shared, instance) = (&self.teller.shared, &self.target.instance);
         shared.change(|view| view.push(instance, &step));

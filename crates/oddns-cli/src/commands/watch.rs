@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::args::{Output, Watch};
+use crate::args::{Output, Retention, Watch};
 use crate::commands::check_config;
 use crate::exit::BadUse;
 use crate::{model_file, output};
@@ -36,8 +36,8 @@ struct Plan {
     model: Arc<Detector>,
     states: Option<StateFolder>,
     receives: bool,
-    /// Where to keep what is received.
-    storage: Option<PathBuf>,
+    /// Where to keep what is scraped and received.
+    storage: Option<Arc<HistoryStore>>,
 }
 
 pub(crate) fn run(args: &Watch) -> anyhow::Result<()> {
@@ -69,7 +69,9 @@ fn plan(args: &Watch) -> anyhow::Result<Plan> {
     let written = config.map_or(DEFAULT_LISTEN_ADDRESS, |config| config.listen_address);
     let listen_address = args.listen_address.unwrap_or(written);
     let states = args.state.as_deref().map(StateFolder::open).transpose()?;
-    let (receives, storage) = (args.enable_remote_write_receiver, args.storage_path.clone());
+    let receives = args.enable_remote_write_receiver;
+    let storage = args.storage_path.as_deref().map(|folder| open(folder, &args.retention));
+    let storage = storage.transpose()?.map(Arc::new);
     Ok(Plan { jobs, listen_address, model, states, receives, storage })
 }
 
@@ -146,6 +148,10 @@ async fn serve(plan: Plan, output: Output) -> anyhow::Result<()> {
     let address = listener.local_addr().context("cannot tell the page's address")?;
     announce(output, &plan, address);
     let shared = Shared::new(View::new("oddns", true));
+    if let Some(store) = &plan.storage {
+        shared.metrics().storage().keep_in(Arc::clone(store));
+    }
+    let storage = plan.storage.clone();
     let (stop, stopped) = watch::channel(false);
     let ended = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
@@ -177,10 +183,15 @@ async fn serve(plan: Plan, output: Output) -> anyhow::Result<()> {
     let stopped = receiving.map(|receiving| tokio::task::spawn_blocking(|| receiving.stop()));
     let _ = tokio::join!(page, telling);
     watching?;
-    match stopped {
-        Some(stopped) => stopped.await.context("cannot end receiving")?.map_err(Into::into),
-        None => Ok(()),
+    if let Some(stopped) = stopped {
+        stopped.await.context("cannot end receiving")??;
     }
+    if let Some(store) = storage {
+        tokio::task::spawn_blocking(move || store.flush())
+            .await
+            .context("cannot end storing")??;
+    }
+    Ok(())
 }
 
 /// Begins to take remote writes.
@@ -190,7 +201,7 @@ fn receive(
     events: mpsc::Sender<Event>,
 ) -> anyhow::Result<Receiving> {
     let keep = match &plan.storage {
-        Some(folder) => Some(Box::new(StoreKeep::new(open(folder)?)) as Box<dyn Keep>),
+        Some(store) => Some(Box::new(StoreKeep::new(Arc::clone(store))) as Box<dyn Keep>),
         None => None,
     };
     let (model, states) = (plan.model.clone(), plan.states.clone());
@@ -199,8 +210,13 @@ fn receive(
         .context("cannot start a thread for what is received")
 }
 
-fn open(folder: &Path) -> anyhow::Result<HistoryStore> {
-    let store = HistoryStore::open(folder, StoreSettings::default())?;
+fn open(folder: &Path, retention: &Retention) -> anyhow::Result<HistoryStore> {
+    let settings = StoreSettings {
+        retention_time: retention.time,
+        retention_bytes: retention.bytes,
+        ..StoreSettings::default()
+    };
+    let store = HistoryStore::open(folder, settings)?;
     let recovery = store.recovery();
     if !recovery.was_closed {
         output::line(format!(
@@ -267,6 +283,10 @@ fn print(event: &Event, model: &Detector) {
         Event::ScrapeRecovered { instance, time } => {
             output::line(format!("{} {instance} answers again", time.clock()));
         }
+        Event::StorageFailed { error } => {
+            output::line(format!("scrapes cannot be kept: {error}"));
+        }
+        Event::StorageRecovered => output::line("scrapes are kept again"),
         Event::StateLost { instance, reason } => {
             output::line(format!("{instance} goes on from the model alone: {reason}"));
         }
@@ -317,6 +337,8 @@ fn print_json(event: &Event, model: &Detector) {
             "event": "scrape_failed", "instance": instance, "timestamp": time.to_string(),
             "error": error,
         }),
+        Event::StorageFailed { error } => json!({ "event": "storage_failed", "error": error }),
+        Event::StorageRecovered => json!({ "event": "storage_recovered" }),
         Event::StateLost { instance, reason } => json!({
             "event": "state_lost", "instance": instance, "error": reason,
         }),

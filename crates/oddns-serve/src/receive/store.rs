@@ -1,6 +1,7 @@
 //! Keeping what is received in a metric history.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use oddns_collect::{Directory, WrittenSample, WrittenSeries};
 use oddns_core::{Labels, Timestamp};
@@ -15,7 +16,7 @@ use super::{Keep, KeepError};
 #[derive(Debug)]
 pub struct StoreKeep {
     /// `None` once it is closed.
-    store: Option<HistoryStore>,
+    store: Option<Arc<HistoryStore>>,
     /// By the number of the series.
     known: Vec<Known>,
     /// The first job of each instance.
@@ -34,10 +35,10 @@ enum Known {
 }
 
 impl StoreKeep {
-    /// Keeps samples in `store`, and closes it at the end.
-    pub fn new(store: HistoryStore) -> Self {
+    /// Keeps samples in `store`, and closes it at the end unless others hold it too.
+    pub fn new(store: impl Into<Arc<HistoryStore>>) -> Self {
         let (known, own_jobs, samples) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { store: Some(store), known, own_jobs, samples }
+        Self { store: Some(store.into()), known, own_jobs, samples }
     }
 
     fn meet(
@@ -100,7 +101,8 @@ impl Keep for StoreKeep {
     }
 
     fn finish(&mut self) -> Result<(), KeepError> {
-        let closed = self.store.take().map_or(Ok(()), HistoryStore::close);
+        let last = self.store.take().and_then(Arc::into_inner);
+        let closed = last.map_or(Ok(()), HistoryStore::close);
         closed.map_err(|error| KeepError::new(error.into()))
     }
 }
