@@ -142,9 +142,15 @@ impl Side {
     /// was not there, or said nothing of the column.
     fn moved(&self, kind: &str, column: usize) -> Option<f64> {
         let label = self.labels.iter().find(|label| label.kind == kind)?;
-        // One of several gets more, the others less.
-        let first = self.instances.first().map(|one| one.name.as_str());
-        let one = if kind == "replica_imbalance" { first } else { label.instance.as_deref() };
+        if kind == "replica_imbalance" {
+            // One of several gets more, the others less: the one that gets more counts.
+            let each = self.instances.iter().map(|one| Some(one.name.as_str()));
+            return each.filter_map(|one| self.moved_on(label, column, one)).reduce(f64::max);
+        }
+        self.moved_on(label, column, label.instance.as_deref())
+    }
+
+    fn moved_on(&self, label: &LabelledInterval, column: usize, one: Option<&str>) -> Option<f64> {
         let usual = self.values(column, self.normal, one);
         let before = (later(label.start, -BEFORE_SECONDS), label.start);
         let before = self.values(column, before, one);

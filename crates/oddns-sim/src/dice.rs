@@ -48,7 +48,7 @@ impl Dice {
 
     /// Events of a Poisson process with this mean; 0 for a mean that is not above 0.
     pub(crate) fn poisson(&mut self, mean: f64) -> f64 {
-        if !(mean > 0.0) {
+        if mean.is_nan() || mean <= 0.0 {
             return 0.0;
         }
         if mean > EXACT_BELOW {
@@ -65,7 +65,7 @@ impl Dice {
 
     /// How many of `n` things happen, each with this probability.
     pub(crate) fn binomial(&mut self, n: f64, probability: f64) -> f64 {
-        if n < 1.0 || !(probability > 0.0) {
+        if n < 1.0 || probability.is_nan() || probability <= 0.0 {
             return 0.0;
         }
         if probability >= 1.0 {

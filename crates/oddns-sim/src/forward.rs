@@ -126,7 +126,7 @@ impl Forward {
             loss: 0.0,
             share: 1.0 / n.max(1) as f64,
             rates: [0.0; 2],
-            open: 2.0,
+            open: 0.0,
         };
         Self { first, proxies: vec![proxy; n.max(1)] }
     }
@@ -445,7 +445,7 @@ fn overflow(per_second: f64, limit: f64) -> f64 {
 /// Share of what comes that finds all lines busy, when `offered` would be busy at a time (Erlang's
 /// formula B).
 fn blocked(offered: f64, lines: f64) -> f64 {
-    if !(offered > 0.0) || offered < 0.2 * lines {
+    if offered.is_nan() || offered <= 0.0 || offered < 0.2 * lines {
         return 0.0;
     }
     if lines > 500.0 {

@@ -12,7 +12,7 @@ const QUERY_BYTES: f64 = 6_000.0;
 const EXCHANGE_BYTES: f64 = 9_000.0;
 const SCRAPE_BYTES: f64 = 450_000.0;
 /// Live bytes of a cache entry, of a goroutine, and of an open connection.
-const ENTRY_BYTES: f64 = 900.0;
+const ENTRY_BYTES: f64 = 1_400.0;
 const GOROUTINE_BYTES: f64 = 10_000.0;
 /// The collector starts no earlier than this.
 const SMALLEST_HEAP: f64 = 4.2e6;
@@ -32,6 +32,8 @@ pub(crate) struct Work {
     /// Queries under way at the end, and open connections to upstream servers.
     pub(crate) in_flight: f64,
     pub(crate) connections: f64,
+    /// Upstream servers, each of which is looked after.
+    pub(crate) upstreams: f64,
     /// Connections of clients.
     pub(crate) streams: f64,
     pub(crate) cache_entries: f64,
@@ -171,7 +173,7 @@ impl Process {
     ) {
         let live = machine.heap_bytes * self.size
             + ENTRY_BYTES * work.cache_entries
-            + GOROUTINE_BYTES * (goroutines - machine.goroutines).max(0.0)
+            + GOROUTINE_BYTES * (goroutines - machine.goroutines - work.upstreams).max(0.0)
             + self.leaked_bytes;
         let next = (2.0 * live).max(SMALLEST_HEAP);
         let allocated = work.queries * QUERY_BYTES

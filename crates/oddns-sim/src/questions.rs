@@ -88,10 +88,35 @@ pub(crate) fn questions(scenario: &Scenario) -> Vec<Questions> {
         together: 2.0,
         bytes: [35.0, 82.0],
         names: Names::new(2 * outside, zipf),
-        ..own.clone()
+        ..own
     };
+    let mut all = within(&own, outside, services, zipf);
+    all.extend(beyond(&own, &foreign, outside, services, zipf));
+    all.push(reverse(scenario, &own, &foreign));
+    if traffic.node_domain {
+        all.push(Questions {
+            truth: NXDOMAIN,
+            denial: true,
+            bytes: [53.3, 140.0],
+            ..foreign.for_each(Kind::Outside, 2.0)
+        });
+    }
+    if scenario.corefile == Corefile::Kubernetes {
+        all.push(Questions {
+            zone: 1,
+            source: Source::Stub,
+            names: Names::new(2 * (outside / 20 + 5), zipf),
+            ..foreign.for_each(Kind::Stub, 2.0)
+        });
+    }
+    all.iter_mut().for_each(|one| one.as_asked(scenario));
+    all
+}
+
+/// What the search path makes of lookups, within the cluster.
+fn within(own: &Questions, outside: usize, services: usize, zipf: f64) -> Vec<Questions> {
     let absent = Questions { truth: NXDOMAIN, denial: true, types: PAIR, ..own.clone() };
-    let mut all = vec![
+    vec![
         own.for_each(Kind::Inside, 1.0),
         Questions {
             types: AAAA,
@@ -113,6 +138,18 @@ pub(crate) fn questions(scenario: &Scenario) -> Vec<Questions> {
             bytes: [53.3, 148.0],
             ..absent.for_each(Kind::Outside, 6.0)
         },
+    ]
+}
+
+/// Names as they are, at home or outside.
+fn beyond(
+    own: &Questions,
+    foreign: &Questions,
+    outside: usize,
+    services: usize,
+    zipf: f64,
+) -> Vec<Questions> {
+    vec![
         foreign.for_each(Kind::Outside, 2.0).and(Kind::Qualified, 2.0),
         Questions {
             types: SRV,
@@ -132,26 +169,7 @@ pub(crate) fn questions(scenario: &Scenario) -> Vec<Questions> {
             names: Names::new(outside / 2 + 2, zipf),
             ..foreign.for_each(Kind::Missing, 2.0)
         },
-        reverse(scenario, &own, &foreign),
-    ];
-    if traffic.node_domain {
-        all.push(Questions {
-            truth: NXDOMAIN,
-            denial: true,
-            bytes: [53.3, 140.0],
-            ..foreign.for_each(Kind::Outside, 2.0)
-        });
-    }
-    if scenario.corefile == Corefile::Kubernetes {
-        all.push(Questions {
-            zone: 1,
-            source: Source::Stub,
-            names: Names::new(2 * (outside / 20 + 5), zipf),
-            ..foreign.for_each(Kind::Stub, 2.0)
-        });
-    }
-    all.iter_mut().for_each(|one| one.as_asked(scenario));
-    all
+    ]
 }
 
 /// Bytes of an EDNS record.

@@ -85,6 +85,11 @@ impl Setup {
         }
     }
 
+    /// How many upstream servers there are, the one of the stub zone among them.
+    pub(crate) fn n_targets(self) -> usize {
+        self.n_upstreams + usize::from(self.corefile == Corefile::Kubernetes)
+    }
+
     /// Places of the upstream servers, and how they are called.
     fn targets(self) -> Vec<(usize, String)> {
         let root = (0..self.n_upstreams).map(|at| (at, format!("192.0.2.{}:53", at + 1)));

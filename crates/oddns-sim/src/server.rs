@@ -474,6 +474,7 @@ impl Server {
         self.watch_api(share, conditions);
         let work = &mut tally.work;
         work.cache_entries = self.entries(0, false) + self.entries(0, true);
+        work.upstreams = self.setup.n_targets() as f64;
         work.connections = self.root.open() + self.stub.open() + work.in_flight.min(2000.0);
         let machine = &self.scenario.machine;
         self.process.work(&mut self.dice, &mut self.book, machine, conditions, &tally.work);

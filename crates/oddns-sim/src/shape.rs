@@ -38,7 +38,7 @@ impl Shape {
     pub(crate) fn mixture(parts: &[(f64, Part)]) -> Self {
         let whole: f64 = parts.iter().map(|(weight, _)| weight).sum();
         let (mut shares, mut seconds) = ([0.0; N_TIMES], [0.0; N_TIMES]);
-        if !(whole > 0.0) {
+        if whole.is_nan() || whole <= 0.0 {
             shares[0] = 1.0;
             return Self { shares, means: seconds };
         }
