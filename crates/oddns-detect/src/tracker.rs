@@ -299,7 +299,9 @@ impl IncidentTracker {
             if level.value.is_nan() {
                 *level = Level { value: seen.row[at], deviation: seen.deviation[at] };
             }
-            level.value += BASELINE_WEIGHT * (seen.row[at] - level.value);
+            // In double precision: the difference of the two largest single ones is no number.
+            let step = f64::from(seen.row[at]) - f64::from(level.value);
+            level.value += (f64::from(BASELINE_WEIGHT) * step) as f32;
             level.deviation += BASELINE_WEIGHT * (seen.deviation[at] - level.deviation);
         }
     }

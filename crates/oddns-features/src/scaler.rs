@@ -92,13 +92,14 @@ impl Scaler {
             if value.is_nan() {
                 continue;
             }
-            let limit = WINSOR * self.scale[at];
+            // Of the largest numbers, limit and difference would be none.
+            let limit = (WINSOR * self.scale[at]).min(f32::MAX);
             let step = (value - self.mean[at]).clamp(-limit, limit);
             // In units of the scale, or the squares of very large and small scales are no numbers.
             let step_scales = step / self.scale[at];
             let growth = (1.0 - weight) * (1.0 + weight * step_scales * step_scales);
             self.mean[at] += weight * step;
-            self.scale[at] = (self.scale[at] * growth.sqrt()).max(self.floor[at]);
+            self.scale[at] = (self.scale[at] * growth.sqrt()).max(self.floor[at]).min(f32::MAX);
         }
     }
 }
