@@ -177,7 +177,7 @@ impl ParquetFile {
     /// of the pages; `None` when there are none. All of them in a file without an index.
     pub(crate) fn pages(&self, row_group: usize, wanted: &[(&str, &[u8])]) -> Option<RowSelection> {
         let n_rows = usize::try_from(self.row_groups()[row_group].num_rows()).unwrap_or(0);
-        let mut ranges = vec![0..n_rows];
+        let mut ranges = Vec::from([Range { start: 0, end: n_rows }]);
         for (column, text) in wanted {
             if let Some(found) = self.pages_with(row_group, column, text, n_rows) {
                 ranges = intersection(&ranges, &found);
@@ -194,7 +194,7 @@ impl ParquetFile {
         for (number, group) in self.row_groups().iter().enumerate() {
             let n_rows = usize::try_from(group.num_rows()).unwrap_or(0);
             let found = self.pages_with(number, column, text, n_rows);
-            let found = found.unwrap_or_else(|| vec![0..n_rows]);
+            let found = found.unwrap_or_else(|| Vec::from([Range { start: 0, end: n_rows }]));
             ranges.extend(found.into_iter().map(|range| range.start + first..range.end + first));
             first += n_rows;
         }

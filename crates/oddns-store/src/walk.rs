@@ -69,7 +69,7 @@ impl WholeHistory {
             let compacted = compact(log.path(), &snapshot.segments, 0)?;
             parts.extend(compacted.parts.iter().map(|part| log.path().join(&part.names.0)));
             // By day, and what is in the log last.
-            parts.sort_by_key(day_name);
+            parts.sort_by_key(|path| day_name(path));
         }
         Ok(Self { parts, _log: log })
     }
@@ -98,7 +98,7 @@ impl WholeHistory {
     }
 }
 
-fn day_name(path: &PathBuf) -> Option<OsString> {
+fn day_name(path: &Path) -> Option<OsString> {
     path.parent()?.file_name().map(OsStr::to_owned)
 }
 

@@ -327,14 +327,13 @@ fn ended(path: PathBuf) -> Result<Ended, StoreError> {
 }
 
 fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
-    let works: [(&str, fn(&Shared)); 2] =
-        [("oddns-sync", Shared::keep_synced), ("oddns-compact", Shared::keep_compacted)];
-    let mut threads = Vec::new();
-    for (name, work) in works {
-        let shared = shared.clone();
-        threads.push(thread::Builder::new().name(name.into()).spawn(move || work(&shared))?);
-    }
-    Ok(threads)
+    let syncing = shared.clone();
+    let sync = thread::Builder::new().name("oddns-sync".into());
+    let sync = sync.spawn(move || syncing.keep_synced())?;
+    let compacting = shared.clone();
+    let compact = thread::Builder::new().name("oddns-compact".into());
+    let compact = compact.spawn(move || compacting.keep_compacted())?;
+    Ok(vec![sync, compact])
 }
 
 #[cfg(test)]
