@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn series_that_become_one_count_once() {
         let mut admission = admission(|config| {
-            config.metric_relabel_rules = vec![rule("labeldrop", "", "type", "")]
+            config.metric_relabel_rules = vec![rule("labeldrop", "", "type", "")];
         });
         let found = admit(&mut admission, TEXT, &mut SeriesTable::default()).unwrap();
         assert_eq!(found, ["coredns_a{zone=\".\"} 1", "go_x 2"]);

@@ -37,7 +37,7 @@ pub enum Discovery {
     /// They stand in files: `file_sd_configs`.
     File(FileDiscovery),
     /// A server lists them: `http_sd_configs`.
-    Http(HttpDiscovery),
+    Http(Box<HttpDiscovery>),
     /// They are in the DNS: `dns_sd_configs`.
     Dns(DnsDiscovery),
     /// A cluster has them: `kubernetes_sd_configs`.

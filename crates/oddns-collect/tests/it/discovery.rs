@@ -96,7 +96,8 @@ async fn a_server_lists_targets_and_fails_without_harm() {
     .await;
     let url = format!("http://me:hunter2@{server}/targets?token=hunter2");
     let discovery = HttpDiscovery::new(&url, SOON, HttpConfig::default()).unwrap();
-    let mut watching = Watching::start(vec![Job::new(job("dns", Discovery::Http(discovery)))]);
+    let mut watching =
+        Watching::start(vec![Job::new(job("dns", Discovery::Http(Box::new(discovery))))]);
     let lines = watching.until("close 127.0.0.7:9").await;
     let shown: Vec<String> = lines
         .iter()

@@ -88,7 +88,7 @@ impl WrittenHttpSd {
         let refresh_interval = refresh(self.refresh_interval.as_ref(), 60)?;
         let http = self.take_http().resolve(files)?;
         HttpDiscovery::new(&self.url.value, refresh_interval, http)
-            .map(Discovery::Http)
+            .map(|server| Discovery::Http(Box::new(server)))
             .map_err(|message| wrong(&self.url, message))
     }
 }

@@ -231,9 +231,8 @@ impl<'a> Builder<'a> {
     fn node(&self, node: &Value) -> Option<LabelMap> {
         let mut target = node_labels(node);
         let addresses = list(&node["status"]["addresses"]);
-        let of_kind =
-            |kind: &&str| addresses.iter().find(|address| text(&address["type"]) == *kind);
-        let address = NODE_ADDRESSES.iter().find_map(|kind| of_kind(&kind))?;
+        let of_kind = |kind: &str| addresses.iter().find(|address| text(&address["type"]) == kind);
+        let address = NODE_ADDRESSES.iter().find_map(|kind| of_kind(kind))?;
         let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
         target.address(text(&address["address"]), Some(port.unwrap_or_default()));
         for address in addresses.iter().rev() {
