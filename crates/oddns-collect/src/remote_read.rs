@@ -179,8 +179,14 @@ impl Filling<'_> {
         let mut pairs = Vec::new();
         each(series, 1, |label| {
             let (mut name, mut value) = (String::new(), String::new());
-            each(label, 1, |text| Ok(text.as_text()?.clone_into(&mut name)))?;
-            each(label, 2, |text| Ok(text.as_text()?.clone_into(&mut value)))?;
+            each(label, 1, |text| {
+                name = text.as_text()?.to_owned();
+                Ok(())
+            })?;
+            each(label, 2, |text| {
+                value = text.as_text()?.to_owned();
+                Ok(())
+            })?;
             if pairs.len() == MAX_LABELS {
                 return Err(ReadError::TooMany { what: "labels in a series", limit: MAX_LABELS });
             }
