@@ -94,11 +94,7 @@ impl Metrics {
                 "oddns_target_scrape_duration_seconds",
                 "How long the last scrape of the target took",
             ),
-            scrapes_failed: add(
-                r,
-                "oddns_target_scrapes_failed",
-                "Scrapes that gave no metrics, by reason",
-            ),
+            scrapes_failed: add(r, "oddns_target_scrapes_failed", "Failed scrapes, by reason"),
             scrape_samples: add(
                 r,
                 "oddns_target_scrape_samples",
@@ -131,11 +127,7 @@ impl Metrics {
                 "Part of the deviation that a feature adds; only the strongest of each instance",
             ),
             state: add(r, "oddns_state", "1 for the state that the instance is in, 0 for others"),
-            last_score: add(
-                r,
-                "oddns_last_score_timestamp_seconds",
-                "Time of the last scrape that was scored",
-            ),
+            last_score: add(r, "oddns_last_score_timestamp_seconds", "Time of the last score"),
             score_seconds: add_as(
                 r,
                 "oddns_score_duration_seconds",
