@@ -11,7 +11,7 @@ use crate::http::serve;
 use crate::made::{START, names, normal_recording, table};
 use crate::oddns::{Ended, oddns};
 
-const SUBCOMMANDS: [&str; 10] = [
+const SUBCOMMANDS: [&str; 11] = [
     "demo",
     "watch",
     "collect",
@@ -21,6 +21,7 @@ const SUBCOMMANDS: [&str; 10] = [
     "eval",
     "import",
     "export",
+    "simulate",
     "check-config",
 ];
 

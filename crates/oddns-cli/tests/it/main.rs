@@ -26,6 +26,8 @@ mod http;
 mod made;
 #[cfg(test)]
 mod oddns;
+#[cfg(test)]
+mod simulate;
 
 /// The folder of the real programs to test against; `None`, with a line why, when not installed.
 #[cfg(test)]
