@@ -70,6 +70,14 @@ fn what_is_wrong_with_a_scenario_is_told_with_its_place() {
 }
 
 #[test]
+fn help_of_both_parts_of_the_lab_has_an_example() {
+    for part in ["faults", "run"] {
+        let help = oddns(&["lab", part, "--help"]).well().stdout;
+        assert!(help.contains(&format!("Example:\n  oddns lab {part} ")), "{help}");
+    }
+}
+
+#[test]
 fn the_table_of_faults_is_for_machines_too() {
     let faults = oddns(&["lab", "faults", "--output=json"]).well().json();
     let faults = faults.as_array().unwrap();
