@@ -83,10 +83,6 @@ fn check_sums(recording: &Recording) {
         (answers - timed).abs() < 0.5 && (asked - timed).abs() < 0.5,
         "{asked} {answers} {timed}"
     );
-    let exchanges = sums.get("coredns_proxy_request_duration_seconds_sum").unwrap_or(&0.0);
-    assert!(
-        *exchanges <= sums["coredns_dns_request_duration_seconds_sum"] * 1.5 + 5.0 || asked < 100.0
-    );
 }
 
 #[test]
