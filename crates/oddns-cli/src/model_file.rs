@@ -18,7 +18,7 @@ pub(crate) enum Parent {
     /// A detector of ours.
     Detector(Arc<Detector>),
     /// A network that nobody has calibrated.
-    Network(Model),
+    Network(Box<Model>),
 }
 
 /// Reads a model.
@@ -34,7 +34,7 @@ pub(crate) fn read_parent(path: &Path) -> anyhow::Result<Parent> {
     match Detector::decode(&bytes) {
         Ok(detector) => Ok(Parent::Detector(Arc::new(detector))),
         Err(DetectorError::NotOurs) => match Model::decode(&bytes) {
-            Ok((network, _)) => Ok(Parent::Network(network)),
+            Ok((network, _)) => Ok(Parent::Network(Box::new(network))),
             Err(error) => Err(refused(path, error).into()),
         },
         Err(error) => Err(anyhow::Error::new(error).context(format!("`{}`", path.display()))),

@@ -218,7 +218,7 @@ impl Dice {
             return false;
         }
         let since = *self.flapping_since.get_or_insert(now);
-        now.duration_since(since).as_secs() % 6 == 0
+        now.duration_since(since).as_secs().is_multiple_of(6)
     }
 
     fn delay(&mut self) -> Duration {

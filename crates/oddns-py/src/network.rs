@@ -11,6 +11,9 @@ use pyo3::types::PyBytes;
 use crate::error::of_model;
 use crate::worker;
 
+/// Name, class, output shape, number of weights, and the names of the layers that are read.
+type LayerLine = (String, String, Vec<Option<usize>>, usize, Vec<String>);
+
 /// A network with its weights; training gives a new one.
 #[pyclass(frozen, name = "Network", module = "oddns._oddns")]
 #[derive(Debug, Clone)]
@@ -158,7 +161,7 @@ impl PyNetwork {
 
     /// Of each layer its name, class, output shape (`None` for the batch and open sizes), number of
     /// weights, and the names of the layers that it reads.
-    fn layers(&self) -> Vec<(String, String, Vec<Option<usize>>, usize, Vec<String>)> {
+    fn layers(&self) -> Vec<LayerLine> {
         let nodes = self.graph.nodes();
         let layer = |(at, node): (usize, &oddns_model::graph::Node)| {
             let shape = [None].into_iter().chain(node.output().iter().copied()).collect();

@@ -200,10 +200,10 @@ fn receive(
     shared: &Arc<Shared>,
     events: mpsc::Sender<Event>,
 ) -> anyhow::Result<Receiving> {
-    let keep = match &plan.storage {
-        Some(store) => Some(Box::new(StoreKeep::new(Arc::clone(store))) as Box<dyn Keep>),
-        None => None,
+    let keep = |store: &Arc<HistoryStore>| -> Box<dyn Keep> {
+        Box::new(StoreKeep::new(Arc::clone(store)))
     };
+    let keep = plan.storage.as_ref().map(keep);
     let (model, states) = (plan.model.clone(), plan.states.clone());
     let judges = oddns_serve::judges_of(model, states, events.clone());
     oddns_serve::receive(ReceiverSettings::default(), keep, Some(judges), shared, events)
