@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
     let start = Instant::now();
     let fitted = match &from {
         Some(Parent::Detector(parent)) => parent.refit(&frames, &options, &mut show),
-        Some(Parent::Network(own)) => Detector::fit_network(&own, &frames, &options, &mut show),
+        Some(Parent::Network(own)) => Detector::fit_network(own, &frames, &options, &mut show),
         None => Detector::fit(&frames, &options, &mut show),
     };
     bar.finish_and_clear();
