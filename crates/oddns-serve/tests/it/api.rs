@@ -128,7 +128,8 @@ async fn bad_questions_get_the_reason() {
         "POST /api/v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     )
     .await;
-    assert_eq!((post.status, &post.json()["error"]), (405, &"only GET is answered".into()));
+    let reason = "only GET is answered, and POST at /api/v1/write";
+    assert_eq!((post.status, &post.json()["error"]), (405, &reason.into()));
 }
 
 #[tokio::test]
