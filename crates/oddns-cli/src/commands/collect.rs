@@ -34,6 +34,8 @@ pub(crate) struct Totals {
     n_scrapes: usize,
     n_failed: usize,
     n_samples: usize,
+    /// Scrapes that could not be written.
+    n_lost: usize,
 }
 
 pub(crate) fn run(args: &Collect) -> anyhow::Result<()> {
@@ -242,6 +244,10 @@ impl Recorder {
         let state = recorder.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.store.finish()?;
         finish_description(out, state.instances)?;
+        let (lost, kept) = (state.totals.n_lost, state.totals.n_scrapes);
+        if lost > 0 {
+            anyhow::bail!("{lost} scrapes could not be written and are lost, {kept} are recorded");
+        }
         Ok(state.totals)
     }
 }
@@ -262,7 +268,9 @@ impl State {
         }
         self.instances.insert(target.instance.clone());
         let appended = appender.append(&self.store, series, scrape);
-        if appended.is_ok() {
+        if appended.is_err() {
+            self.totals.n_lost += 1;
+        } else {
             self.totals.n_scrapes += 1;
             self.totals.n_failed += usize::from(!scrape.up);
             self.totals.n_samples += scrape.samples.len();

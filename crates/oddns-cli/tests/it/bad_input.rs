@@ -375,10 +375,9 @@ fn a_disk_that_fills_up() {
     let collect = format!("collect --target http://{address}/metrics --for 2s --every 1s");
     for (arguments, n_used, name) in [
         ("train --data @data.csv --out @small/new.keras --epochs 1", 4096, "new.keras"),
-        (&format!("{score} --out @small/s.csv"), 4096, "s.csv"),
+        (&format!("{score} --out @small/s.csv"), 8192, "s.csv"),
         (&format!("{score} --out @small/s.parquet"), 8192, "s.parquet"),
         (&format!("{collect} --out @small/recording"), 8192, "recording/dataset.json"),
-        (&format!("{collect} --out @small/recording"), 4096, "recording/day="),
     ] {
         fs::write(small.0.join("filler"), vec![0; n_used]).unwrap();
         let said = folder.fails(FAILED, arguments);
@@ -386,6 +385,14 @@ fn a_disk_that_fills_up() {
         assert!(said.contains("No space left on device") && said.lines().count() == 1, "{said}");
         assert_eq!(names(&small.0), ["filler"], "{arguments}");
     }
+    // Scraping goes on, as there may be room again, and at the end it is told what was lost.
+    fs::write(small.0.join("filler"), "").unwrap();
+    let said = folder.fails(FAILED, &format!("{collect} --out @small/recording"));
+    let warning = "warning: cannot write `@small/recording/_wal/0000000000.log`";
+    assert!(said.starts_with(warning), "{said}");
+    assert!(said.contains("are lost until this is mended\nerror: "), "{said}");
+    assert!(said.ends_with(" could not be written and are lost, 0 are recorded\n"), "{said}");
+    assert_eq!(names(&small.0), ["filler"]);
 }
 
 #[test]

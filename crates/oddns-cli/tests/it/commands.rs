@@ -222,6 +222,7 @@ fn explain_names_what_moved() {
         "contributions",
         "incident",
         "instance",
+        "latent_cluster",
         "score",
         "timestamp",
         "warming_up",

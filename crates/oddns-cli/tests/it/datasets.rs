@@ -54,7 +54,7 @@ fn saved_scrapes_become_a_data_set_that_is_sound() {
 #[test]
 fn an_anonymous_copy_has_the_same_features() {
     let folder = Folder::new();
-    let until = "--until 2026-11-22T08:10:00Z";
+    let until = "--until 2026-11-22T08:30:00Z";
     folder.dataset(&format!("import % --out @set {until}")).well();
     fs::copy(normal_recording().join("labels.csv"), folder.path("set/labels.csv")).unwrap();
     folder.dataset("anonymise @set --out @hidden --salt-file @salt").well();

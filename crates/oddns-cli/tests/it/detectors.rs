@@ -75,7 +75,7 @@ fn wrong_use_is_told() {
         ("train --data @a.csv --out @m --alarms-per-week inf", "must be a number above zero"),
         ("train --data @a.csv --out @m --alarms-per-week NaN", "must be a number above zero"),
         ("eval --suite frames --data @ --detector k-means", "there is no detector `k-means`"),
-        ("eval --suite elsewhere --data @", "[possible values: frames, coredns]"),
+        ("eval --suite elsewhere --data @", "[possible values: frames, coredns, fidelity]"),
         ("eval --suite frames", "--data <DIR>"),
         ("eval --suite frames --data @ --scores @s.csv --labels @l.csv", "cannot be used with"),
         ("eval --detector l2 --scores @s.csv --labels @l.csv", "--suite <SUITE>"),
