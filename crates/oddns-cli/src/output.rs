@@ -1,5 +1,6 @@
 //! What people read on standard output.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use oddns::{Column, Detector};
@@ -18,10 +19,22 @@ const SHOWN_MOVEMENTS: usize = 4;
 /// the output cannot be written, as on a full disk, the program ends.
 pub(crate) fn line(text: impl AsRef<str>) {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n")) {
+    match out
+        .write_all(without_commands(text.as_ref()).as_bytes())
+        .and_then(|()| out.write_all(b"\n"))
+    {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => exit::unprintable(&error),
         _ => {}
     }
+}
+
+/// Names come from servers: none may give commands to the terminal.
+fn without_commands(text: &str) -> Cow<'_, str> {
+    let is_command = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(is_command) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace(is_command, "\u{fffd}"))
 }
 
 /// Prints one JSON document in one line.

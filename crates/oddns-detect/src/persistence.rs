@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(alarms(&steps), ".!!...");
         steps[4] = (0.9, false);
         steps.extend([(2.0, false); 2]);
-        assert_eq!(alarms(&steps), ".!!....!");
+        assert_eq!(alarms(&steps), ".!!...!!");
         steps[4] = (2.0, true);
         steps[5] = (2.0, true);
         assert_eq!(alarms(&steps), ".!!..!!.");

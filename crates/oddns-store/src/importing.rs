@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oddns_core::{Recording, Scrape, SeriesId, SeriesKey, SeriesTable};
+use oddns_core::{Labels, Recording, Scrape, SeriesId, SeriesKey, SeriesTable};
 
 use crate::history::{HistoryFilter, SCRAPE_DURATION, UP, read_history};
 use crate::live::{Appended, HistoryStore, SeriesRef, SeriesSample, StoreSettings};
@@ -112,6 +112,9 @@ impl HistoryStore {
                 if samples.is_empty() {
                     continue;
                 }
+                // Other writers do not sort labels.
+                let canonical = labels.parse::<Labels>().map(|labels| labels.to_string());
+                let labels = canonical.unwrap_or(labels);
                 if let Some(series) = self.intern_text(&instance, &name, &labels) {
                     n_samples += self.append_series(series, samples)?;
                 }

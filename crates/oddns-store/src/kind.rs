@@ -8,6 +8,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::frame::begins_as_parquet;
 use crate::history::{COLUMNS, day_folders};
+use crate::live::HistoryStore;
 use crate::parquet_file::{ParquetFile, guarded};
 use crate::{StoreError, scores};
 
@@ -52,7 +53,8 @@ pub fn sniff(path: &Path) -> Result<DataKind, StoreError> {
 }
 
 fn sniff_folder(path: &Path) -> Result<DataKind, StoreError> {
-    if day_folders(path)?.is_empty() {
+    // The first quarter of an hour of a history is in its log alone.
+    if day_folders(path)?.is_empty() && !HistoryStore::has_log(path) {
         let reason = "has no folder `day=YYYY-MM-DD`: it is no data set; name a file to read one";
         return Err(StoreError::kind(path, reason));
     }

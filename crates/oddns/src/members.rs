@@ -215,6 +215,12 @@ impl Memory {
         Verdict { score, fresh: self.is_fresh(&found, calibration) }
     }
 
+    /// Leaves what was judged out of the averages to come.
+    pub(crate) fn forget_averages(&mut self) {
+        self.smoothing = Smoothing::default();
+        self.freshness = Default::default();
+    }
+
     fn is_fresh(&mut self, found: &Finding, calibration: &Calibration) -> bool {
         let news = calibration.fresh_squares(found);
         let mut fresh = false;

@@ -83,6 +83,13 @@ impl Judge {
         }
     }
 
+    /// Leaves what was judged out of the averages to come: it was judged without a full past.
+    pub(crate) fn forget_averages(&mut self) {
+        if let Self::Members { memory, .. } = self {
+            memory.forget_averages();
+        }
+    }
+
     /// How much each feature adds to the last score, not negative, on one scale for all features.
     pub(crate) fn strengths(&self) -> Vec<f32> {
         match self {

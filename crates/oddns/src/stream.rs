@@ -123,6 +123,9 @@ impl Stream {
         let Prepared { modelled, standard } = prepared;
         let exhibit = Exhibit { modelled, standard, forecast };
         let Verdict { score, fresh } = self.judge.judge(exhibit);
+        if warming_up {
+            self.judge.forget_averages();
+        }
         let score = if warming_up { score.min(WARM_UP_SCORE) } else { score };
         let alarm = !warming_up && self.persistence.push(score, fresh);
         let expected: Vec<f32> = self

@@ -245,6 +245,9 @@ impl Recorder {
         state.store.finish()?;
         finish_description(out, state.instances)?;
         let (lost, kept) = (state.totals.n_lost, state.totals.n_scrapes);
+        if lost + kept == 0 {
+            anyhow::bail!("nothing was recorded: no target was found");
+        }
         if lost > 0 {
             anyhow::bail!("{lost} scrapes could not be written and are lost, {kept} are recorded");
         }

@@ -45,7 +45,8 @@ pub(crate) fn run(args: &Simulate) -> anyhow::Result<()> {
 /// the program.
 pub(crate) fn scenario(name: &str) -> anyhow::Result<Scenario> {
     let path = Path::new(name);
-    if !path.exists() {
+    // A folder may have the name of a scenario by chance.
+    if !path.is_file() {
         return match built_in(name) {
             Ok(scenario) => Ok(scenario?),
             Err(nearest) => Err(BadInput(format!(

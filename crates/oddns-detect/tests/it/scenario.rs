@@ -39,7 +39,10 @@ pub(crate) fn verdicts_of(instance: &str, story: &str) -> String {
     let features = FEATURES.map(|(name, _)| name.to_owned()).to_vec();
     let mut server = Server {
         tracker: IncidentTracker::new(instance.to_owned(), features),
-        persistence: Persistence::new(PersistenceConfig::default()),
+        persistence: Persistence::new(PersistenceConfig {
+            clear_after: 5,
+            ..PersistenceConfig::default()
+        }),
         step: 0,
         told: String::new(),
     };
