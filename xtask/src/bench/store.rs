@@ -47,13 +47,11 @@ pub(super) fn torture(workspace: &Workspace) -> Result<Vec<Comparison>> {
     let torture = example(workspace, "torture")?;
     let found = json(Command::new(torture).arg(KILLS.to_string()))?;
     let synced = number(&found, "synced")?;
-    Ok(["missing", "twice"]
-        .into_iter()
-        .map(|what| {
-            let case = format!("{what} of {synced} synced samples after {KILLS} kills");
-            Ok(Comparison::once(&case, number(&found, what)?, "samples", 0.0))
-        })
-        .collect::<Result<_>>()?)
+    let compared = ["missing", "twice"].into_iter().map(|what| {
+        let case = format!("{what} of {synced} synced samples after {KILLS} kills");
+        Ok(Comparison::once(&case, number(&found, what)?, "samples", 0.0))
+    });
+    compared.collect()
 }
 
 fn example(workspace: &Workspace, name: &str) -> Result<PathBuf> {

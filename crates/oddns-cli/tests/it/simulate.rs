@@ -64,7 +64,7 @@ fn what_is_wrong_with_a_scenario_is_told_with_its_place() {
     assert!(ended.stderr.contains("bad.yml: line 2, column 17"), "{}", ended.stderr);
     assert!(ended.stderr.contains("did you mean `restart`?"), "{}", ended.stderr);
     assert!(!at("out").exists());
-    let ended = simulate(Path::new("fualts"), &at("out"), &[]);
+    let ended = simulate(Path::new("fault"), &at("out"), &[]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("did you mean `faults`?"), "{}", ended.stderr);
 }

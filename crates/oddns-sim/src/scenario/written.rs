@@ -510,7 +510,7 @@ mod tests {
                 "line 1, column 59: `strength` of upstream_loss is 7: it must be from 0.1 to 0.6",
             ),
             ("faults: [{kind: restart, at: 1m}]", "the key `for` is missing"),
-            ("corefile: kubernete", "did you mean `kubernetes`?"),
+            ("corefile: kubernetes_", "did you mean `kubernetes`?"),
             ("version: 2", "version 2 is not known"),
         ] {
             let message = parse(text).unwrap_err().to_string();
