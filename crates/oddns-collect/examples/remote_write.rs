@@ -21,14 +21,15 @@ const ROUNDS: i64 = 4;
 
 type Failure = Box<dyn std::error::Error>;
 
+type Encode = fn(&[Series]) -> Vec<u8>;
+
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (version, encode): (_, fn(&[Series]) -> Vec<u8>) =
-        match arguments.first().map(String::as_str) {
-            Some("1.0") => (WriteVersion::V1, body_v1),
-            Some("2.0") => (WriteVersion::V2, body_v2),
-            _ => return Err("use: remote_write 1.0|2.0 ours|prost|body".into()),
-        };
+    let (version, encode): (_, Encode) = match arguments.first().map(String::as_str) {
+        Some("1.0") => (WriteVersion::V1, body_v1),
+        Some("2.0") => (WriteVersion::V2, body_v2),
+        _ => return Err("use: remote_write 1.0|2.0 ours|prost|body".into()),
+    };
     let rounds: Vec<Vec<Vec<u8>>> = (0..ROUNDS).map(|round| bodies(round, encode)).collect();
     let seconds = match arguments.get(1).map(String::as_str) {
         Some("ours") => ours(version, &rounds)?,

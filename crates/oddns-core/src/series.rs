@@ -311,7 +311,8 @@ mod tests {
         let table = SeriesTable::default();
         let tag = table.tag().clone();
         assert_eq!(*table.tag(), tag);
-        assert!(*table.clone().tag() != tag);
+        let copy = table.clone();
+        assert!(*copy.tag() != tag && *table.tag() == tag);
         let moved = table;
         assert_eq!(*moved.tag(), tag);
     }

@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn a_median_is_followed_and_bounded_whatever_the_outliers() {
         let mut median = FollowedMedian::new(1.0);
-        let value = |at: usize| if at % 10 == 0 { 1e9 } else { 1.5 + (at % 9) as f32 / 9.0 };
+        let value =
+            |at: usize| if at.is_multiple_of(10) { 1e9 } else { 1.5 + (at % 9) as f32 / 9.0 };
         (0..20_000).for_each(|at| median.push(value(at), 1e-3));
         assert!((1.9..2.2).contains(&median.part()), "{}", median.part());
         (0..20_000).for_each(|_| median.push(0.0, 1e-3));

