@@ -231,6 +231,13 @@ pub fn keras_manifest(bytes: &[u8]) {
     let _ = Detector::decode(&keras(&[("oddns.json", bytes)]));
 }
 
+/// A network in ONNX; what was read is written and read again.
+pub fn onnx_file(bytes: &[u8]) {
+    if let Ok(graph) = oddns_model::decode_onnx(bytes) {
+        let _ = oddns_model::decode_onnx(&oddns_model::encode_onnx(&graph));
+    }
+}
+
 /// A `.keras` file of these entries; random bytes would never have the right checksums.
 fn keras(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));

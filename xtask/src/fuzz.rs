@@ -119,6 +119,8 @@ impl CargoFuzz<'_> {
         command.arg(self.workspace.target.join("fuzz"));
         // Those of the cargo that runs us would choose its toolchain for the build.
         command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+        // Looking up the names of a backtrace takes more memory than an input may.
+        command.env("RUST_BACKTRACE", "0");
         command.current_dir(self.workspace.root.join("fuzz"));
         command
     }

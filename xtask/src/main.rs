@@ -1,13 +1,17 @@
 #![doc = include_str!("../README.md")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to a terminal is its job")]
 
+mod base;
 mod bench;
+mod deb;
 mod docs;
 mod fuzz;
+mod image;
 mod lint;
 mod process;
 mod python;
 mod setup;
+mod static_binary;
 mod test;
 mod workspace;
 
@@ -52,16 +56,24 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Build the release wheel, install it into an environment of its own, and run its tests there.
     Wheel,
+    /// Make the base models that the program brings along.
+    Base(base::Options),
+    /// Make the Debian package.
+    Deb(deb::Options),
+    /// Make the container image, without a registry.
+    Image(image::Options),
     /// Measure, and print one JSON line for each comparison.
     Bench {
         #[arg(value_parser = PossibleValuesParser::new(bench::names()))]
         name: String,
-        /// For `detectors`: a folder of labelled data; may be repeated.
+        /// For `detectors` and `leaderboard`: a folder of labelled data; may be repeated.
         #[arg(long, value_name = "DIR")]
         data: Vec<PathBuf>,
         /// For `detectors`: how the data lie in it, as `oddns eval --suite` has it.
         #[arg(long, default_value = "frames")]
         layout: String,
+        #[command(flatten)]
+        soak: bench::Soak,
     },
 }
 
@@ -84,7 +96,12 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Docs { check } => docs::run(check),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Wheel => python::wheel(),
-        Task::Bench { name, data, layout } => bench::run(&name, &bench::Suite { layout, data }),
+        Task::Base(options) => base::run(&options),
+        Task::Deb(options) => deb::run(&options),
+        Task::Image(options) => image::run(&options),
+        Task::Bench { name, data, layout, soak } => {
+            bench::run(&name, &bench::Suite { layout, data }, &soak)
+        }
     }
 }
 

@@ -21,7 +21,7 @@ const MOST_BYTES: u64 = 20 << 20;
 /// # Errors
 /// When it cannot be built, or a test fails.
 pub(crate) fn test(cache: &Cache) -> Result<()> {
-    let package = lay_out(&Workspace::find()?, "debug")?;
+    let package = lay_out(&Workspace::find()?, Profile::Debug)?;
     pytest(cache, &setup::python_program(cache, "python"), Some(&package))
 }
 
@@ -64,13 +64,40 @@ pub(crate) fn build(cache: &Cache) -> Result<PathBuf> {
     Ok(wheel.path())
 }
 
+/// How the package is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As tests are: with the whole workspace, whose features they were built with.
+    Debug,
+    /// As the wheel is.
+    Release,
+}
+
+impl Profile {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Debug => &["build", "--workspace", "--lib"],
+            Self::Release => &["build", "--release", "--package", "oddns-py"],
+        }
+    }
+}
+
 /// The package as it would be installed, in a folder for `PYTHONPATH`.
-fn lay_out(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it cannot be built or copied.
+pub(crate) fn lay_out(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     let mut cargo = process::cargo();
-    // With the whole workspace, whose features the tests were built with.
-    cargo.args(["build", "--workspace", "--lib"]);
+    cargo.args(profile.arguments());
     process::run(cargo.current_dir(&workspace.root))?;
-    let folder = workspace.target.join("python");
+    let folder = workspace.target.join("python").join(profile.folder());
     if folder.is_dir() {
         fs::remove_dir_all(&folder)?;
     }
@@ -82,7 +109,7 @@ fn lay_out(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
             fs::copy(entry.path(), package.join(entry.file_name()))?;
         }
     }
-    let library = workspace.target.join(profile).join("lib_oddns.so");
+    let library = workspace.target.join(profile.folder()).join("lib_oddns.so");
     fs::copy(&library, package.join("_oddns.abi3.so"))
         .with_context(|| format!("cannot copy `{}`", library.display()))?;
     Ok(folder)
@@ -94,6 +121,8 @@ fn pytest(cache: &Cache, python: &Path, package: Option<&Path>) -> Result<()> {
     pytest.args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"]);
     pytest.env("ODDNS_PEERS", cache.root()).env("PYTHONDONTWRITEBYTECODE", "1");
     pytest.env_remove("PYTHONPATH");
+    // For tests that need the command; it is there after `cargo test`.
+    pytest.env("ODDNS_COMMAND", workspace.target.join("debug/oddns"));
     if let Some(package) = package {
         pytest.env("PYTHONPATH", package);
     }

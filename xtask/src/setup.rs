@@ -4,8 +4,10 @@
 //! with a line that says why and how long it took, and two setups at once wait for each other. The
 //! lines go to stderr, because the stdout of a bench is for scripts.
 
+mod alertmanager;
 mod apt;
 mod cache;
+mod charts;
 mod coredns;
 mod model_peers;
 mod prometheus;
@@ -37,6 +39,8 @@ pub(crate) enum Group {
     Python,
     /// A current Prometheus, for tests that use it where it is there; takes ten minutes to build.
     CurrentPrometheus,
+    /// The releases of CoreDNS that no test needs, for the lab: ten minutes to build.
+    Releases,
     /// The tools of `cargo xtask lint`.
     Lint,
 }
@@ -58,6 +62,7 @@ pub(crate) fn run(groups: &[Group]) -> Result<Cache> {
             Group::Peers => peers(&cache)?,
             Group::Python => python::install(&cache, &python::PYTHON)?,
             Group::CurrentPrometheus => prometheus::install(&cache)?,
+            Group::Releases => releases(&cache)?,
             Group::Lint => lint(&cache)?,
         }
     }
@@ -71,12 +76,22 @@ fn peers(cache: &Cache) -> Result<()> {
     coredns::check_go(cache, &coredns::VERSIONS)?;
     apt::install(apt::PEERS)?;
     sender::install(cache)?;
+    alertmanager::install(cache)?;
+    charts::install(cache)?;
     python::install(cache, &python::KERAS)?;
     python::install(cache, &python::PARQUET_PEERS)?;
+    python::install(cache, &python::AXE)?;
+    python::install(cache, &python::SCHEMATHESIS)?;
     for version in coredns::VERSIONS {
         coredns::install(cache, version)?;
     }
     textparse::install(cache)
+}
+
+/// Every release that a scenario of the lab may name.
+fn releases(cache: &Cache) -> Result<()> {
+    coredns::check_go(cache, &coredns::RELEASES)?;
+    coredns::RELEASES.into_iter().try_for_each(|version| coredns::install(cache, version))
 }
 
 fn lint(cache: &Cache) -> Result<()> {

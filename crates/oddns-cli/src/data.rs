@@ -1,137 +1,91 @@
-//! Data of any accepted kind, as frames.
+//! Data of any kind, as commands ask for it.
 
 use std::path::Path;
 
 use anyhow::Context;
-use oddns::{Detector, FleetExtractor, extract_fleet};
-use oddns_collect::{ReplayOptions, replay_file};
-use oddns_core::{Frame, Recording, SeriesTable, Timestamp};
-use oddns_store::{DataKind, HistoryFilter, read_frame, read_history, sniff};
+use oddns::Detector;
+use oddns_data::DataError;
+pub(crate) use oddns_data::{Instance, of_one_fleet};
 
 use crate::args::Selection;
 use crate::exit::BadInput;
+use crate::output;
 
-/// One server's features; the name is empty for a table that has none.
-#[derive(Debug)]
-pub(crate) struct Instance {
-    pub(crate) name: String,
-    pub(crate) frame: Frame,
-}
-
-/// Reads `path`, whatever kind of data it is. At least one instance comes back, none without rows.
+/// Reads `path`, whatever kind of data it is. At least one instance comes back with rows. What is no
+/// CoreDNS is left out, and told, where there is a CoreDNS.
 pub(crate) fn read(path: &Path, selection: &Selection) -> anyhow::Result<Vec<Instance>> {
-    let instances = match sniff(path)? {
-        DataKind::FrameCsv | DataKind::FrameParquet => vec![table(path, selection)?],
-        DataKind::HistoryFolder | DataKind::HistoryParquet => history(path, selection)?,
-        DataKind::Exposition | DataKind::PrometheusJson => {
-            let recordings = replay_file(path, &ReplayOptions::default())?;
-            let instance = selection.instance.as_deref();
-            features(path, only_coredns(cut(recordings, selection), instance), instance)?
-        }
-    };
-    if instances.iter().all(|instance| instance.frame.is_empty()) {
-        return Err(nothing_left(path, selection).into());
+    read_by(oddns_data::read, path, selection)
+}
+
+/// Reads what to learn of `path`: what was asked for, or the part that the data set itself calls
+/// normal; of very much of it stretches over the whole time.
+pub(crate) fn read_to_learn(path: &Path, asked: &Selection) -> anyhow::Result<Vec<Instance>> {
+    let instances = read_by(oddns_data::read_to_learn, path, &normal_part(path, asked)?)?;
+    let left_out: usize = instances.iter().map(|instance| instance.n_left_out).sum();
+    if left_out > 0 {
+        let learned: usize = instances.iter().map(|instance| instance.frame.len()).sum();
+        output::warning(format!(
+            "`{}` has {} rows, more than are needed: {learned} of them are learned, stretches \
+             spread evenly over the whole time",
+            path.display(),
+            learned + left_out,
+        ));
     }
     Ok(instances)
 }
 
-fn table(path: &Path, selection: &Selection) -> anyhow::Result<Instance> {
-    let (frame, _) = read_frame(path)?;
-    if let Some(instance) = &selection.instance {
-        let path = path.display();
-        let reason =
-            format!("`{path}` is a table without instances: leave out `--instance {instance}`");
-        return Err(BadInput(reason).into());
-    }
-    Ok(Instance { name: String::new(), frame: frame.between(selection.since, selection.until) })
-}
-
-/// The features of a history, read a day at a time: its samples are many times larger than they are.
-fn history(path: &Path, selection: &Selection) -> anyhow::Result<Vec<Instance>> {
-    let mut servers = FleetExtractor::default();
-    for (since, until) in days(path, selection) {
-        // Of all instances: each is compared with the others, whichever was asked for.
-        let filter = HistoryFilter { since, until, instance: None };
-        servers.take(read_history(path, &filter)?.recordings);
-    }
-    let wanted = |name: &str| selection.instance.as_deref().is_none_or(|wanted| wanted == name);
-    let silent = |series: &SeriesTable| !series.has_coredns();
-    if let Some((name, _)) = servers.servers().find(|(name, s)| silent(s) && wanted(name)) {
-        return Err(no_coredns(path, name).into());
-    }
-    let names: Vec<String> =
-        servers.servers().filter(|(_, s)| !silent(s)).map(|(name, _)| name.to_owned()).collect();
-    Ok(servers
-        .finish()
-        .filter(|(name, _)| wanted(name) && names.contains(name))
-        .map(|(name, frame)| Instance { name, frame })
-        .collect())
-}
-
-/// What was asked for of a history, cut at the midnights between its days.
-fn days(path: &Path, selection: &Selection) -> Vec<(Option<Timestamp>, Option<Timestamp>)> {
-    let folders = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let mut midnights: Vec<Timestamp> = folders
-        .filter_map(|folder| midnight_of(folder.file_name().to_str()?))
-        .filter(|midnight| selection.since.is_none_or(|since| since < *midnight))
-        .filter(|midnight| selection.until.is_none_or(|until| *midnight < until))
-        .collect();
-    midnights.sort_unstable();
-    let inner = || midnights.iter().copied().map(Some);
-    let starts = std::iter::once(selection.since).chain(inner());
-    starts.zip(inner().chain([selection.until])).collect()
-}
-
-/// When the day of a folder `day=YYYY-MM-DD` begins.
-fn midnight_of(folder: &str) -> Option<Timestamp> {
-    format!("{}T00:00:00Z", folder.strip_prefix("day=")?).parse().ok()
-}
-
-fn no_coredns(path: &Path, instance: &str) -> BadInput {
-    BadInput(format!(
-        "`{}`: instance `{instance}` has no metric that begins with `coredns_`: record a CoreDNS \
-         server's /metrics, or give a table of features instead",
-        path.display(),
-    ))
-}
-
-/// The features of recordings of CoreDNS servers, or of the `wanted` one beside the others.
-pub(crate) fn features(
+fn read_by(
+    read: impl Fn(&Path, &oddns_data::Selection) -> Result<oddns_data::Data, DataError>,
     path: &Path,
-    mut recordings: Vec<Recording>,
-    wanted: Option<&str>,
+    selection: &Selection,
 ) -> anyhow::Result<Vec<Instance>> {
-    let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
-    let silent = |recording: &&Recording| !recording.series.has_coredns();
-    if let Some(other) = recordings.iter().filter(silent).find(|r| is_wanted(&r.instance)) {
-        return Err(no_coredns(path, &other.instance).into());
+    selection.check()?;
+    let data = read(path, &selection.of_data()).map_err(told)?;
+    if selection.instance.is_none() {
+        data.silent.iter().for_each(|instance| leave_out(instance));
     }
-    recordings.retain(|recording| recording.series.has_coredns());
-    let mut instances = of_one_fleet(recordings);
-    instances.retain(|instance| is_wanted(&instance.name));
-    Ok(instances)
+    Ok(data.instances)
 }
 
-/// The features of servers that are taken for replicas of each other.
-pub(crate) fn of_one_fleet(recordings: Vec<Recording>) -> Vec<Instance> {
-    let frames = extract_fleet(&recordings);
-    let names = recordings.into_iter().map(|recording| recording.instance);
-    names.zip(frames).map(|(name, frame)| Instance { name, frame }).collect()
+/// What to learn of `path`: what was asked for, or the part that the data set itself calls normal.
+pub(crate) fn normal_part(path: &Path, asked: &Selection) -> anyhow::Result<Selection> {
+    let oddns_data::Selection { since, until, instance } =
+        asked.of_data().normal_part_of(path).map_err(told)?;
+    Ok(Selection { since, until, instance })
 }
 
-/// A dump of a Prometheus has everything that it watches: what is no CoreDNS is left out, and told,
-/// where there is a CoreDNS.
-fn only_coredns(mut recordings: Vec<Recording>, wanted: Option<&str>) -> Vec<Recording> {
-    if recordings.iter().any(|recording| recording.series.has_coredns()) {
-        recordings.retain(|recording| {
-            let speaks = recording.series.has_coredns();
-            if !speaks && wanted.is_none() {
-                leave_out(&recording.instance);
-            }
-            speaks || wanted == Some(recording.instance.as_str())
-        });
+/// By the names of the options where it is about these.
+fn told(error: DataError) -> anyhow::Error {
+    match error {
+        DataError::Store(error) => error.into(),
+        DataError::Replay(error) => error.into(),
+        DataError::NoInstances { path, instance } => BadInput(format!(
+            "`{}` is a table without instances: leave out `--instance {instance}`",
+            path.display()
+        ))
+        .into(),
+        DataError::NothingLeft { path } => BadInput(format!(
+            "`{}` has nothing within `--since`, `--until` and `--instance`: check them against the \
+             data",
+            path.display()
+        ))
+        .into(),
+        error => BadInput(error.to_string()).into(),
     }
-    recordings
+}
+
+/// Refuses an instance that the data do not have.
+pub(crate) fn check_instance<'a>(
+    path: &Path,
+    wanted: Option<&str>,
+    known: impl Iterator<Item = &'a str>,
+) -> anyhow::Result<()> {
+    oddns_data::check_instance(path, wanted, known).map_err(told)
+}
+
+/// Says why nothing of a data set or other metrics passes the selection.
+pub(crate) fn nothing_within(path: &Path, selection: &Selection) -> anyhow::Error {
+    told(oddns_data::nothing_within(path, &selection.of_data()))
 }
 
 #[expect(clippy::print_stderr, reason = "a note beside the result")]
@@ -139,33 +93,6 @@ fn leave_out(instance: &str) {
     eprintln!(
         "note: instance `{instance}` is left out: it has no metric that begins with `coredns_`"
     );
-}
-
-fn cut(recordings: Vec<Recording>, selection: &Selection) -> Vec<Recording> {
-    let within = |time: Timestamp| {
-        selection.since.is_none_or(|since| time >= since)
-            && selection.until.is_none_or(|until| time < until)
-    };
-    recordings
-        .into_iter()
-        .map(|mut recording| {
-            recording.scrapes.retain(|scrape| within(scrape.time));
-            recording
-        })
-        .collect()
-}
-
-fn nothing_left(path: &Path, selection: &Selection) -> BadInput {
-    let path = path.display();
-    let Selection { since, until, instance } = selection;
-    if since.is_none() && until.is_none() && instance.is_none() {
-        return BadInput(format!(
-            "`{path}` has fewer than two scrapes of any server: record longer"
-        ));
-    }
-    BadInput(format!(
-        "`{path}` has nothing within `--since`, `--until` and `--instance`: check them against the data"
-    ))
 }
 
 /// Refuses data of another schema, and data too short for a single score.

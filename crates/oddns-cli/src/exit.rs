@@ -1,14 +1,21 @@
 //! How the program ends: 0 done, 1 failed, 2 wrong use, 3 bad input.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oddns::DetectorError;
-use oddns_collect::ReplayError;
+use oddns_collect::{AnswerError, HistoryError, ReplayError};
 use oddns_eval::EvalError;
+use oddns_lab::LabError;
 use oddns_serve::ConfigError;
 use oddns_store::StoreError;
+use serde_json::json;
+
+/// Whether errors are told as JSON; for all commands, and said once at the start.
+static AS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// Exit codes that scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +24,50 @@ pub(crate) enum Exit {
     Failed = 1,
     Usage = 2,
     BadInput = 3,
+}
+
+impl Exit {
+    /// What scripts find in the JSON of an error.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::BadInput => "bad_input",
+        }
+    }
+}
+
+/// Tells errors as JSON when the `words` of the command line ask for it. They are looked at before
+/// they are parsed, so that what is wrong with them is told in JSON as well.
+pub(crate) fn choose_form(words: impl Iterator<Item = OsString>) {
+    AS_JSON.store(asks_for_json(words), Ordering::Relaxed);
+}
+
+fn asks_for_json(words: impl Iterator<Item = OsString>) -> bool {
+    let mut is_output = false;
+    for word in words.take_while(|word| word != "--") {
+        if word == "--output=json" || word == "--json" || (is_output && word == "json") {
+            return true;
+        }
+        is_output = word == "--output";
+    }
+    false
+}
+
+/// Tells one error on standard error.
+#[expect(clippy::print_stderr, reason = "the one place where errors are told")]
+fn tell(exit: Exit, message: &str) {
+    if AS_JSON.load(Ordering::Relaxed) {
+        let about = json!({ "kind": exit.kind(), "exit_code": exit as u8, "message": message });
+        eprintln!("{}", json!({ "error": about }));
+    } else {
+        eprintln!("error: {message}");
+    }
+}
+
+/// Tells a mistake in an input before the one that ends the program, in the same form.
+pub(crate) fn tell_mistake(message: &str) {
+    tell(Exit::BadInput, message);
 }
 
 /// An input that cannot be used, told in words.
@@ -44,25 +95,26 @@ impl fmt::Display for BadUse {
 impl Error for BadUse {}
 
 /// Prints what clap has to say; help and version are no failure.
-#[expect(clippy::print_stderr, reason = "the last resort when even printing help fails")]
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    if let Err(unprintable) = error.print() {
-        eprintln!("error: {unprintable}");
+    if error.use_stderr() && AS_JSON.load(Ordering::Relaxed) {
+        let text = error.render().to_string();
+        tell(Exit::Usage, text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+    } else if let Err(unprintable) = error.print() {
+        tell(Exit::Failed, &unprintable.to_string());
     }
     if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
 }
 
 /// Prints the whole chain of causes in one line and picks the exit code.
-#[expect(clippy::print_stderr, reason = "the one place where errors are told")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    ExitCode::from(code(error) as u8)
+    let code = code(error);
+    tell(code, &format!("{error:#}"));
+    ExitCode::from(code as u8)
 }
 
 /// Ends the program when standard output cannot be written.
-#[expect(clippy::print_stderr, reason = "standard output is what failed")]
 pub(crate) fn unprintable(error: &std::io::Error) -> ! {
-    eprintln!("error: cannot write to standard output: {error}");
+    tell(Exit::Failed, &format!("cannot write to standard output: {error}"));
     std::process::exit(i32::from(Exit::Failed as u8))
 }
 
@@ -73,9 +125,19 @@ fn code(error: &anyhow::Error) -> Exit {
         }
         if let Some(store) = cause.downcast_ref::<StoreError>() {
             return match store {
-                StoreError::Write { .. } | StoreError::Exists { .. } => Exit::Failed,
+                StoreError::Write { .. }
+                | StoreError::Exists { .. }
+                | StoreError::Locked { .. }
+                | StoreError::LogFull { .. } => Exit::Failed,
+                StoreError::Dash => Exit::Usage,
                 _ => Exit::BadInput,
             };
+        }
+        if matches!(cause.downcast_ref(), Some(LabError::Pods { .. } | LabError::Setting { .. })) {
+            return Exit::BadInput;
+        }
+        if let Some(history) = cause.downcast_ref::<HistoryError>() {
+            return of_history(history);
         }
         let is_input = cause.is::<BadInput>()
             || cause.is::<DetectorError>()
@@ -89,6 +151,19 @@ fn code(error: &anyhow::Error) -> Exit {
     Exit::Failed
 }
 
+/// A server may answer later; a selector that is none, and a file that is not there, stay so.
+fn of_history(error: &HistoryError) -> Exit {
+    match error {
+        HistoryError::Auth { .. } | HistoryError::NothingFound { .. } => Exit::BadInput,
+        HistoryError::Answer { status, source: AnswerError::Refused { kind, .. }, .. }
+            if *status == 400 || kind == "bad_data" =>
+        {
+            Exit::BadInput
+        }
+        _ => Exit::Failed,
+    }
+}
+
 /// The decoders of damaged Parquet and HDF5 files may panic; that is caught and becomes an error
 /// with the file's name, and the default message about a bug would only confuse. Panics of our own
 /// code keep it.
@@ -100,4 +175,17 @@ pub(crate) fn keep_decoder_panics_quiet() {
             default(panic);
         }
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_say_whether_errors_are_json() {
+        let asks = |words: &str| asks_for_json(words.split(' ').map(OsString::from));
+        assert!(asks("oddns score --output json") && asks("oddns eval --json"));
+        assert!(asks("oddns score --nonsense --output=json"));
+        assert!(!asks("oddns score --output text json") && !asks("oddns score -- --output=json"));
+    }
 }

@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod args;
+mod base;
 mod commands;
 mod data;
+mod effects;
 mod exit;
 mod fidelity;
+mod generations;
 mod heat_map;
 mod model_file;
 mod output;
@@ -21,6 +24,7 @@ use crate::args::{Arguments, Command};
 
 fn main() -> ExitCode {
     exit::keep_decoder_panics_quiet();
+    exit::choose_form(std::env::args_os());
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),
@@ -37,6 +41,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Watch(args) => commands::watch::run(&args),
         Command::Collect(args) => commands::collect::run(&args),
         Command::Train(args) => commands::train::run(&args),
+        Command::Update(args) => commands::update::run(&args),
+        Command::Model(command) => commands::model::run(&command),
         Command::Score(args) => commands::score::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
@@ -46,5 +52,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Lab(command) => commands::lab::run(&command),
         Command::CheckConfig(args) => commands::check_config::run(&args),
         Command::Dataset(command) => commands::dataset::run(&command),
+        Command::CheckHealth(args) => commands::check_health::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Man(args) => commands::man::run(&args),
     }
 }

@@ -1,14 +1,14 @@
 //! Model files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use oddns::network::{Model, ModelError};
 use oddns::{Detector, DetectorError};
-use oddns_store::write_atomically;
+use oddns_store::{StoreError, write_atomically};
 
-use crate::exit::BadInput;
+use crate::exit::{BadInput, BadUse};
 
 /// Most bytes of a model file; ours have about 200 KiB.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
@@ -73,8 +73,27 @@ pub(crate) fn id(detector: &Detector) -> anyhow::Result<String> {
     Ok(format!("{:016x}", oddns_core::stable_hash(detector.encode()?)))
 }
 
+/// As [`check_writable`], and refuses one of the files that are read: nothing destroys its input.
+pub(crate) fn check_output<'a>(
+    path: &Path,
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> anyhow::Result<()> {
+    check_writable(path)?;
+    let Ok(whole) = path.canonicalize() else { return Ok(()) };
+    // A device such as `/dev/stdout` may be both.
+    let is_same = |input: &&PathBuf| input.canonicalize().is_ok_and(|input| input == whole);
+    if whole.is_file() && inputs.into_iter().any(|input| is_same(&input)) {
+        let path = path.display();
+        return Err(BadUse(format!("`{path}` is read: name another file for `--out`")).into());
+    }
+    Ok(())
+}
+
 /// Refuses an output path that cannot be written, before the long work.
 pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
+    if path.as_os_str() == "-" {
+        return Err(StoreError::Dash.into());
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder
         && !folder.is_dir()

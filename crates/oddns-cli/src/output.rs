@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use oddns::{Column, Detector};
 use oddns_core::{Cause, Incident, Movement, Score, Timestamp};
 use oddns_features::Transform;
+pub(crate) use oddns_serve::{shown_span as span, shown_value as value};
 use serde_json::Value;
 
 use crate::exit;
@@ -37,6 +38,18 @@ fn without_commands(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.replace(is_command, "\u{fffd}"))
 }
 
+/// Tells what the caller should know beside the result, where it does not mix with it.
+#[expect(clippy::print_stderr, reason = "a word beside the result")]
+pub(crate) fn warning(text: impl AsRef<str>) {
+    eprintln!("warning: {}", without_commands(text.as_ref()));
+}
+
+/// Tells how long work comes on, where no bar can show it.
+#[expect(clippy::print_stderr, reason = "a word beside the result")]
+pub(crate) fn progress(text: impl AsRef<str>) {
+    eprintln!("{}", without_commands(text.as_ref()));
+}
+
 /// Prints one JSON document in one line.
 pub(crate) fn json(value: &Value) {
     line(value.to_string());
@@ -65,49 +78,6 @@ pub(crate) fn shortened(text: &str, n: i32) -> String {
     match text.char_indices().nth(n) {
         None => text.to_owned(),
         Some(_) => text.chars().take(n.saturating_sub(1)).chain(['~']).collect(),
-    }
-}
-
-/// A value with its unit, to three digits, as people write it.
-pub(crate) fn value(value: f32, unit: &str) -> String {
-    if value.is_nan() {
-        return "missing".to_owned();
-    }
-    match unit {
-        "s" if value.abs() < 1e-3 => format!("{} µs", digits(value * 1e6)),
-        "s" if value.abs() < 1.0 => format!("{} ms", digits(value * 1e3)),
-        "s" => format!("{} s", digits(value)),
-        "B" if value.abs() >= 1048576.0 => format!("{} MiB", digits(value / 1048576.0)),
-        "B" if value.abs() >= 1024.0 => format!("{} KiB", digits(value / 1024.0)),
-        "B" => format!("{} B", digits(value)),
-        unit => format!("{}{unit}", digits(value)),
-    }
-}
-
-/// Three significant digits, without an exponent where that can be read.
-fn digits(value: f32) -> String {
-    let size = value.abs();
-    match size {
-        // Below what anybody acts on.
-        _ if size < 5e-4 => "0".to_owned(),
-        _ if size >= 100_000.0 => format!("{value:.2e}"),
-        _ if size >= 100.0 => format!("{value:.0}"),
-        _ if size >= 10.0 => format!("{value:.1}"),
-        _ => {
-            let text = format!("{value:.*}", if size >= 1.0 { 2 } else { 3 });
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        }
-    }
-}
-
-/// Seconds as `76 s` or `4 min 10 s`.
-pub(crate) fn span(seconds: f64) -> String {
-    let seconds = seconds.round().max(0.0) as u64;
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
-        120..7200 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
 }
 
@@ -231,25 +201,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_read_well() {
-        for (number, unit, expected) in [
-            (0.0, "", "0"),
-            (0.18, "", "0.18"),
-            (0.000_25, "s", "250 µs"),
-            (0.0345, "s", "34.5 ms"),
-            (2.5, "s", "2.5 s"),
-            (94_371_840.0, "B", "90.0 MiB"),
-            (87.26, "/s", "87.3/s"),
-            (f32::NAN, "s", "missing"),
-        ] {
-            assert_eq!(value(number, unit), expected);
-        }
-        assert_eq!(value(41.26, " %"), "41.3 %");
+    fn numbers_and_names_are_short() {
         assert_eq!(number(0.3).to_string(), "0.3");
         assert_eq!(number(f32::NAN), Value::Null);
         assert_eq!(shortened("servfail_ratio", 14), "servfail_ratio");
         assert_eq!(shortened("servfail_ratio", 9), "servfail~");
-        assert_eq!(span(250.0), "4 min 10 s");
-        assert_eq!(span(76.4), "76 s");
     }
 }

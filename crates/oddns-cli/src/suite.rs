@@ -5,16 +5,21 @@ use std::path::{Path, PathBuf};
 
 use oddns_core::{Frame, Timestamp};
 use oddns_eval::Interval;
+use oddns_sim::{Release, Scenario, Simulation};
 use oddns_store::{Dataset, LabelledInterval, StoreError, read_frame, read_labels};
 
 use crate::args::{Layout, Selection};
 use crate::commands::eval::interval;
+use crate::commands::simulate;
 use crate::data::{self, Instance};
 use crate::exit::BadInput;
 
 /// Before its first label a recording is normal, but for so many seconds, in which a fault may have
 /// been prepared.
 const BEFORE_LABELS_SECONDS: i64 = 60;
+/// Rows before what is judged that a detector sees first, as one at work does; more than any warms up
+/// with.
+const CONTEXT_ROWS: usize = 256;
 /// File types of a table.
 const TABLES: [&str; 2] = ["parquet", "csv"];
 
@@ -26,8 +31,10 @@ pub(crate) struct Series {
     pub(crate) name: String,
     /// Normal operation.
     pub(crate) normal: Vec<Frame>,
-    /// What came later, or elsewhere.
+    /// What came later, or elsewhere; with some rows before.
     pub(crate) judged: Vec<Instance>,
+    /// Rows before this time are not judged.
+    pub(crate) since: Option<Timestamp>,
     /// What was really wrong in it.
     pub(crate) truth: Vec<Interval>,
 }
@@ -39,6 +46,11 @@ pub(crate) fn read(layout: Layout, folders: &[PathBuf]) -> anyhow::Result<Vec<Se
         Layout::Frames => {
             for folder in folders {
                 series.extend(tables(folder)?);
+            }
+        }
+        Layout::Simulated => {
+            for name in folders {
+                series.extend(simulated(name)?);
             }
         }
         Layout::Coredns | Layout::Fidelity => {
@@ -99,8 +111,38 @@ fn frames(suite: &str, entity: &Path) -> anyhow::Result<Series> {
         return Err(BadInput(reason).into());
     };
     let truth = Interval::from_flags(frame.timestamps(), &flags);
-    let judged = vec![Instance { name: String::new(), frame }];
-    Ok(Series { suite: suite.to_owned(), name: name(entity), normal: vec![normal], judged, truth })
+    let judged = vec![Instance::whole(String::new(), frame)];
+    let (suite, name) = (suite.to_owned(), name(entity));
+    Ok(Series { suite, name, normal: vec![normal], judged, since: None, truth })
+}
+
+/// A scenario as each release plays it, one after the other: a whole one is large in memory.
+fn simulated(name: &Path) -> anyhow::Result<Vec<Series>> {
+    let scenario = simulate::scenario(&name.to_string_lossy())?;
+    let played = Release::ALL.into_iter().enumerate().map(|(at, coredns)| {
+        let seed = scenario.seed.wrapping_add(at as u64);
+        played(Scenario { coredns, seed, ..scenario.clone() })
+    });
+    Ok(played.collect())
+}
+
+fn played(scenario: Scenario) -> Series {
+    let (suite, name) = (scenario.name.clone(), scenario.coredns.to_string());
+    let simulation = Simulation::new(scenario);
+    let until = simulation.normal_until();
+    let truth = simulate::labels(&simulation).iter().map(interval).collect();
+    let servers = data::of_one_fleet(simulation.record());
+    let normal = servers.iter().map(|server| server.frame.between(None, Some(until))).collect();
+    let judged = servers.into_iter().map(|server| with_context(server, until)).collect();
+    Series { suite, name, normal, judged, since: Some(until), truth }
+}
+
+/// The rows of a server from a time on, and some before.
+fn with_context(server: Instance, since: Timestamp) -> Instance {
+    let times = server.frame.timestamps();
+    let first = times.partition_point(|time| *time < since).saturating_sub(CONTEXT_ROWS);
+    let frame = server.frame.between(times.get(first).copied(), None);
+    Instance::whole(server.name, frame)
 }
 
 /// A data set of CoreDNS servers.
@@ -148,10 +190,13 @@ impl DataSet {
         since: Option<Timestamp>,
         normal: Vec<Frame>,
     ) -> anyhow::Result<Series> {
-        let later = Selection { since, until: None, instance: None };
-        let judged = data::read(&self.path, &later)?;
+        let all = Selection { since: None, until: None, instance: None };
+        let mut judged = data::read(&self.path, &all)?;
+        if let Some(since) = since {
+            judged = judged.into_iter().map(|server| with_context(server, since)).collect();
+        }
         let truth = self.labels.iter().map(interval).collect();
-        Ok(Series { suite: "coredns".to_owned(), name, normal, judged, truth })
+        Ok(Series { suite: "coredns".to_owned(), name, normal, judged, since, truth })
     }
 }
 

@@ -100,6 +100,11 @@ impl Admission {
         })
     }
 
+    /// The table that the parser has filled.
+    pub(crate) fn found(&self) -> &SeriesTable {
+        &self.raw
+    }
+
     /// The table that the parser is to fill.
     pub(crate) fn raw(&mut self) -> &mut SeriesTable {
         if self.raw.len() > MAX_SERIES {

@@ -168,6 +168,22 @@ impl Discovery {
         !matches!(self, Self::Static(_))
     }
 
+    /// Gives `take` the whole list whenever it is known anew, `None` when it is not, and what failed. A
+    /// list that stands in the configuration comes once, and then this ends; others are followed until
+    /// the future is dropped. What fails is tried again.
+    pub async fn each(
+        &self,
+        mut take: impl FnMut(Option<Vec<LabelMap>>, Vec<DiscoveryError>) + Send,
+    ) {
+        let (to, mut reports) = mpsc::channel(1);
+        let taking = async {
+            while let Some((_, Report { targets, errors })) = reports.recv().await {
+                take(targets, errors);
+            }
+        };
+        tokio::join!(self.follow(Reporter { number: 0, to }), taking);
+    }
+
     /// Reports until nobody reads the reports any more. What fails is told and tried again.
     pub(crate) async fn follow(&self, reporter: Reporter) {
         match self {

@@ -306,7 +306,7 @@ impl Parser {
             protobuf::decode(body, &limits, &mut |found| {
                 let n_known = sink.table.len();
                 let intern = |labels: &[LabelPair<'_>]| sink.table.intern_parts(found.name, labels);
-                let id = series::with_sorted(found.labels, intern);
+                let id = series::with_canonical(found.labels, intern);
                 if sink.table.len() > n_known {
                     room.take(&found)?;
                 }
@@ -403,7 +403,7 @@ impl Parser {
                 let series = lines.series();
                 let intern =
                     |labels: &[LabelPair<'_>]| sink.table.intern_parts(&series.name, labels);
-                let id = series::with_sorted(&series.labels, intern);
+                let id = series::with_canonical(&series.labels, intern);
                 self.outline.learn(rest.as_bytes(), read.end, id);
                 let sample = Sample { series: id, value: read.value };
                 self.add(sample, read.ending, sink)

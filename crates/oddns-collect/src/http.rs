@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderMap, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, Response, Url, tls};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, Proxy, Response, Url, tls};
 use tokio::time::Instant;
 
 use crate::secret::{Secret, SecretSource};
@@ -56,6 +56,36 @@ pub enum Auth {
         /// The token.
         credentials: SecretSource,
     },
+}
+
+impl Auth {
+    /// The value of the `Authorization` header, of what files hold now.
+    fn read(&self) -> Result<Secret, HttpError> {
+        Ok(match self {
+            Self::Basic { username, password } => {
+                let password = password.as_ref().map(read).transpose()?.unwrap_or_default();
+                let name = read(username)?;
+                let pair = STANDARD.encode(format!("{}:{}", name.expose(), password.expose()));
+                Secret::new(format!("Basic {pair}"))
+            }
+            Self::Token { scheme, credentials } => {
+                Secret::new(format!("{scheme} {}", read(credentials)?.expose()))
+            }
+        })
+    }
+}
+
+fn read(source: &SecretSource) -> Result<Secret, HttpError> {
+    source.read().map_err(|error| HttpError::File {
+        path: source.file().map(PathBuf::from).unwrap_or_default(),
+        source: error,
+    })
+}
+
+fn header(text: &Secret) -> Result<HeaderValue, HttpError> {
+    let mut value = HeaderValue::from_str(text.expose()).map_err(|_| HttpError::Credentials)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Whom we trust, and as whom a server shall know us.
@@ -142,6 +172,9 @@ pub enum HttpError {
     /// An endless chain.
     #[error("redirected more than {MAX_REDIRECTS} times")]
     TooManyRedirects,
+    /// To an encrypted address, by a client that has loaded no roots to trust in.
+    #[error("redirected from http to https")]
+    ToHttps,
     /// To somewhere we do not go.
     #[error("redirected to something else than http or https, or from https to http")]
     Redirect,
@@ -155,9 +188,13 @@ pub enum HttpError {
 pub(crate) struct HttpClient {
     config: HttpConfig,
     is_https: bool,
+    /// Whether the client itself goes where an answer leads, as far as the configuration lets it.
+    follows: bool,
     /// The host to connect to where the address names [`TlsConfig::server_name`] instead.
     pinned: Option<String>,
     state: Mutex<Option<Current>>,
+    /// For servers over https that an answer without TLS has led to.
+    secure: OnceLock<Box<HttpClient>>,
 }
 
 /// What was made of the files when they were last read.
@@ -186,7 +223,31 @@ struct Material {
 impl HttpClient {
     /// For servers over http or https; reads nothing yet.
     pub(crate) fn new(config: HttpConfig, is_https: bool) -> Self {
-        Self { config, is_https, pinned: None, state: Mutex::default() }
+        let (state, secure) = (Mutex::default(), OnceLock::new());
+        Self { config, is_https, follows: false, pinned: None, state, secure }
+    }
+
+    /// For the one server at `url`, also to post to: redirects are followed, but not from http to
+    /// https. Fails where nothing is named by a file and what is written cannot be used.
+    pub(crate) fn following(config: HttpConfig, url: &Url) -> Result<Self, HttpError> {
+        let is_https = url.scheme() == "https";
+        let pinned = url.host_str().filter(|_| is_https && config.tls.server_name.is_some());
+        let pinned = pinned.map(str::to_owned);
+        let client = Self { follows: true, pinned, ..Self::new(config, is_https) };
+        if !client.config.has_files() {
+            client.renew(Material::read(&client.config)?)?;
+        }
+        Ok(client)
+    }
+
+    /// A request to `url` with all that the configuration says, to be completed and sent.
+    pub(crate) async fn prepare(
+        &self,
+        method: Method,
+        url: &Url,
+    ) -> Result<reqwest::RequestBuilder, HttpError> {
+        let ready = self.ready().await?;
+        Ok(self.request(method, &ready, url, url, &HeaderMap::new()))
     }
 
     /// For the one server at `host`, which shall answer to [`TlsConfig::server_name`].
@@ -196,29 +257,51 @@ impl HttpClient {
 
     /// Asks for `url` and follows where the answer leads. Credentials go to its host only.
     pub(crate) async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response, HttpError> {
-        let ready = self.ready().await?;
+        let mut ready = self.ready().await?;
         let mut at = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.request(&ready, url, &at, headers).send().await;
+            let response = self.request(Method::GET, &ready, url, &at, headers).send().await;
             let response = response.map_err(|error| HttpError::Exchange(error.without_url()))?;
             let next = self.config.follow_redirects.then(|| redirect(&at, &response)).flatten();
             match next {
                 None => return Ok(response),
                 Some(next) => at = allowed(&at, next?)?,
             }
+            if at.scheme() == "https" && !self.is_https {
+                // A client without TLS has no roots to trust in.
+                ready = self.secure().ready().await?;
+            }
         }
         Err(HttpError::TooManyRedirects)
     }
 
+    fn secure(&self) -> &Self {
+        self.secure.get_or_init(|| Box::new(Self::new(self.config.clone(), true)))
+    }
+
+    /// Sends `body` to `url`. An answer that leads elsewhere is given back as it is.
+    pub(crate) async fn post(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Response, HttpError> {
+        let ready = self.ready().await?;
+        let request = self.request(Method::POST, &ready, url, url, headers).body(body);
+        request.send().await.map_err(|error| HttpError::Exchange(error.without_url()))
+    }
+
     fn request(
         &self,
+        method: Method,
         ready: &Ready,
         first: &Url,
         at: &Url,
         headers: &HeaderMap,
     ) -> reqwest::RequestBuilder {
         let is_home = at.origin() == first.origin();
-        let mut request = ready.client.get(self.address(at, is_home)).headers(headers.clone());
+        let address = self.address(at, is_home);
+        let mut request = ready.client.request(method, address).headers(headers.clone());
         if !self.config.enable_compression {
             request = request.header(ACCEPT_ENCODING, "identity");
         }
@@ -284,7 +367,7 @@ impl HttpClient {
 
     fn build(&self, material: &Material) -> Result<Client, HttpError> {
         let mut builder = base_client(self.is_https && material.ca.is_none() && !self.trusts_all())
-            .redirect(Policy::none())
+            .redirect(self.redirects())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .gzip(self.config.enable_compression);
         if let Some(ca) = &material.ca {
@@ -310,6 +393,13 @@ impl HttpClient {
         builder.build().map_err(HttpError::Client)
     }
 
+    fn redirects(&self) -> Policy {
+        match self.follows && self.config.follow_redirects {
+            true => following(self.is_https),
+            false => Policy::none(),
+        }
+    }
+
     fn trusts_all(&self) -> bool {
         self.config.tls.insecure_skip_verify
     }
@@ -322,24 +412,8 @@ fn unread(gone: tokio::task::JoinError) -> HttpError {
 
 impl Material {
     fn read(config: &HttpConfig) -> Result<Self, HttpError> {
-        let read = |source: &SecretSource| {
-            source.read().map_err(|error| HttpError::File {
-                path: source.file().map(PathBuf::from).unwrap_or_default(),
-                source: error,
-            })
-        };
         let optional = |source: &Option<SecretSource>| source.as_ref().map(read).transpose();
-        let authorization = match &config.auth {
-            None => None,
-            Some(Auth::Basic { username, password }) => {
-                let (name, password) = (read(username)?, optional(password)?.unwrap_or_default());
-                let pair = STANDARD.encode(format!("{}:{}", name.expose(), password.expose()));
-                Some(Secret::new(format!("Basic {pair}")))
-            }
-            Some(Auth::Token { scheme, credentials }) => {
-                Some(Secret::new(format!("{scheme} {}", read(credentials)?.expose())))
-            }
-        };
+        let authorization = config.auth.as_ref().map(Auth::read).transpose()?;
         let identity = match (optional(&config.tls.cert)?, optional(&config.tls.key)?) {
             (Some(cert), Some(key)) => {
                 Some(Secret::new(format!("{}\n{}\n", cert.expose(), key.expose())))
@@ -350,10 +424,7 @@ impl Material {
     }
 
     fn header(&self) -> Result<Option<HeaderValue>, HttpError> {
-        let Some(text) = &self.authorization else { return Ok(None) };
-        let mut value = HeaderValue::from_str(text.expose()).map_err(|_| HttpError::Credentials)?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+        self.authorization.as_ref().map(header).transpose()
     }
 }
 
@@ -381,11 +452,29 @@ fn host(url: &Url) -> Option<String> {
     Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
-/// A client for one server. No proxy of the environment stands between a monitor and its target.
-pub(crate) fn client(is_https: bool) -> reqwest::Result<Client> {
-    base_client(is_https).build()
+/// An answer may lead to another address, but not from http to https.
+fn following(is_https: bool) -> Policy {
+    Policy::custom(move |attempt| {
+        if attempt.previous().len() > MAX_REDIRECTS {
+            attempt.error(HttpError::TooManyRedirects)
+        } else if attempt.url().scheme() == "https" && !is_https {
+            attempt.error(HttpError::ToHttps)
+        } else {
+            attempt.follow()
+        }
+    })
 }
 
+/// Why an answer was not followed to where it leads; `None` for another trouble.
+pub(crate) fn wrong_redirect(error: &reqwest::Error) -> Option<&'static str> {
+    chain(error).find_map(|cause| match cause.downcast_ref() {
+        Some(HttpError::ToHttps) => Some("to https: give its address with `https://`"),
+        Some(HttpError::TooManyRedirects) => Some("in a circle: give the address it ends at"),
+        _ => None,
+    })
+}
+
+/// No proxy of the environment stands between a monitor and its target.
 fn base_client(needs_roots: bool) -> ClientBuilder {
     // An error means that the program has chosen a provider before; that one serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,5 +1,6 @@
 //! One entry of `scrape_configs`: how its targets are found and scraped.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -231,14 +232,13 @@ impl Job {
         &self.config
     }
 
-    /// The targets that stand in the configuration, after relabelling. Fails on the first that
-    /// cannot be scraped.
+    /// The targets that stand in the configuration, after relabelling; of the same ones one. Fails
+    /// on the first that cannot be scraped.
     pub fn static_targets(self: &Arc<Self>) -> Result<Vec<ScrapeTarget>, ScrapeTargetError> {
-        let mut targets = Vec::new();
-        for discovery in &self.config.discoveries {
-            for labels in discovery.written() {
-                targets.extend(ScrapeTarget::from_labels(self, labels)?);
-            }
+        let (mut targets, mut seen) = (Vec::new(), HashSet::new());
+        for labels in self.config.discoveries.iter().flat_map(Discovery::written) {
+            let target = ScrapeTarget::from_labels(self, labels)?;
+            targets.extend(target.filter(|target| seen.insert(target.identity())));
         }
         Ok(targets)
     }

@@ -10,6 +10,7 @@ mod secret;
 
 mod http;
 mod job;
+mod post;
 mod scrape_target;
 mod target;
 
@@ -42,9 +43,10 @@ pub use exposition::{
 pub use http::{Auth, HttpConfig, HttpError, TlsConfig, TlsVersion};
 pub use job::{Job, JobConfig, Protocol, ScrapeLimits};
 pub use pattern::{ParsePatternError, Pattern};
+pub use post::{PostError, Poster};
 pub use prometheus::{
-    Credentials, HistoryConfig, HistoryError, HistoryPart, HistoryQuery, ParsePrometheusUrlError,
-    PrometheusHistory, PrometheusUrl, SeriesChoice,
+    HistoryConfig, HistoryError, HistoryPart, HistoryQuery, ParsePrometheusUrlError,
+    PrometheusHistory, PrometheusUrl, SeriesChoice, Waiting,
 };
 pub use relabel::{Action, LabelMap, RelabelRule, RuleError, RuleText, relabel};
 pub use remote_read::{ReadError, ReadFormat, ReadLimits, check_remote_read};
@@ -54,7 +56,7 @@ pub use remote_write::{
 };
 pub use replay::{ReplayError, ReplayOptions, read_recordings, replay_file, write_scrape};
 pub use schedule::{next_scrape, target_offset};
-pub use scrape::{ScrapeError, Scraped, Scraper};
+pub use scrape::{LeftOut, ScrapeError, Scraped, Scraper};
 pub use scrape_target::{ScrapeTarget, ScrapeTargetError};
 pub use scraping::{Gone, MAX_TARGETS, Pace, RefusedTarget, Sink, Sinks, scrape_jobs, wall_clock};
 pub use secret::{Secret, SecretSource};

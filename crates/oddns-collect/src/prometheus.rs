@@ -7,25 +7,26 @@ mod span;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use oddns_core::{Recording, Timestamp};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::answer::{self, AnswerError, Matrix};
 use crate::duration::format_duration;
 use crate::exposition::Limits;
+use crate::http::{HttpConfig, HttpError};
 use crate::remote_read::{self, ReadError, ReadLimits};
 use crate::target::write_redacted;
 use crate::transpose::Transpose;
 use request::Requests;
-use span::Spans;
+use span::{DAY_MILLIS, Spans};
 
 /// The base address of a Prometheus, without `/api/v1`; cheap to clone. `Display` and `Debug` show
 /// no credentials.
@@ -47,8 +48,8 @@ impl PrometheusUrl {
         url
     }
 
-    fn is_https(&self) -> bool {
-        self.url.scheme() == "https"
+    fn base(&self) -> &Url {
+        &self.url
     }
 }
 
@@ -132,25 +133,12 @@ pub struct HistoryConfig {
     pub max_attempts: u32,
     /// Wait before the second attempt; doubles each time, unless the server says `Retry-After`.
     pub first_wait: Duration,
-    /// Who we are; `None`: who the address says, if it does.
-    pub credentials: Option<Credentials>,
+    /// Who we are, whom we trust, and by which way; files are read again when they change. Without
+    /// credentials in it those of the address count, if it has some.
+    pub http: HttpConfig,
     /// Whether samples as they were scraped may come by remote read, where it is offered: smaller
     /// answers, and no limit of the server on the samples of a query.
     pub remote_read: bool,
-}
-
-/// How a request says who sends it. Files are read for each request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// A bearer token, in a file.
-    BearerFile(PathBuf),
-    /// A user name, and a password in a file.
-    Basic {
-        /// The name.
-        username: String,
-        /// Where the password is.
-        password_file: PathBuf,
-    },
 }
 
 impl Default for HistoryConfig {
@@ -163,7 +151,7 @@ impl Default for HistoryConfig {
             min_gap: Duration::from_millis(50),
             max_attempts: 5,
             first_wait: Duration::from_millis(500),
-            credentials: None,
+            http: HttpConfig::default(),
             remote_read: true,
         }
     }
@@ -272,13 +260,29 @@ pub enum HistoryError {
         /// Where and why.
         source: AnswerError,
     },
-    /// A file of a token or a password cannot be read.
-    #[error("cannot read `{}`, which should hold a secret for Prometheus", path.display())]
-    Secret {
-        /// Which file.
-        path: PathBuf,
+    /// A file of a token or a password cannot be read, or holds what no header may have.
+    #[error("cannot say to {server} who we are")]
+    Auth {
+        /// Which server.
+        server: PrometheusUrl,
         /// Why.
-        source: std::io::Error,
+        source: HttpError,
+    },
+    /// The certificates or the proxy of the configuration cannot be used.
+    #[error("cannot speak to {server} as it is configured")]
+    Http {
+        /// Which server.
+        server: PrometheusUrl,
+        /// Why.
+        source: HttpError,
+    },
+    /// Its answer leads to where we do not go.
+    #[error("{server} sends us {advice}")]
+    Redirect {
+        /// Which server.
+        server: PrometheusUrl,
+        /// Where, and what to do.
+        advice: &'static str,
     },
     /// An answer to a remote read that cannot be used.
     #[error("cannot use what {server} answered to a remote read")]
@@ -358,6 +362,24 @@ fn advice(status: StatusCode) -> &'static str {
     }
 }
 
+/// Why a fetch stands still. Clones tell of the same fetch.
+#[derive(Debug, Clone, Default)]
+pub struct Waiting {
+    reason: Arc<Mutex<Option<String>>>,
+}
+
+impl Waiting {
+    /// What the server answered that makes us ask again later, without credentials; `None` while
+    /// nothing is waited for but an answer.
+    pub fn reason(&self) -> Option<String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, reason: Option<String>) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+}
+
 /// Fetches history from one Prometheus.
 #[derive(Debug)]
 pub struct PrometheusHistory {
@@ -375,21 +397,29 @@ struct Plan {
     selectors: Vec<String>,
     n_series: usize,
     step: Option<i64>,
+    /// Milliseconds; there is nothing before.
+    first: i64,
 }
 
 impl PrometheusHistory {
-    /// Prepares to ask `server`; connects to nothing yet. Fails only for https on a machine without
-    /// CA certificates.
+    /// Prepares to ask `server`; connects to nothing yet. Fails for https on a machine without CA
+    /// certificates, and where the certificates, credentials or proxy that are written in
+    /// [`HistoryConfig::http`] cannot be used; what is in files is read later.
     pub fn new(server: PrometheusUrl, config: HistoryConfig) -> Result<Self, HistoryError> {
         let requests = Arc::new(Requests::new(server, config.clone())?);
         let may_read = config.remote_read;
         Ok(Self { requests, config, next_start: Instant::now(), may_read })
     }
 
+    /// What keeps it waiting, to be looked at while it fetches.
+    pub fn waiting(&self) -> Waiting {
+        self.requests.waiting.clone()
+    }
+
     /// Fetches what `query` asks for and gives it to `take` part by part, in order of time, also
     /// parts without a scrape, so that progress shows.
     ///
-    /// Each part is asked for in several requests, cut so that memory stays bounded and Prometheus
+    /// The first part begins within a day before the first sample. Each is asked for in several requests, cut so that memory stays bounded and Prometheus
     /// answers; a part that turns out too much is cut further. All parts before an error are
     /// complete. Series that exist nowhere in the time are [`HistoryError::NothingFound`]. Native
     /// histograms are left out.
@@ -404,6 +434,7 @@ impl PrometheusHistory {
             return Err(HistoryError::Range { since, until }.into());
         }
         let plan = self.plan(query).await?;
+        let time = plan.first..time.end;
         let mut spans = Spans::new(time, plan.step, plan.n_series, self.config.max_samples);
         let mut is_empty = true;
         while let Some(span) = spans.next() {
@@ -428,6 +459,7 @@ impl PrometheusHistory {
             SeriesChoice::Jobs(jobs) => self.coredns_selector(jobs, query).await?,
         };
         let counts = self.count_series(&selector, query).await?;
+        let first = self.first(&selector, query).await?;
         let n_series = counts.values().sum();
         let step =
             query.step.map(|step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX).max(1));
@@ -435,7 +467,7 @@ impl PrometheusHistory {
         let packs = selector::packs(&counts, n_series / 4);
         let narrowed: Option<Vec<_>> =
             packs.iter().map(|names| selector::narrowed(&selector, names)).collect();
-        Ok(Plan { selectors: narrowed.unwrap_or_else(|| vec![selector]), n_series, step })
+        Ok(Plan { selectors: narrowed.unwrap_or_else(|| vec![selector]), n_series, step, first })
     }
 
     /// Selects the instances that speak CoreDNS, whatever else their jobs hold.
@@ -491,6 +523,37 @@ impl PrometheusHistory {
             return Err(self.nothing_found(selector.to_owned(), query, advice));
         }
         Ok(counts)
+    }
+
+    /// An instant in milliseconds with nothing before it, a day at most before what there is: asking
+    /// day by day for years without a sample would take long.
+    async fn first(&mut self, selector: &str, query: &HistoryQuery) -> Result<i64, HistoryError> {
+        let (mut first, mut some_before) = (query.since.millis(), query.until.millis());
+        while some_before.saturating_sub(first) > DAY_MILLIS {
+            let middle = first + (some_before - first) / 2;
+            let until = Timestamp::from_millis(middle);
+            match self.has_series(selector, &HistoryQuery { until, ..query.clone() }).await? {
+                true => some_before = middle,
+                false => first = middle,
+            }
+        }
+        Ok(first)
+    }
+
+    async fn has_series(
+        &mut self,
+        selector: &str,
+        query: &HistoryQuery,
+    ) -> Result<bool, HistoryError> {
+        self.pace().await;
+        let mut form = matching(selector, query);
+        // Prometheus from 2.54 on stops at the first; others tell all.
+        form.push(("limit", "1".to_owned()));
+        match self.requests.call("series", &form).await {
+            Ok(body) => Ok(!self.parse::<Vec<IgnoredAny>>(&body)?.is_empty()),
+            Err(HistoryError::TooLarge { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// The scrapes of one span.

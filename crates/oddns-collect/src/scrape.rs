@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oddns_core::{Sample, Scrape, SeriesTable, Timestamp};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode};
 
 use crate::admission::{Admission, LimitError};
@@ -29,11 +29,42 @@ enum Claimed {
     Protobuf,
 }
 
+/// A larger body than any server needs is not kept in memory.
+const KEPT_BODY_BYTES: usize = 4 << 20;
+
 /// What was in an answer.
 #[derive(Debug, Default)]
 struct Content {
     n_scraped: usize,
-    n_untimely: usize,
+    left_out: LeftOut,
+}
+
+/// Samples of a scrape that were left out, for what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeftOut {
+    /// With a time of their own that is far from the scrape's.
+    pub untimely: usize,
+    /// Of a series that is in the answer before; the first one counts.
+    pub duplicate: usize,
+    /// Counters below zero.
+    pub negative: usize,
+}
+
+impl LeftOut {
+    /// Every reason that [`LeftOut::by_reason`] gives.
+    pub const REASONS: [&str; 3] = ["duplicate", "negative", "untimely"];
+
+    /// How many for each reason that there was: a word for labels, the number, and what they are in
+    /// words.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, usize, &'static str)> {
+        [
+            ("duplicate", self.duplicate, "of series that are in the answer twice"),
+            ("negative", self.negative, "of counters below zero"),
+            ("untimely", self.untimely, "with a time far from that of the scrape"),
+        ]
+        .into_iter()
+        .filter(|(_, n, _)| *n > 0)
+    }
 }
 
 /// What one scrape gave. A failure is data too: then `scrape` has `up == false` and no samples.
@@ -45,8 +76,8 @@ pub struct Scraped {
     pub error: Option<ScrapeError>,
     /// Samples in the answer, before relabelling; 0 for one that could not be read.
     pub n_scraped: usize,
-    /// Samples left out for a time of their own that is far from the scrape's.
-    pub n_untimely: usize,
+    /// Samples of the answer that are not in `scrape`, relabelling aside.
+    pub left_out: LeftOut,
     /// Bytes of the answer after decompression, as far as it was read.
     pub n_bytes: usize,
 }
@@ -211,6 +242,19 @@ impl ScrapeError {
     }
 }
 
+/// Takes out counters below zero, which no server can have counted; how many.
+fn leave_out_negative(table: &SeriesTable, samples: &mut Vec<Sample>) -> usize {
+    let is_counter =
+        |name: &str| ["_total", "_count", "_bucket"].iter().any(|ending| name.ends_with(ending));
+    let n_before = samples.len();
+    samples.retain(|sample| {
+        sample.value >= 0.0
+            || sample.value.is_nan()
+            || !table.get(sample.series).is_some_and(|key| is_counter(&key.name))
+    });
+    n_before - samples.len()
+}
+
 fn advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
         301..=308 => "it sends us elsewhere, and `follow_redirects` is off",
@@ -233,6 +277,8 @@ pub struct Scraper {
     body: Vec<u8>,
     /// Whether a connection may be left over from the last scrape.
     has_connection: bool,
+    /// Whether nothing is kept from one scrape to the next.
+    lean: bool,
 }
 
 impl Scraper {
@@ -253,6 +299,7 @@ impl Scraper {
             admission: Admission::of(&target),
             body: Vec::new(),
             has_connection: false,
+            lean: false,
             target,
         }
     }
@@ -286,15 +333,44 @@ impl Scraper {
             Ok(content) => (content, None),
             Err(error) => (Content::default(), Some(error)),
         };
-        let Content { n_scraped, n_untimely } = content;
-        Scraped { scrape, error, n_scraped, n_untimely, n_bytes }
+        if self.lean {
+            self.forget_texts();
+        } else if self.body.capacity() > KEPT_BODY_BYTES {
+            self.body = Vec::new();
+        }
+        let Content { n_scraped, left_out } = content;
+        Scraped { scrape, error, n_scraped, left_out, n_bytes }
+    }
+
+    /// Whether to keep nothing from one scrape to the next. The next one takes more time then, and until
+    /// it begins there is more memory: an idle connection holds buffers for the largest part of an
+    /// answer that came at once, the outline of the answer is as large as the answer. A connection is kept
+    /// all the same with TLS, which costs both sides more than a scrape, and to a server known by name,
+    /// which would be looked up each time, perhaps at the servers that are watched.
+    pub(crate) fn set_lean(&mut self, lean: bool) {
+        if lean == self.lean {
+            return;
+        }
+        self.lean = lean;
+        let address = &self.target.target;
+        if lean && !address.is_https() && address.url().domain().is_none() {
+            self.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        } else {
+            self.headers.remove(CONNECTION);
+        }
+    }
+
+    fn forget_texts(&mut self) {
+        self.body = Vec::new();
+        self.parser = Parser::new(self.target.job.config().limits.parser());
     }
 
     /// The failed scrape of a target whose job has more than `limit` of them.
     pub(crate) fn refuse(&self, at: Timestamp, limit: usize) -> Scraped {
         let error = ScrapeError::TargetLimit { target: self.target.target.clone(), limit };
         let scrape = Scrape { time: at, up: false, duration_seconds: 0.0, samples: Vec::new() };
-        Scraped { scrape, error: Some(error), n_scraped: 0, n_untimely: 0, n_bytes: 0 }
+        let left_out = LeftOut::default();
+        Scraped { scrape, error: Some(error), n_scraped: 0, left_out, n_bytes: 0 }
     }
 
     async fn fetch_and_parse(
@@ -333,16 +409,17 @@ impl Scraper {
             Claimed::Text(format) => self.parser.parse_as(format, &self.body, into, found),
             Claimed::Protobuf => self.parser.parse_protobuf(&self.body, into, found),
         };
-        let n_untimely = self.leave_out_untimely(
-            at,
-            if self.admission.is_some() { &mut raw } else { &mut *samples },
-        );
-        let n_scraped = parsed.map_err(|error| self.parse_error(error))?.samples;
+        let summary = parsed.map_err(|error| self.parse_error(error))?;
+        let found = if self.admission.is_some() { &mut raw } else { &mut *samples };
+        let untimely = self.leave_out_untimely(at, found);
+        let known = self.admission.as_ref().map_or(&*table, Admission::found);
+        let negative = leave_out_negative(known, found);
         if let Some(admission) = &mut self.admission {
             let admitted = admission.admit(&raw, table, samples);
             admitted.map_err(|error| self.limit_error(error))?;
         }
-        Ok(Content { n_scraped, n_untimely })
+        let left_out = LeftOut { untimely, duplicate: summary.duplicates, negative };
+        Ok(Content { n_scraped: summary.samples, left_out })
     }
 
     /// Takes out the samples just parsed whose own time is far from the scrape's; how many.
@@ -381,7 +458,7 @@ impl Scraper {
         }
         let format = self.claimed_format(response.headers())?;
         self.read_body(response).await?;
-        self.has_connection = true;
+        self.has_connection = !self.headers.contains_key(CONNECTION);
         Ok(format)
     }
 
@@ -458,5 +535,54 @@ impl Scraper {
             Broken::Connect => ScrapeError::Connect { target, source },
             Broken::Body => ScrapeError::Body { target, source },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread::JoinHandle;
+
+    use super::*;
+    use crate::job::{Job, JobConfig};
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\ncoredns_panics 0\n\n";
+
+    /// Answers every request of `n` connections; gives how many there were on each.
+    fn server(listener: TcpListener, n: usize) -> JoinHandle<Vec<usize>> {
+        std::thread::spawn(move || {
+            listener.incoming().take(n).map(|c| requests(c.unwrap())).collect()
+        })
+    }
+
+    fn requests(stream: TcpStream) -> usize {
+        let mut n = 0;
+        for line in BufReader::new(&stream).lines().map_while(Result::ok) {
+            if line.is_empty() {
+                n += 1;
+                (&stream).write_all(ANSWER).unwrap();
+            }
+        }
+        n
+    }
+
+    #[tokio::test]
+    async fn a_lean_scraper_keeps_neither_texts_nor_a_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let server = server(listener, 3);
+        let job = Job::new(JobConfig::of_target("dns", &target));
+        let mut scraper = Scraper::new(job.static_targets().unwrap().remove(0));
+        let mut table = SeriesTable::default();
+        // The connection of the first two is closed by the third, which is told to keep none.
+        for lean in [false, false, true, true, true] {
+            scraper.set_lean(lean);
+            let scraped = scraper.scrape(Timestamp::default(), &mut table).await;
+            assert!(scraped.scrape.up && scraped.n_bytes == 18, "{scraped:?}");
+            assert_eq!(scraper.body.capacity() == 0, lean);
+        }
+        assert_eq!(table.len(), 1);
+        assert_eq!(server.join().unwrap(), [3, 1, 1]);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use oddns_core::{SeriesTable, Timestamp};
+use oddns_core::{SeriesPool, SeriesTable, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::sleep;
@@ -23,6 +23,9 @@ pub const MAX_TARGETS: usize = 20_000;
 /// A server that shows ever new series would fill the memory; above this many the table begins
 /// anew. CoreDNS has some hundred series, a large one some thousand.
 const MAX_SERIES: usize = 100_000;
+/// With more targets than this, what makes a repeated scrape cheaper is not kept from one to the next:
+/// it takes more memory than all the rest of a target.
+const LEAN_ABOVE: usize = 2000;
 /// Reports of discoveries that may wait; each holds a whole list.
 const REPORT_QUEUE: usize = 4;
 
@@ -137,6 +140,8 @@ struct Roster<S> {
     pace: Pace,
     sinks: S,
     sources: Vec<Source>,
+    /// Of each source, until they begin.
+    discoveries: Vec<Discovery>,
     running: BTreeMap<String, Running>,
     /// Which target, by identity, has a name.
     names: HashMap<String, String>,
@@ -146,12 +151,14 @@ struct Roster<S> {
     over: Vec<Arc<AtomicUsize>>,
     tasks: JoinSet<()>,
     identities: HashMap<Id, String>,
+    /// What the series of all targets are called.
+    pool: Arc<SeriesPool>,
+    n_targets: Arc<AtomicUsize>,
 }
 
 /// What one discovery last found.
 struct Source {
     job: usize,
-    discovery: Discovery,
     targets: Vec<LabelMap>,
 }
 
@@ -165,15 +172,12 @@ impl<S: Sinks> Roster<S> {
     fn new(jobs: Vec<Arc<Job>>, pace: Pace, sinks: S) -> Self {
         let of_job = |(job, config): (usize, &Arc<Job>)| {
             let discoveries = config.config().discoveries.clone();
-            discoveries.into_iter().map(move |discovery| Source {
-                job,
-                discovery,
-                targets: Vec::new(),
-            })
+            discoveries.into_iter().map(move |found| (Source { job, targets: Vec::new() }, found))
         };
-        let sources = jobs.iter().enumerate().flat_map(of_job).collect();
+        let (sources, discoveries) = jobs.iter().enumerate().flat_map(of_job).unzip();
         Self {
             sources,
+            discoveries,
             over: jobs.iter().map(|_| Arc::default()).collect(),
             jobs,
             pace,
@@ -183,13 +187,16 @@ impl<S: Sinks> Roster<S> {
             blocked: BTreeSet::new(),
             tasks: JoinSet::new(),
             identities: HashMap::new(),
+            pool: Arc::default(),
+            n_targets: Arc::default(),
         }
     }
 
-    fn discover(&self, to: &mpsc::Sender<(usize, Report)>) -> JoinSet<()> {
+    fn discover(&mut self, to: &mpsc::Sender<(usize, Report)>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        for (number, source) in self.sources.iter().enumerate() {
-            let discovery = source.discovery.clone();
+        // Not kept here too: a list that stands in the configuration is as long as there are targets.
+        let discoveries = std::mem::take(&mut self.discoveries);
+        for (number, discovery) in discoveries.into_iter().enumerate() {
             let reporter = Reporter { number, to: to.clone() };
             tasks.spawn(async move { discovery.follow(reporter).await });
         }
@@ -270,17 +277,21 @@ impl<S: Sinks> Roster<S> {
             return self.sinks.refused(&self.jobs[job], &refused);
         }
         let Some(sink) = self.sinks.open(&target) else { return };
-        let round = Round { target: target.clone(), sink, over: Arc::clone(&self.over[job]) };
+        let (over, pool) = (Arc::clone(&self.over[job]), Arc::clone(&self.pool));
+        let n_targets = Arc::clone(&self.n_targets);
+        let round = Round { target: target.clone(), sink, over, pool, n_targets };
         let task = self.tasks.spawn(round.run(self.pace));
         self.identities.insert(task.id(), identity.clone());
         self.names.insert(instance, identity.clone());
         self.running.insert(identity, Running { job, target, task });
+        self.n_targets.store(self.running.len(), Ordering::Relaxed);
     }
 
     fn stop(&mut self, identity: &str) {
         if let Some(running) = self.running.remove(identity) {
             running.task.abort();
             self.names.remove(&running.target.instance);
+            self.n_targets.store(self.running.len(), Ordering::Relaxed);
             self.sinks.close(&running.target, Gone::Vanished);
         }
     }
@@ -301,6 +312,8 @@ struct Round {
     target: ScrapeTarget,
     sink: Box<dyn Sink>,
     over: Arc<AtomicUsize>,
+    pool: Arc<SeriesPool>,
+    n_targets: Arc<AtomicUsize>,
 }
 
 impl Round {
@@ -311,7 +324,7 @@ impl Round {
             Pace::Together(first) => phase(first, interval),
         };
         let mut scraper = Scraper::new(self.target.clone());
-        let mut series = SeriesTable::default();
+        let mut series = SeriesTable::sharing(&self.pool);
         let mut due = match pace {
             Pace::Together(first) if first >= wall_clock() => first,
             _ => next_scrape(wall_clock(), interval, offset),
@@ -319,13 +332,16 @@ impl Round {
         loop {
             sleep_until(due).await;
             let now = wall_clock();
+            scraper.set_lean(self.n_targets.load(Ordering::Relaxed) > LEAN_ABOVE);
             let scraped = match self.over.load(Ordering::Relaxed) {
-                0 => scraper.scrape(aligned(now, due, interval), &mut series).await,
+                // In a box: what it needs while it waits for an answer is not kept until the next one.
+                0 => Box::pin(scraper.scrape(aligned(now, due, interval), &mut series)).await,
                 limit => scraper.refuse(aligned(now, due, interval), limit),
             };
             self.sink.take(&series, &scraped);
+            drop(scraped);
             if series.len() > MAX_SERIES {
-                series = SeriesTable::default();
+                series = SeriesTable::sharing(&self.pool);
                 self.sink.forget_series();
             }
             due = next_scrape(not_twice(wall_clock(), due, interval), interval, offset);

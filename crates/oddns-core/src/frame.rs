@@ -32,6 +32,16 @@ pub enum FrameError {
     },
 }
 
+/// A value as a [`Frame`] keeps it, in 32 bits. One that is further from zero than they reach becomes
+/// the largest of its sign, as it is there and far out, not missing; NaN and the infinities stay.
+pub fn to_single(value: f64) -> f32 {
+    if value.is_finite() {
+        value.clamp(f32::MIN.into(), f32::MAX.into()) as f32
+    } else {
+        value as f32
+    }
+}
+
 impl Frame {
     /// An empty frame with these columns.
     pub fn new(columns: Vec<String>) -> Self {
@@ -86,6 +96,19 @@ impl Frame {
     /// All rows with their times.
     pub fn rows(&self) -> impl Iterator<Item = (Timestamp, &[f32])> {
         self.timestamps.iter().enumerate().map(|(at, time)| (*time, self.row(at)))
+    }
+
+    /// Leaves out the rows that `keep` does not want, by their places; takes no memory for it.
+    pub(crate) fn keep_rows(&mut self, keep: impl Fn(usize) -> bool) {
+        let width = self.width();
+        let mut n_kept = 0;
+        for at in (0..self.len()).filter(|at| keep(*at)) {
+            self.timestamps[n_kept] = self.timestamps[at];
+            self.values.copy_within(at * width..(at + 1) * width, n_kept * width);
+            n_kept += 1;
+        }
+        self.timestamps.truncate(n_kept);
+        self.values.truncate(n_kept * width);
     }
 
     /// The rows from `since` (inclusive) to `until` (exclusive).

@@ -1,12 +1,19 @@
 //! The identity of a series: a metric name and a set of labels.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Label pairs, sorted by name, each name once.
+use hashbrown::HashTable;
+
+/// Room for so many keys more is made at a time, at least.
+const KEYS_AT_ONCE: usize = 64;
+/// With fewer keys in a pool it is not worth looking for those that nobody has.
+const LEAST_SWEPT: usize = 1024;
+
+/// Label pairs, sorted by name, each name once, none with an empty value: to Prometheus such a label
+/// is one that is not there, and CoreDNS writes `view=""`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Labels(Vec<(String, String)>);
 
@@ -20,11 +27,13 @@ pub struct ParseLabelsError {
 }
 
 impl Labels {
-    /// From pairs in any order; of two pairs with one name the last stays.
+    /// From pairs in any order; of two pairs with one name the last stays. What has no value is left
+    /// out.
     pub fn new(mut pairs: Vec<(String, String)>) -> Self {
         pairs.reverse();
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
         pairs.dedup_by(|a, b| a.0 == b.0);
+        pairs.retain(|(_, value)| !value.is_empty());
         Self(pairs)
     }
 
@@ -155,11 +164,71 @@ pub struct SeriesId(pub u32);
 /// Numbers are given once and for ever: a series that is in the table stays there.
 #[derive(Debug, Default)]
 pub struct SeriesTable {
-    keys: Vec<SeriesKey>,
-    /// By the hash of name and labels, or by the next free number behind it where two share one.
-    ids: HashMap<u64, SeriesId>,
+    keys: Vec<Arc<SeriesKey>>,
+    /// By the hash of name and labels.
+    ids: HashTable<SeriesId>,
     hasher: RandomState,
+    /// Where the keys come from, when they are shared.
+    pool: Option<Arc<SeriesPool>>,
     tag: TableTag,
+}
+
+/// Names and labels that many tables have, each in memory once: the servers of a fleet show the same
+/// series. A key that no table has any more is given up after a while.
+#[derive(Debug, Default)]
+pub struct SeriesPool {
+    hasher: RandomState,
+    keys: Mutex<PooledKeys>,
+}
+
+#[derive(Debug, Default)]
+struct PooledKeys {
+    known: HashTable<Weak<SeriesKey>>,
+    /// With so many, those that nobody has are looked for.
+    sweep_at: usize,
+}
+
+fn hash<T: AsRef<str>>(hasher: &RandomState, name: &str, labels: &[(T, T)]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    name.hash(&mut hasher);
+    for (name, value) in labels {
+        name.as_ref().hash(&mut hasher);
+        value.as_ref().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn hash_of(hasher: &RandomState, key: &SeriesKey) -> u64 {
+    hash(hasher, &key.name, &key.labels.0)
+}
+
+impl SeriesPool {
+    /// The one that all have, which becomes `key` when it was not there; `hash` is its hash.
+    fn shared(&self, hash: u64, key: SeriesKey) -> Arc<SeriesKey> {
+        // What a thread that panicked left behind is whole: keys are added and removed at once.
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |known: &Weak<SeriesKey>| known.upgrade().is_some_and(|known| *known == key);
+        if let Some(known) = keys.known.find(hash, same).and_then(Weak::upgrade) {
+            return known;
+        }
+        keys.sweep();
+        let key = Arc::new(key);
+        // Where one that nobody has lies does not matter: it is found by nobody.
+        let place =
+            |known: &Weak<SeriesKey>| known.upgrade().map_or(0, |key| hash_of(&self.hasher, &key));
+        keys.known.insert_unique(hash, Arc::downgrade(&key), place);
+        key
+    }
+}
+
+impl PooledKeys {
+    /// Removes keys that nobody has, once as many as there were have come.
+    fn sweep(&mut self) {
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|known| known.strong_count() > 0);
+            self.sweep_at = LEAST_SWEPT.max(2 * self.known.len());
+        }
+    }
 }
 
 /// Tells one table from every other one, also from its clones, which go ways of their own.
@@ -178,59 +247,57 @@ impl Clone for SeriesTable {
             keys: self.keys.clone(),
             ids: self.ids.clone(),
             hasher: self.hasher.clone(),
+            pool: self.pool.clone(),
             tag: TableTag::default(),
         }
     }
 }
 
 impl SeriesTable {
+    /// An empty table whose keys are shared with all other tables of `pool`.
+    pub fn sharing(pool: &Arc<SeriesPool>) -> Self {
+        let (hasher, pool) = (pool.hasher.clone(), Some(Arc::clone(pool)));
+        Self { hasher, pool, ..Self::default() }
+    }
+
     /// The number of `key`, new if it was not known.
     pub fn intern(&mut self, key: &SeriesKey) -> SeriesId {
-        match self.place(&key.name, &key.labels.0) {
-            Ok(id) => id,
-            Err(free) => self.add(free, key.clone()),
+        let hash = hash_of(&self.hasher, key);
+        match self.place(hash, &key.name, &key.labels.0) {
+            Some(id) => id,
+            None => self.add(hash, key.clone()),
         }
     }
 
     /// As [`SeriesTable::intern`], of a name and labels in parts; the labels are sorted by name,
-    /// each name once. Copies nothing of a series that is known.
+    /// each name once, none with an empty value. Copies nothing of a series that is known.
     pub fn intern_parts<T: AsRef<str>>(&mut self, name: &str, labels: &[(T, T)]) -> SeriesId {
-        match self.place(name, labels) {
-            Ok(id) => id,
-            Err(free) => {
-                let owned = |(name, value): &(T, T)| (name.as_ref().into(), value.as_ref().into());
-                let labels = Labels(labels.iter().map(owned).collect());
-                self.add(free, SeriesKey { name: name.into(), labels })
-            }
+        let hash = hash(&self.hasher, name, labels);
+        if let Some(id) = self.place(hash, name, labels) {
+            return id;
         }
+        let owned = |(name, value): &(T, T)| (name.as_ref().into(), value.as_ref().into());
+        let labels = Labels(labels.iter().map(owned).collect());
+        self.add(hash, SeriesKey { name: name.into(), labels })
     }
 
-    /// The number of a series, or the free place where it belongs.
-    fn place<T: AsRef<str>>(&self, name: &str, labels: &[(T, T)]) -> Result<SeriesId, u64> {
-        let mut place = self.hash(name, labels);
-        while let Some(id) = self.ids.get(&place) {
-            if self.keys[id.0 as usize].has_parts(name, labels) {
-                return Ok(*id);
-            }
-            place = place.wrapping_add(1);
-        }
-        Err(place)
+    fn place<T: AsRef<str>>(&self, hash: u64, name: &str, labels: &[(T, T)]) -> Option<SeriesId> {
+        let same = |id: &SeriesId| self.keys[id.0 as usize].has_parts(name, labels);
+        self.ids.find(hash, same).copied()
     }
 
-    fn hash<T: AsRef<str>>(&self, name: &str, labels: &[(T, T)]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        name.hash(&mut hasher);
-        for (name, value) in labels {
-            name.as_ref().hash(&mut hasher);
-            value.as_ref().hash(&mut hasher);
-        }
-        hasher.finish()
-    }
-
-    fn add(&mut self, place: u64, key: SeriesKey) -> SeriesId {
+    fn add(&mut self, hash: u64, key: SeriesKey) -> SeriesId {
         let id = SeriesId(self.keys.len() as u32);
-        self.keys.push(key);
-        self.ids.insert(place, id);
+        if self.keys.len() == self.keys.capacity() {
+            // Doubling would leave half of it empty.
+            self.keys.reserve_exact(KEYS_AT_ONCE.max(self.keys.len() / 4));
+        }
+        self.keys.push(match &self.pool {
+            Some(pool) => pool.shared(hash, key),
+            None => Arc::new(key),
+        });
+        let (hasher, keys) = (&self.hasher, &self.keys);
+        self.ids.insert_unique(hash, id, |id| hash_of(hasher, &keys[id.0 as usize]));
         id
     }
 
@@ -241,12 +308,12 @@ impl SeriesTable {
 
     /// The series with number `id`; `None` when `id` is of another table.
     pub fn get(&self, id: SeriesId) -> Option<&SeriesKey> {
-        self.keys.get(id.0 as usize)
+        self.keys.get(id.0 as usize).map(|key| &**key)
     }
 
     /// Whether any known series is of CoreDNS itself.
     pub fn has_coredns(&self) -> bool {
-        self.keys.iter().any(SeriesKey::is_coredns)
+        self.keys.iter().any(|key| key.is_coredns())
     }
 
     /// How many series are known.
@@ -284,13 +351,13 @@ mod tests {
     #[test]
     fn a_series_has_one_number_however_it_is_named() {
         let mut table = SeriesTable::default();
-        let first = table.intern(&key("a", &[("b", "c"), ("d", "")]));
-        assert_eq!(table.intern_parts("a", &[("b", "c"), ("d", "")]), first);
+        let first = table.intern(&key("a", &[("b", "c"), ("d", "e"), ("f", "")]));
+        assert_eq!(table.intern_parts("a", &[("b", "c"), ("d", "e")]), first);
         let others =
-            [table.intern_parts("a", &[("b", "cd")]), table.intern_parts("ab", &[("", "")])];
+            [table.intern_parts("a", &[("b", "cd")]), table.intern_parts("ab", &[("", "b")])];
         assert_eq!(others, [SeriesId(1), SeriesId(2)]);
         assert_eq!(table.intern(&key("a", &[("b", "cd")])), SeriesId(1));
-        assert_eq!(table.get(first).unwrap().to_string(), r#"a{b="c",d=""}"#);
+        assert_eq!(table.get(first).unwrap().to_string(), r#"a{b="c",d="e"}"#);
         assert_eq!(table.len(), 3);
     }
 
@@ -298,12 +365,28 @@ mod tests {
     fn series_of_one_hash_are_told_apart() {
         let mut table = SeriesTable::default();
         let (one, other) = (key("a", &[]), key("b", &[]));
-        let place = table.hash("b", &[("", ""); 0]);
+        let place = hash_of(&table.hasher, &other);
         // As if `a` had the hash of `b`.
         let first = table.add(place, one);
         let second = table.intern(&other);
         assert_ne!(first, second);
         assert_eq!(table.intern(&other), second);
+    }
+
+    #[test]
+    fn tables_of_one_pool_share_their_keys_and_give_them_up() {
+        let pool = Arc::new(SeriesPool::default());
+        let (mut one, mut other) = (SeriesTable::sharing(&pool), SeriesTable::sharing(&pool));
+        let ids = [&mut one, &mut other].map(|table| table.intern(&key("a", &[("b", "c")])));
+        assert!(Arc::ptr_eq(&one.keys[ids[0].0 as usize], &other.keys[ids[1].0 as usize]));
+        drop((one, other));
+        let mut later = SeriesTable::sharing(&pool);
+        for n in 0..2 * LEAST_SWEPT {
+            later.intern(&key("x", &[("n", &n.to_string())]));
+            later = SeriesTable::sharing(&pool);
+        }
+        let n_known = pool.keys.lock().unwrap().known.len();
+        assert!(n_known <= LEAST_SWEPT + 1, "{n_known}");
     }
 
     #[test]

@@ -116,12 +116,20 @@ impl AlarmLine {
 
     /// The level that the scores in the histogram exceed with the probability asked for.
     fn extrapolated(&self) -> f32 {
+        self.level_for(self.risk)
+    }
+
+    /// Where a line would be drawn, by the scores up to now, that one of normal operation exceeds with
+    /// the probability `risk`, which is cut to what [`AlarmLineConfig::risk`] may be; at least 1.
+    pub fn level_for(&self, risk: f64) -> f32 {
+        // `max` ignores NaN, which is then the smallest.
+        let risk = risk.max(SMALLEST_RISK).clamp(SMALLEST_RISK, 1.0 - UPPER);
         let (Some(middle), Some(upper)) = (self.quantile(MIDDLE), self.quantile(UPPER)) else {
             return LOWEST_LINE;
         };
         // Of an exponential tail: quantiles lie as far apart as the logarithms of what is above.
         let per_fold = (upper - middle) / ((1.0 - MIDDLE) / (1.0 - UPPER)).ln();
-        let level = upper + per_fold * ((1.0 - UPPER) / self.risk).ln();
+        let level = upper + per_fold * ((1.0 - UPPER) / risk).ln();
         (level as f32).max(LOWEST_LINE)
     }
 
@@ -139,6 +147,20 @@ impl AlarmLine {
             below += weight;
         }
         None
+    }
+
+    /// The same line so many times as high, and as much higher wherever it follows. One that goes all the
+    /// way with the scores stays where they put it; a number that is not above zero changes nothing.
+    #[must_use]
+    pub fn raised(&self, by: f32) -> Self {
+        let mut raised = self.clone();
+        let own = 1.0 - self.follows;
+        if by > 0.0 && by.is_finite() && own > 0.0 {
+            // Of the way from where it lay at first the line goes a part: the rest of it is its own.
+            raised.first = (self.first * (f64::from(by).ln() / own).exp() as f32).max(LOWEST_LINE);
+            raised.turn();
+        }
+        raised
     }
 
     /// Everything that later lines depend on, as finite numbers; see [`AlarmLine::restore`].
@@ -224,6 +246,18 @@ mod tests {
             (0..3).for_each(|_| line.push(3.0 * score));
         }
         assert!(line.level() > 1.5 * before, "{before} and {}", line.level());
+    }
+
+    #[test]
+    fn a_raised_line_stays_higher_wherever_it_goes() {
+        let mut line = fit(&exponential(2000), 1e-3);
+        let mut raised = line.raised(1.3);
+        for score in exponential(2000) {
+            assert!((raised.level() / line.level() - 1.3).abs() < 0.01);
+            line.push(2.0 * score);
+            raised.push(2.0 * score);
+        }
+        assert_eq!(line.raised(f32::NAN), line);
     }
 
     #[test]

@@ -23,11 +23,11 @@ mod z_score_bands;
 
 pub use distance::{Distance, FittedDistance};
 pub use isolation_forest::{FittedIsolationForest, IsolationForest};
-pub use k_means::{CentreDistance, FittedKMeans, KMeans};
+pub use k_means::{CentreDistance, FittedKMeans, KMeans, Movements};
 pub use rolling_z::{FittedRollingZ, RollingZ};
 pub use rows::Rows;
 pub use static_pca::{FittedStaticPca, StaticPca};
-pub use streaming_pca::{FittedStreamingPca, StreamingPca};
+pub use streaming_pca::{FittedStreamingPca, StreamingPca, Structure};
 pub use table::{BASELINES, Baseline, Setting};
 pub use z_score_bands::{FittedZScoreBands, ZScoreBands};
 

@@ -15,6 +15,9 @@ const QUIET_STEPS: u32 = 15;
 const QUIET_INTERVALS: f64 = 15.5;
 /// Weight of the newest quiet value in the level that movements are told against.
 const BASELINE_WEIGHT: f32 = 1.0 / 32.0;
+/// So many instants after an alarm tell of its cause as well: only a server that is back says that it
+/// has been restarted.
+const AFTERMATH_STEPS: u32 = 5;
 /// Movements told to an operator.
 const MAX_MOVEMENTS: usize = 8;
 /// Another cause is news when it is likelier than all others together.
@@ -282,8 +285,15 @@ impl IncidentTracker {
             self.learn(seen);
             return Some(IncidentEvent::Closed(closed(open)));
         }
+        let severity = open.incident.severity;
+        if open.quiet <= AFTERMATH_STEPS {
+            self.witness(&mut open, seen);
+            self.tell(&mut open);
+        }
+        let changed = open.tells_more(severity);
+        let told = changed.then(|| open.incident.clone());
         self.open = Some(open);
-        None
+        told.map(IncidentEvent::Updated)
     }
 
     /// Moves the quiet level, unless the instant is above the alarm line and only waits for the
@@ -347,16 +357,11 @@ impl IncidentTracker {
     fn gather(&self, open: &mut Open, seen: Observation<'_>) {
         open.quiet = 0;
         open.last_alarm = seen.time;
-        let weight = seen.score.max(f32::MIN_POSITIVE);
+        let weight = self.witness(open, seen);
         open.weight += weight;
-        let failed = self.about.scrape_failed.is_some_and(|at| seen.row[at] > 0.0);
-        open.evidence.begin(weight, !failed);
         for (at, level) in self.baseline.iter().enumerate() {
             let deviation = seen.deviation[at] - level.deviation;
             open.deviation[at] += weight * deviation;
-            if !seen.row[at].is_nan() {
-                open.evidence.add(at, deviation, weight);
-            }
             open.seen[at].add(seen.row[at], weight * (deviation.abs() + f32::EPSILON));
         }
         for contribution in seen.contributions {
@@ -367,6 +372,19 @@ impl IncidentTracker {
             open.incident.peak = seen.time;
         }
         self.tell(open);
+    }
+
+    /// Adds what an instant says of the cause, and says how much it counts: by its score.
+    fn witness(&self, open: &mut Open, seen: Observation<'_>) -> f32 {
+        let weight = seen.score.max(f32::MIN_POSITIVE);
+        let failed = self.about.scrape_failed.is_some_and(|at| seen.row[at] > 0.0);
+        open.evidence.begin(weight, !failed);
+        for (at, level) in self.baseline.iter().enumerate() {
+            if !seen.row[at].is_nan() {
+                open.evidence.add(at, seen.deviation[at] - level.deviation, weight);
+            }
+        }
+        weight
     }
 
     fn tell(&self, open: &mut Open) {

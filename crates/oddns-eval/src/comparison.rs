@@ -294,7 +294,7 @@ impl Measure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AlarmMetrics, EventMetrics, PointMetrics, Report};
+    use crate::{AlarmMetrics, EventMetrics, Naming, PointMetrics, Report};
 
     fn trial(vus_pr: f64, false_per_week: Option<f64>) -> Trial {
         let report = Report {
@@ -303,7 +303,7 @@ mod tests {
             alarms: AlarmMetrics { false_per_week, ..AlarmMetrics::default() },
             outcomes: Vec::new(),
         };
-        Trial { report, train_seconds: None, score_seconds: None }
+        Trial { report, naming: Naming::default(), train_seconds: None, score_seconds: None }
     }
 
     fn run<'a>(series: &'a str, detector: &'a str) -> Run<'a> {

@@ -62,6 +62,9 @@ pub struct AlarmMetrics {
     pub n_benign: usize,
     /// Time outside every interval in seconds, summed over the instances.
     pub quiet_seconds: f64,
+    /// Share of the benign intervals in which a run begins on an instance that was observed then, 0
+    /// to 1; `None` without any. An anomaly at the same time excuses the run.
+    pub benign_alarmed_share: Option<f64>,
     /// `n_false` for a week of quiet time of one server; `None` without quiet time.
     pub false_per_week: Option<f64>,
     /// Part of the points outside every interval at which the alarm held, 0 to 1; `None` without
@@ -171,7 +174,34 @@ pub(crate) fn alarm_metrics(
     let weeks = metrics.quiet_seconds / SECONDS_PER_WEEK;
     metrics.false_per_week = (weeks > 0.0).then(|| metrics.n_false as f64 / weeks);
     metrics.quiet_alarmed_share = ratio(n_quiet_alarmed, n_quiet);
+    metrics.benign_alarmed_share = benign_alarmed_share(config, timelines, intervals);
     metrics
+}
+
+fn benign_alarmed_share(
+    config: &EvalConfig,
+    timelines: &[Timeline<'_>],
+    intervals: &[Interval],
+) -> Option<f64> {
+    let (mut n_observed, mut n_alarmed) = (0, 0);
+    for benign in intervals.iter().filter(|interval| !interval.anomalous) {
+        let observers = || {
+            let theirs = timelines.iter().filter(|line| benign.applies_to(line.instance));
+            theirs.filter(|line| reaches_into(benign, line.first(), line.last()))
+        };
+        let alarms = |line: &Timeline<'_>| {
+            let own: Vec<&Interval> =
+                intervals.iter().filter(|own| own.applies_to(line.instance)).collect();
+            let begins_in = |time| {
+                benign.holds(time, 0, config.grace_millis())
+                    && zone(&own, time, config.grace_millis()) == Zone::Benign
+            };
+            line.alarm_starts().any(|point| begins_in(point.time))
+        };
+        n_observed += usize::from(observers().next().is_some());
+        n_alarmed += usize::from(observers().any(alarms));
+    }
+    ratio(n_alarmed, n_observed)
 }
 
 pub(crate) fn zone(intervals: &[&Interval], time: Timestamp, grace: i64) -> Zone {

@@ -1,12 +1,14 @@
 //! What detectors are compared by.
 
-use crate::Report;
+use crate::{Naming, Report};
 
 /// What a detector reached on one series, and what it took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
     /// Its scores against the labels.
     pub report: Report,
+    /// How its incidents were told; of none where they were not looked at.
+    pub naming: Naming,
     /// Seconds to train; `None` where that was not measured.
     pub train_seconds: Option<f64>,
     /// Seconds to score; `None` where that was not measured.
@@ -105,6 +107,30 @@ pub const MEASURES: &[Measure] = &[
         better: Direction::Lower,
         decimals: 4,
         of: |trial| trial.report.alarms.quiet_alarmed_share,
+    },
+    Measure {
+        name: "benign_alarmed_ratio",
+        title: "benign changes alarmed",
+        doc: "Share of the benign changes in which an alarm begins.",
+        better: Direction::Lower,
+        decimals: 3,
+        of: |trial| trial.report.alarms.benign_alarmed_share,
+    },
+    Measure {
+        name: "cause_first_ratio",
+        title: "cause right",
+        doc: "Share of the events caught and told that were told by the right cause.",
+        better: Direction::Higher,
+        decimals: 3,
+        of: |trial| trial.naming.first(),
+    },
+    Measure {
+        name: "cause_among_ratio",
+        title: "among three",
+        doc: "The same with the right cause among the three likeliest.",
+        better: Direction::Higher,
+        decimals: 3,
+        of: |trial| trial.naming.among(),
     },
     Measure {
         name: "train_seconds",

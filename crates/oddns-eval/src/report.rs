@@ -200,6 +200,7 @@ mod tests {
         alarms.extend(38..50);
         let report = compute(&points("a", &alarms), &intervals);
         assert_eq!((report.alarms.n_false, report.alarms.n_benign), (2, 1));
+        assert_eq!(report.alarms.benign_alarmed_share, Some(1.0));
         // 100 points less 25..=45 and 55..=70.
         assert_eq!(report.alarms.quiet_seconds, 63.0);
         assert_eq!(report.alarms.false_per_week, Some(2.0 * 604_800.0 / 63.0));

@@ -137,6 +137,46 @@ impl Tally {
     pub(crate) const COUNT: usize = Self::Servfail as usize + 1;
 }
 
+/// Some quantities, each at most once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Quantities(u64);
+
+impl Quantities {
+    pub(crate) fn of(quantities: &[Quantity]) -> Self {
+        const { assert!(Quantity::COUNT <= u64::BITS as usize) };
+        Self(quantities.iter().fold(0, |all, quantity| all | 1 << *quantity as u64))
+    }
+
+    /// Their numbers, rising.
+    pub(crate) fn numbers(self) -> impl Iterator<Item = usize> {
+        bits(self.0)
+    }
+}
+
+/// Some tallies, each at most once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tallies(u8);
+
+impl Tallies {
+    pub(crate) fn of(tallies: &[Tally]) -> Self {
+        Self(tallies.iter().fold(0, |all, tally| all | 1 << *tally as u8))
+    }
+
+    /// Their numbers, rising.
+    pub(crate) fn numbers(self) -> impl Iterator<Item = usize> {
+        bits(u64::from(self.0))
+    }
+}
+
+/// Places of the ones, rising.
+fn bits(mut left: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = left.trailing_zeros();
+        left &= left.wrapping_sub(1);
+        (at < u64::BITS).then_some(at as usize)
+    })
+}
+
 /// What a series is to us.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Role {

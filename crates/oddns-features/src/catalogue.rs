@@ -1,6 +1,6 @@
 //! The table of features. It drives computation, documentation, the page and the schema id.
 
-use oddns_core::Schema;
+use oddns_core::{Schema, to_single};
 
 use crate::bridge::{Gauge, Quantity};
 use crate::interval::{Event, Interval, Totals, share};
@@ -37,7 +37,28 @@ pub struct Feature {
     pub resolution: f32,
     /// One sentence for an operator.
     pub doc: &'static str,
+    /// Which way it has to go to concern those who ask.
+    pub concern: Concern,
     source: Source,
+}
+
+/// Which way a feature has to go to concern those who ask: that more of them fail, wait, or are about
+/// to. What goes the other way, or is others' doing, may come of a fault, and comes of every change
+/// that somebody made on purpose as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concern {
+    /// Either way may be of a fault.
+    Either,
+    /// More of it is worse.
+    Rise,
+    /// More of it is worse, and no change explains it: failures.
+    Failure,
+    /// Less of it is worse.
+    Fall,
+    /// Neither by itself, such as how much is asked.
+    Neither,
+    /// Neither, and it explains what moves beside it: that the server was restarted or configured.
+    Explains,
 }
 
 /// Where a value comes from.
@@ -95,6 +116,26 @@ impl Feature {
         }
     }
 
+    const fn rises(self) -> Self {
+        Self { concern: Concern::Rise, ..self }
+    }
+
+    const fn fails(self) -> Self {
+        Self { concern: Concern::Failure, ..self }
+    }
+
+    const fn falls(self) -> Self {
+        Self { concern: Concern::Fall, ..self }
+    }
+
+    const fn aside(self) -> Self {
+        Self { concern: Concern::Neither, ..self }
+    }
+
+    const fn explains(self) -> Self {
+        Self { concern: Concern::Explains, ..self }
+    }
+
     /// Whether it compares a server with the others of its fleet. Such a feature is missing while
     /// there are no others, which says nothing against the server.
     pub fn is_divergence(&self) -> bool {
@@ -104,7 +145,7 @@ impl Feature {
 
 /// As stored in a row: what is not finite is missing.
 pub(crate) fn finite(value: f64) -> f32 {
-    let value = value as f32;
+    let value = to_single(value);
     if value.is_finite() { value } else { f32::NAN }
 }
 
@@ -131,6 +172,7 @@ const fn ratio(name: &'static str, doc: &'static str, compute: fn(&Interval) -> 
         resolution: 0.01,
         doc,
         source: Source::Interval(compute),
+        concern: Concern::Either,
     }
 }
 
@@ -147,6 +189,7 @@ const fn per_second(
         resolution: 0.05,
         doc,
         source: Source::Interval(compute),
+        concern: Concern::Either,
     }
 }
 
@@ -160,6 +203,7 @@ const fn events(name: &'static str, doc: &'static str, compute: fn(&Interval) ->
         resolution: 0.1,
         doc,
         source: Source::Interval(compute),
+        concern: Concern::Either,
     }
 }
 
@@ -174,6 +218,7 @@ const fn changes(name: &'static str, doc: &'static str, compute: fn(&Interval) -
         resolution: 1.0,
         doc,
         source: Source::Interval(compute),
+        concern: Concern::Either,
     }
 }
 
@@ -186,6 +231,7 @@ const fn seconds(name: &'static str, doc: &'static str, compute: fn(&Interval) -
         resolution: 0.1,
         doc,
         source: Source::Interval(compute),
+        concern: Concern::Either,
     }
 }
 
@@ -198,6 +244,7 @@ const fn bytes(name: &'static str, doc: &'static str, compute: fn(&Interval) -> 
         resolution: 0.05,
         doc,
         source: Source::Interval(compute),
+        concern: Concern::Either,
     }
 }
 
@@ -210,6 +257,7 @@ const fn flag(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f
         resolution: 0.1,
         doc,
         source: Source::Interval(compute),
+        concern: Concern::Either,
     }
 }
 
@@ -227,6 +275,7 @@ const fn recent(
         resolution,
         doc,
         source: Source::Interval(compute),
+        concern: Concern::Either,
     }
 }
 
@@ -239,7 +288,15 @@ const fn quotient(
     compute: fn(&Interval) -> f64,
 ) -> Feature {
     let transform = Transform::Log { offset };
-    Feature { name, unit, transform, resolution: 0.05, doc, source: Source::Interval(compute) }
+    Feature {
+        name,
+        unit,
+        transform,
+        resolution: 0.05,
+        doc,
+        source: Source::Interval(compute),
+        concern: Concern::Either,
+    }
 }
 
 /// A level that lingers after trouble is over, memory for good: only a doubling is news.
@@ -250,7 +307,15 @@ const fn level(
     compute: fn(&Interval) -> f64,
 ) -> Feature {
     let transform = Transform::Log { offset: 1.0 };
-    Feature { name, unit, transform, resolution: 0.7, doc, source: Source::Interval(compute) }
+    Feature {
+        name,
+        unit,
+        transform,
+        resolution: 0.7,
+        doc,
+        source: Source::Interval(compute),
+        concern: Concern::Either,
+    }
 }
 
 /// A lingering level against its recent mean: a change by a quarter is news, and fades.
@@ -263,13 +328,22 @@ const fn drifting(name: &'static str, doc: &'static str, compute: fn(&Interval) 
         resolution: 0.25,
         doc,
         source: Source::Interval(compute),
+        concern: Concern::Either,
     }
 }
 
 /// A share that moves by itself, or matters only near its limit: a tenth is news.
 const fn coarse(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
     let (unit, transform) = (Unit::Ratio, Transform::Linear);
-    Feature { name, unit, transform, resolution: 0.1, doc, source: Source::Interval(compute) }
+    Feature {
+        name,
+        unit,
+        transform,
+        resolution: 0.1,
+        doc,
+        source: Source::Interval(compute),
+        concern: Concern::Either,
+    }
 }
 
 /// A mean time of few events, the next of which may well take twice as long.
@@ -279,32 +353,72 @@ const fn rare_seconds(
     compute: fn(&Interval) -> f64,
 ) -> Feature {
     let (unit, transform) = (Unit::Seconds, Transform::Log { offset: 0.000_1 });
-    Feature { name, unit, transform, resolution: 0.5, doc, source: Source::Interval(compute) }
+    Feature {
+        name,
+        unit,
+        transform,
+        resolution: 0.5,
+        doc,
+        source: Source::Interval(compute),
+        concern: Concern::Either,
+    }
 }
 
 /// A time without events, in usual ones: chance alone makes it double or halve.
 const fn silence(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
     let (unit, transform) = (Unit::Ratio, Transform::Log { offset: 1.0 });
-    Feature { name, unit, transform, resolution: 0.7, doc, source: Source::Interval(compute) }
+    Feature {
+        name,
+        unit,
+        transform,
+        resolution: 0.7,
+        doc,
+        source: Source::Interval(compute),
+        concern: Concern::Either,
+    }
 }
 
 /// As [`drifting`], of what doubles or halves with every burst or reload, and is then no news.
 const fn bursty(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
     let (unit, transform) = (Unit::Ratio, Transform::Log { offset: 0.1 });
-    Feature { name, unit, transform, resolution: 0.7, doc, source: Source::Interval(compute) }
+    Feature {
+        name,
+        unit,
+        transform,
+        resolution: 0.7,
+        doc,
+        source: Source::Interval(compute),
+        concern: Concern::Either,
+    }
 }
 
 /// A lingering level's steady growth, in which a step counts for little: a tenth is news.
 const fn growing(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
     let (unit, transform) = (Unit::Ratio, Transform::Log { offset: 0.01 });
-    Feature { name, unit, transform, resolution: 0.1, doc, source: Source::Interval(compute) }
+    Feature {
+        name,
+        unit,
+        transform,
+        resolution: 0.1,
+        doc,
+        source: Source::Interval(compute),
+        concern: Concern::Either,
+    }
 }
 
 /// A share held against that of the fleet: the difference.
 const fn apart(name: &'static str, of: &'static str, doc: &'static str) -> Feature {
     let source = Source::Fleet(Divergence { of, comparison: Comparison::Difference });
     let transform = Transform::Linear;
-    Feature { name, unit: Unit::Ratio, transform, resolution: 0.02, doc, source }
+    Feature {
+        name,
+        unit: Unit::Ratio,
+        transform,
+        resolution: 0.02,
+        doc,
+        source,
+        concern: Concern::Either,
+    }
 }
 
 /// Anything else held against that of the fleet: the quotient.
@@ -317,129 +431,130 @@ const fn against(
 ) -> Feature {
     let source = Source::Fleet(Divergence { of, comparison: Comparison::Quotient { offset } });
     let transform = Transform::Log { offset: 0.01 };
-    Feature { name, unit: Unit::Ratio, transform, resolution, doc, source }
+    let concern = Concern::Either;
+    Feature { name, unit: Unit::Ratio, transform, resolution, doc, source, concern }
 }
 
 /// The features of a CoreDNS server; the order is the column order of the frame.
 #[rustfmt::skip]
 pub const FEATURES: &[Feature] = &[
     // Load.
-    per_second("request_rate", "Queries received each second.", |i| i.rate(Quantity::Requests)),
-    ratio("answered_ratio", "Answers sent for each query received.", |i| i.ratio(Quantity::Responses, Quantity::Requests)),
-    ratio("unserved_ratio", "Share of queries for names that no server block of the Corefile is for.", |i| i.ratio(Quantity::Unserved, Quantity::Requests)),
-    quotient("queries_in_flight", Unit::Count, 0.1, "Queries under way at a time: their rate times the time that each takes.", |i| i.rate(Quantity::RequestSeconds)),
+    per_second("request_rate", "Queries received each second.", |i| i.rate(Quantity::Requests)).aside(),
+    ratio("answered_ratio", "Answers sent for each query received.", |i| i.ratio(Quantity::Responses, Quantity::Requests)).falls(),
+    ratio("unserved_ratio", "Share of queries for names that no server block of the Corefile is for.", |i| i.ratio(Quantity::Unserved, Quantity::Requests)).fails(),
+    quotient("queries_in_flight", Unit::Count, 0.1, "Queries under way at a time: their rate times the time that each takes.", |i| i.rate(Quantity::RequestSeconds)).aside(),
     // Answers.
-    ratio("noerror_ratio", "Share of answers that are NOERROR.", |i| i.ratio(Quantity::Noerror, Quantity::Responses)),
-    ratio("nxdomain_ratio", "Share of answers that are NXDOMAIN.", |i| i.ratio(Quantity::Nxdomain, Quantity::Responses)),
-    ratio("servfail_ratio", "Share of answers that are SERVFAIL.", |i| i.ratio(Quantity::Servfail, Quantity::Responses)),
-    ratio("refused_ratio", "Share of answers that are REFUSED.", |i| i.ratio(Quantity::Refused, Quantity::Responses)),
-    ratio("rcode_other_ratio", "Share of answers with any other response code, such as FORMERR or NOTIMP.", other_rcodes),
-    ratio("servfail_own_ratio", "SERVFAIL that no upstream server gave, for each answer: CoreDNS's own, or from its cache.", |i| i.ratio_of(own_servfail, |t| t.get(Quantity::Responses))),
-    ratio("zone_worst_servfail_ratio", "Share of SERVFAIL in the zone where it is highest.", zone_worst_servfail),
+    ratio("noerror_ratio", "Share of answers that are NOERROR.", |i| i.ratio(Quantity::Noerror, Quantity::Responses)).falls(),
+    ratio("nxdomain_ratio", "Share of answers that are NXDOMAIN.", |i| i.ratio(Quantity::Nxdomain, Quantity::Responses)).rises(),
+    ratio("servfail_ratio", "Share of answers that are SERVFAIL.", |i| i.ratio(Quantity::Servfail, Quantity::Responses)).fails(),
+    ratio("refused_ratio", "Share of answers that are REFUSED.", |i| i.ratio(Quantity::Refused, Quantity::Responses)).fails(),
+    ratio("rcode_other_ratio", "Share of answers with any other response code, such as FORMERR or NOTIMP.", other_rcodes).fails(),
+    ratio("servfail_own_ratio", "SERVFAIL that no upstream server gave, for each answer: CoreDNS's own, or from its cache.", |i| i.ratio_of(own_servfail, |t| t.get(Quantity::Responses))).fails(),
+    ratio("zone_worst_servfail_ratio", "Share of SERVFAIL in the zone where it is highest.", zone_worst_servfail).fails(),
     // Questions.
     ratio("type_a_ratio", "Share of queries for A records.", |i| i.ratio(Quantity::TypeA, Quantity::TypedRequests)),
     ratio("type_aaaa_ratio", "Share of queries for AAAA records.", |i| i.ratio(Quantity::TypeAaaa, Quantity::TypedRequests)),
     ratio("type_ptr_ratio", "Share of queries for PTR records.", |i| i.ratio(Quantity::TypePtr, Quantity::TypedRequests)),
     ratio("type_srv_ratio", "Share of queries for SRV records.", |i| i.ratio(Quantity::TypeSrv, Quantity::TypedRequests)),
     ratio("type_other_ratio", "Share of queries for any other record type.", other_types),
-    ratio("tcp_ratio", "Share of queries that came over plain TCP.", |i| i.ratio(Quantity::ProtoTcp, Quantity::Requests)),
+    ratio("tcp_ratio", "Share of queries that came over plain TCP.", |i| i.ratio(Quantity::ProtoTcp, Quantity::Requests)).rises(),
     ratio("encrypted_ratio", "Share of queries over TLS, HTTPS, QUIC or gRPC.", |i| i.ratio(Quantity::ProtoEncrypted, Quantity::Requests)),
     ratio("ipv6_ratio", "Share of queries that came over IPv6.", |i| i.ratio(Quantity::FamilyIpv6, Quantity::Requests)),
     ratio("dnssec_ok_ratio", "Share of queries with the DO bit.", |i| i.ratio(Quantity::DnssecOk, Quantity::Requests)),
     bytes("request_size_bytes", "Mean size of a query.", |i| i.mean(Quantity::RequestBytes, Quantity::RequestsSized)),
-    bytes("response_size_bytes", "Mean size of an answer.", |i| i.mean(Quantity::ResponseBytes, Quantity::ResponsesSized)),
-    ratio("response_large_ratio", "Share of answers above 1023 bytes.", large_responses),
+    bytes("response_size_bytes", "Mean size of an answer.", |i| i.mean(Quantity::ResponseBytes, Quantity::ResponsesSized)).rises(),
+    ratio("response_large_ratio", "Share of answers above 1023 bytes.", large_responses).rises(),
     // Cache.
-    ratio("cache_hit_ratio", "Share of cache lookups that hit.", |i| i.ratio_of(Totals::cache_hits, Totals::cache_lookups)),
-    ratio("cache_denial_ratio", "Share of cache hits that are denials.", |i| i.ratio_of(|t| t.get(Quantity::CacheHitsDenial), Totals::cache_hits)),
-    ratio("cache_eviction_ratio", "Entries evicted for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CacheEvictions), Totals::cache_lookups)),
-    ratio("cache_stale_ratio", "Expired entries served for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CacheStale), Totals::cache_lookups)),
-    ratio("cache_prefetch_ratio", "Entries prefetched for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CachePrefetches), Totals::cache_lookups)),
-    coarse("cache_insertion_ratio", "Names new to the cache for each cache miss; other misses are of known names that expired, or not cached. It stands still while a cache that was emptied fills again.", |i| i.ratio_of(|t| t.get(Quantity::CacheInsertions), Totals::cache_misses)),
-    bursty("cache_entries_drift_ratio", "Cache entries against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::CacheEntries)),
-    growing("cache_entries_growth_ratio", "Steady growth of the cache's entries over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::CacheEntries)),
+    ratio("cache_hit_ratio", "Share of cache lookups that hit.", |i| i.ratio_of(Totals::cache_hits, Totals::cache_lookups)).falls(),
+    ratio("cache_denial_ratio", "Share of cache hits that are denials.", |i| i.ratio_of(|t| t.get(Quantity::CacheHitsDenial), Totals::cache_hits)).rises(),
+    ratio("cache_eviction_ratio", "Entries evicted for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CacheEvictions), Totals::cache_lookups)).rises(),
+    ratio("cache_stale_ratio", "Expired entries served for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CacheStale), Totals::cache_lookups)).rises(),
+    ratio("cache_prefetch_ratio", "Entries prefetched for each cache lookup.", |i| i.ratio_of(|t| t.get(Quantity::CachePrefetches), Totals::cache_lookups)).aside(),
+    coarse("cache_insertion_ratio", "Names new to the cache for each cache miss; other misses are of known names that expired, or not cached. It stands still while a cache that was emptied fills again.", |i| i.ratio_of(|t| t.get(Quantity::CacheInsertions), Totals::cache_misses)).rises(),
+    bursty("cache_entries_drift_ratio", "Cache entries against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::CacheEntries)).rises(),
+    growing("cache_entries_growth_ratio", "Steady growth of the cache's entries over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::CacheEntries)).rises(),
     // Latency as clients see it.
-    seconds("request_latency_mean_seconds", "Mean time to answer a query.", |i| i.mean(Quantity::RequestSeconds, Quantity::RequestsTimed)),
-    seconds("request_latency_p50_seconds", "Median time to answer a query.", |i| i.latency.quantile(0.5)),
-    seconds("request_latency_p90_seconds", "Time within which 90 % of queries are answered.", |i| i.latency.quantile(0.9)),
-    seconds("request_latency_p99_seconds", "Time within which 99 % of queries are answered.", |i| i.latency.quantile(0.99)),
-    growing("request_latency_growth_ratio", "Steady growth of the mean time to answer over some 370 scrapes; 1 is none.", |i| i.latency_movement.growth.exp()),
-    seconds("own_latency_mean_seconds", "Mean time that a query spends in CoreDNS itself, or waits for an upstream server in vain.", own_latency),
-    ratio("request_above_1ms_ratio", "Share of queries that took more than 1 ms.", |i| i.slow_ratio(FAST_SECONDS)),
-    ratio("request_above_256ms_ratio", "Share of queries that took more than 256 ms.", |i| i.slow_ratio(SLOW_SECONDS)),
-    ratio("request_above_2s_ratio", "Share of queries that took more than 2 s.", |i| i.slow_ratio(STUCK_SECONDS)),
+    seconds("request_latency_mean_seconds", "Mean time to answer a query.", |i| i.mean(Quantity::RequestSeconds, Quantity::RequestsTimed)).rises(),
+    seconds("request_latency_p50_seconds", "Median time to answer a query.", |i| i.latency.quantile(0.5)).rises(),
+    seconds("request_latency_p90_seconds", "Time within which 90 % of queries are answered.", |i| i.latency.quantile(0.9)).rises(),
+    seconds("request_latency_p99_seconds", "Time within which 99 % of queries are answered.", |i| i.latency.quantile(0.99)).rises(),
+    growing("request_latency_growth_ratio", "Steady growth of the mean time to answer over some 370 scrapes; 1 is none.", |i| i.latency_movement.growth.exp()).rises(),
+    seconds("own_latency_mean_seconds", "Mean time that a query spends in CoreDNS itself, or waits for an upstream server in vain.", own_latency).rises(),
+    ratio("request_above_1ms_ratio", "Share of queries that took more than 1 ms.", |i| i.slow_ratio(FAST_SECONDS)).rises(),
+    ratio("request_above_256ms_ratio", "Share of queries that took more than 256 ms.", |i| i.slow_ratio(SLOW_SECONDS)).rises(),
+    ratio("request_above_2s_ratio", "Share of queries that took more than 2 s.", |i| i.slow_ratio(STUCK_SECONDS)).rises(),
     // Upstream servers.
-    per_second("upstream_rate", "Answers from upstream servers each second.", |i| i.rate(Quantity::UpstreamAnswers)),
+    per_second("upstream_rate", "Answers from upstream servers each second.", |i| i.rate(Quantity::UpstreamAnswers)).aside(),
     quotient("upstream_per_request_ratio", Unit::Ratio, 0.02, "Answers from upstream for each query received.", |i| i.ratio(Quantity::UpstreamAnswers, Quantity::Requests)),
     quotient("upstream_per_miss_ratio", Unit::Ratio, 0.1, "Answers from upstream for each cache miss.", |i| i.ratio_of(|t| t.get(Quantity::UpstreamAnswers), Totals::cache_misses)),
     coarse("upstream_time_ratio", "Part of the time to answer that upstream servers took: it falls when CoreDNS itself is slow or upstream answers get lost.", upstream_time),
-    ratio("upstream_unanswered_ratio", "Share of upstream exchanges that were begun and got no answer.", |i| i.ratio_of(unanswered, Totals::upstream_exchanges)),
-    seconds("upstream_latency_mean_seconds", "Mean time an upstream server took to answer.", |i| i.mean(Quantity::UpstreamSeconds, Quantity::UpstreamAnswers)),
-    seconds("upstream_latency_p50_seconds", "Median time an upstream server took to answer.", |i| i.upstream_latency.quantile(0.5)),
-    seconds("upstream_latency_p99_seconds", "Time within which 99 % of upstream answers came.", |i| i.upstream_latency.quantile(0.99)),
-    ratio("upstream_above_256ms_ratio", "Share of upstream answers that took more than 256 ms.", |i| i.upstream_slow_ratio(SLOW_SECONDS)),
-    ratio("upstream_servfail_ratio", "Share of upstream answers that are SERVFAIL.", |i| i.ratio(Quantity::UpstreamServfail, Quantity::UpstreamRcodes)),
-    ratio("upstream_nxdomain_ratio", "Share of upstream answers that are NXDOMAIN.", |i| i.ratio(Quantity::UpstreamNxdomain, Quantity::UpstreamRcodes)),
-    ratio("upstream_refused_ratio", "Share of upstream answers that are REFUSED.", |i| i.ratio(Quantity::UpstreamRefused, Quantity::UpstreamRcodes)),
-    ratio("upstream_worst_servfail_ratio", "Share of SERVFAIL from the upstream server that gives most.", upstream_worst_servfail),
-    ratio("upstream_busiest_ratio", "Share of upstream answers that come from the busiest server.", busiest_upstream),
-    quotient("upstream_latency_spread_ratio", Unit::Ratio, 0.1, "Mean latency of the slowest upstream server against the fastest.", |i| i.upstreams.latency_spread_ratio()),
-    ratio("upstream_new_connection_ratio", "Share of upstream exchanges that needed a new connection.", |i| i.ratio_of(|t| t.get(Quantity::ConnectionsOpened), Totals::upstream_exchanges)),
-    ratio("upstream_tcp_ratio", "Share of upstream exchanges over TCP.", |i| i.ratio_of(|t| t.get(Quantity::ConnectionsTcp), Totals::upstream_exchanges)),
-    events("upstream_healthcheck_failure_rate", "Failed health checks of upstream servers each second.", |i| i.rate(Quantity::HealthcheckFailures)),
-    events("upstream_all_broken_rate", "Queries each second that met only upstream servers held for dead.", |i| i.rate(Quantity::HealthcheckBroken)),
-    events("upstream_concurrency_reject_rate", "Queries each second refused because too many wait for upstream.", |i| i.rate(Quantity::ConcurrentRejects)),
+    ratio("upstream_unanswered_ratio", "Share of upstream exchanges that were begun and got no answer.", |i| i.ratio_of(unanswered, Totals::upstream_exchanges)).fails(),
+    seconds("upstream_latency_mean_seconds", "Mean time an upstream server took to answer.", |i| i.mean(Quantity::UpstreamSeconds, Quantity::UpstreamAnswers)).rises(),
+    seconds("upstream_latency_p50_seconds", "Median time an upstream server took to answer.", |i| i.upstream_latency.quantile(0.5)).rises(),
+    seconds("upstream_latency_p99_seconds", "Time within which 99 % of upstream answers came.", |i| i.upstream_latency.quantile(0.99)).rises(),
+    ratio("upstream_above_256ms_ratio", "Share of upstream answers that took more than 256 ms.", |i| i.upstream_slow_ratio(SLOW_SECONDS)).rises(),
+    ratio("upstream_servfail_ratio", "Share of upstream answers that are SERVFAIL.", |i| i.ratio(Quantity::UpstreamServfail, Quantity::UpstreamRcodes)).fails(),
+    ratio("upstream_nxdomain_ratio", "Share of upstream answers that are NXDOMAIN.", |i| i.ratio(Quantity::UpstreamNxdomain, Quantity::UpstreamRcodes)).fails(),
+    ratio("upstream_refused_ratio", "Share of upstream answers that are REFUSED.", |i| i.ratio(Quantity::UpstreamRefused, Quantity::UpstreamRcodes)).fails(),
+    ratio("upstream_worst_servfail_ratio", "Share of SERVFAIL from the upstream server that gives most.", upstream_worst_servfail).fails(),
+    ratio("upstream_busiest_ratio", "Share of upstream answers that come from the busiest server.", busiest_upstream).rises(),
+    quotient("upstream_latency_spread_ratio", Unit::Ratio, 0.1, "Mean latency of the slowest upstream server against the fastest.", |i| i.upstreams.latency_spread_ratio()).rises(),
+    ratio("upstream_new_connection_ratio", "Share of upstream exchanges that needed a new connection.", |i| i.ratio_of(|t| t.get(Quantity::ConnectionsOpened), Totals::upstream_exchanges)).rises(),
+    ratio("upstream_tcp_ratio", "Share of upstream exchanges over TCP.", |i| i.ratio_of(|t| t.get(Quantity::ConnectionsTcp), Totals::upstream_exchanges)).rises(),
+    events("upstream_healthcheck_failure_rate", "Failed health checks of upstream servers each second.", |i| i.rate(Quantity::HealthcheckFailures)).fails(),
+    events("upstream_all_broken_rate", "Queries each second that met only upstream servers held for dead.", |i| i.rate(Quantity::HealthcheckBroken)).fails(),
+    events("upstream_concurrency_reject_rate", "Queries each second refused because too many wait for upstream.", |i| i.rate(Quantity::ConcurrentRejects)).fails(),
     // Kubernetes.
-    changes("api_request_rate", "Requests to the Kubernetes API each second.", |i| i.rate(Quantity::ApiRequests)),
-    events("api_error_rate", "Requests to the Kubernetes API each second without a 2xx answer.", |i| i.rate(Quantity::ApiErrors)),
-    rare_seconds("api_latency_mean_seconds", "Mean time the Kubernetes API took to answer.", |i| i.mean(Quantity::ApiSeconds, Quantity::ApiTimed)),
-    changes("dns_programming_rate", "Service and endpoint changes taken up each second.", |i| i.rate(Quantity::ProgrammingUpdates)),
-    rare_seconds("dns_programming_mean_seconds", "Mean time from a change in Kubernetes to its answer in DNS.", programming_latency),
-    silence("dns_programming_silence_ratio", "Time since the last service or endpoint change against the usual time between two.", |i| i.programming_silence),
+    changes("api_request_rate", "Requests to the Kubernetes API each second.", |i| i.rate(Quantity::ApiRequests)).aside(),
+    events("api_error_rate", "Requests to the Kubernetes API each second without a 2xx answer.", |i| i.rate(Quantity::ApiErrors)).fails(),
+    rare_seconds("api_latency_mean_seconds", "Mean time the Kubernetes API took to answer.", |i| i.mean(Quantity::ApiSeconds, Quantity::ApiTimed)).rises(),
+    changes("dns_programming_rate", "Service and endpoint changes taken up each second.", |i| i.rate(Quantity::ProgrammingUpdates)).aside(),
+    rare_seconds("dns_programming_mean_seconds", "Mean time from a change in Kubernetes to its answer in DNS.", programming_latency).rises(),
+    silence("dns_programming_silence_ratio", "Time since the last service or endpoint change against the usual time between two.", |i| i.programming_silence).rises(),
     // The server itself.
-    seconds("health_latency_mean_seconds", "Mean time the server took to answer its own health probe.", |i| i.mean(Quantity::HealthSeconds, Quantity::HealthProbes)),
-    events("health_failure_rate", "Failed own health probes each second.", |i| i.rate(Quantity::HealthFailures)),
-    recent("recent_restarts", 0.1, "Times the process was replaced, fading over the last scrapes.", |i| lately(i, Event::Restart)),
-    recent("recent_reload_failures", 0.1, "Corefile reloads that failed, fading over the last scrapes.", |i| lately(i, Event::ReloadFailure)),
-    recent("recent_panics", 0.1, "Panics, fading over the last scrapes.", |i| lately(i, Event::Panic)),
-    recent("recent_reconfigurations", 0.5, "Configurations loaded, fading over the last scrapes.", |i| lately(i, Event::Reconfiguration)),
-    recent("recent_setup_errors", 0.1, "Failures of NodeLocal DNSCache to set up its interface or rules, fading over the last scrapes.", |i| lately(i, Event::SetupError)),
-    events("plugin_failure_rate", "Failures of the template and nomad plugins each second.", |i| i.rate(Quantity::PluginFailures)),
-    ratio("encrypted_error_ratio", "Share of answers over HTTPS or QUIC with an error of that protocol.", |i| i.ratio(Quantity::EncryptedErrors, Quantity::EncryptedAnswers)),
-    ratio("policy_drop_ratio", "Queries blocked, filtered or shed by policy, for each query received.", |i| i.ratio(Quantity::PolicyDrops, Quantity::Requests)),
-    quotient("cpu_usage_ratio", Unit::Ratio, 0.01, "CPU cores in use.", |i| i.rate(Quantity::CpuSeconds)),
-    quotient("cpu_per_request_seconds", Unit::Seconds, 0.000_02, "CPU time spent for each query.", |i| i.mean(Quantity::CpuSeconds, Quantity::Requests)),
-    level("resident_memory_bytes", Unit::Bytes, "Resident memory.", |i| i.level(Gauge::ResidentBytes)),
-    drifting("resident_memory_drift_ratio", "Resident memory against its recent mean; 1 is unchanged.", |i| drift(i, Gauge::ResidentBytes)),
-    growing("resident_memory_growth_ratio", "Steady growth of resident memory over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::ResidentBytes)),
-    drifting("heap_drift_ratio", "Heap in use against its recent mean; 1 is unchanged.", |i| drift(i, Gauge::HeapBytes)),
-    growing("heap_growth_ratio", "Steady growth of the heap in use over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::HeapBytes)),
-    quotient("goroutines", Unit::Count, 5.0, "Goroutines.", |i| i.level(Gauge::Goroutines)),
-    quotient("goroutines_per_request_ratio", Unit::Ratio, 0.05, "Goroutines for each query each second.", |i| share(i.level(Gauge::Goroutines), i.rate(Quantity::Requests))),
-    quotient("goroutines_per_in_flight_ratio", Unit::Ratio, 0.05, "Goroutines for each query under way and each that an idle server has.", goroutines_per_in_flight),
-    growing("goroutines_growth_ratio", "Steady growth of the goroutines over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::Goroutines)),
-    bursty("open_files_drift_ratio", "Open file descriptors against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::OpenFiles)),
-    growing("open_files_growth_ratio", "Steady growth of the open file descriptors over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::OpenFiles)),
-    coarse("open_files_limit_ratio", "Open file descriptors against the limit.", |i| share(i.level(Gauge::OpenFiles), i.level(Gauge::MaxFiles))),
-    quotient("plugins", Unit::Count, 1.0, "Plugins enabled, summed over zones.", |i| i.level(Gauge::Plugins)),
+    seconds("health_latency_mean_seconds", "Mean time the server took to answer its own health probe.", |i| i.mean(Quantity::HealthSeconds, Quantity::HealthProbes)).rises(),
+    events("health_failure_rate", "Failed own health probes each second.", |i| i.rate(Quantity::HealthFailures)).fails(),
+    recent("recent_restarts", 0.1, "Times the process was replaced, fading over the last scrapes.", |i| lately(i, Event::Restart)).explains(),
+    recent("recent_reload_failures", 0.1, "Corefile reloads that failed, fading over the last scrapes.", |i| lately(i, Event::ReloadFailure)).fails(),
+    recent("recent_panics", 0.1, "Panics, fading over the last scrapes.", |i| lately(i, Event::Panic)).fails(),
+    recent("recent_reconfigurations", 0.5, "Configurations loaded, fading over the last scrapes.", |i| lately(i, Event::Reconfiguration)).explains(),
+    recent("recent_setup_errors", 0.1, "Failures of NodeLocal DNSCache to set up its interface or rules, fading over the last scrapes.", |i| lately(i, Event::SetupError)).fails(),
+    events("plugin_failure_rate", "Failures of the template and nomad plugins each second.", |i| i.rate(Quantity::PluginFailures)).fails(),
+    ratio("encrypted_error_ratio", "Share of answers over HTTPS or QUIC with an error of that protocol.", |i| i.ratio(Quantity::EncryptedErrors, Quantity::EncryptedAnswers)).fails(),
+    ratio("policy_drop_ratio", "Queries blocked, filtered or shed by policy, for each query received.", |i| i.ratio(Quantity::PolicyDrops, Quantity::Requests)).fails(),
+    quotient("cpu_usage_ratio", Unit::Ratio, 0.01, "CPU cores in use.", |i| i.rate(Quantity::CpuSeconds)).aside(),
+    quotient("cpu_per_request_seconds", Unit::Seconds, 0.000_02, "CPU time spent for each query.", |i| i.mean(Quantity::CpuSeconds, Quantity::Requests)).rises(),
+    level("resident_memory_bytes", Unit::Bytes, "Resident memory.", |i| i.level(Gauge::ResidentBytes)).rises(),
+    drifting("resident_memory_drift_ratio", "Resident memory against its recent mean; 1 is unchanged.", |i| drift(i, Gauge::ResidentBytes)).rises(),
+    growing("resident_memory_growth_ratio", "Steady growth of resident memory over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::ResidentBytes)).rises(),
+    drifting("heap_drift_ratio", "Heap in use against its recent mean; 1 is unchanged.", |i| drift(i, Gauge::HeapBytes)).rises(),
+    growing("heap_growth_ratio", "Steady growth of the heap in use over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::HeapBytes)).rises(),
+    quotient("goroutines", Unit::Count, 5.0, "Goroutines.", |i| i.level(Gauge::Goroutines)).rises(),
+    quotient("goroutines_per_request_ratio", Unit::Ratio, 0.05, "Goroutines for each query each second.", |i| share(i.level(Gauge::Goroutines), i.rate(Quantity::Requests))).rises(),
+    quotient("goroutines_per_in_flight_ratio", Unit::Ratio, 0.05, "Goroutines for each query under way and each that an idle server has.", goroutines_per_in_flight).rises(),
+    growing("goroutines_growth_ratio", "Steady growth of the goroutines over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::Goroutines)).rises(),
+    bursty("open_files_drift_ratio", "Open file descriptors against their recent mean; 1 is unchanged.", |i| drift(i, Gauge::OpenFiles)).rises(),
+    growing("open_files_growth_ratio", "Steady growth of the open file descriptors over some 370 scrapes; 1 is none.", |i| growth(i, Gauge::OpenFiles)).rises(),
+    coarse("open_files_limit_ratio", "Open file descriptors against the limit.", |i| share(i.level(Gauge::OpenFiles), i.level(Gauge::MaxFiles))).rises(),
+    quotient("plugins", Unit::Count, 1.0, "Plugins enabled, summed over zones.", |i| i.level(Gauge::Plugins)).aside(),
     // Being seen at all.
-    flag("scrape_failed", "1 when the server did not answer with metrics.", |i| f64::from(!i.up)),
-    flag("coredns_metrics_absent", "1 when the server answered without a single CoreDNS metric.", |i| when_up(i, !i.has_coredns)),
-    seconds("scrape_duration_seconds", "Time the scrape took.", |i| i.scrape_seconds),
-    ratio("series_vanished_ratio", "Share of the series of the last scrape that are gone.", vanished),
-    ratio("series_born_ratio", "Share of the series of this scrape that are new: CoreDNS creates most with their first event.", born),
+    flag("scrape_failed", "1 when the server did not answer with metrics.", |i| f64::from(!i.up)).fails(),
+    flag("coredns_metrics_absent", "1 when the server answered without a single CoreDNS metric.", |i| when_up(i, !i.has_coredns)).fails(),
+    seconds("scrape_duration_seconds", "Time the scrape took.", |i| i.scrape_seconds).rises(),
+    ratio("series_vanished_ratio", "Share of the series of the last scrape that are gone.", vanished).rises(),
+    ratio("series_born_ratio", "Share of the series of this scrape that are new: CoreDNS creates most with their first event.", born).aside(),
     // Against the fleet, as of the scrape before.
     against("divergence_request_rate", "request_rate", 1.0, 0.1, "Queries each second against the median of the fleet; 1 is alike."),
     apart("divergence_servfail_ratio", "servfail_ratio", "Share of SERVFAIL less the median of the fleet; 0 is alike."),
     apart("divergence_nxdomain_ratio", "nxdomain_ratio", "Share of NXDOMAIN less the median of the fleet; 0 is alike."),
-    apart("divergence_cache_hit_ratio", "cache_hit_ratio", "Share of cache hits less the median of the fleet; 0 is alike."),
-    against("divergence_request_latency", "request_latency_mean_seconds", 0.000_1, 0.2, "Mean time to answer against the median of the fleet; 1 is alike."),
-    against("divergence_upstream_latency", "upstream_latency_mean_seconds", 0.000_1, 0.2, "Mean time upstream servers took against the median of the fleet; 1 is alike."),
-    against("divergence_dns_programming", "dns_programming_rate", 0.05, 0.2, "Service and endpoint changes taken up against the median of the fleet; 1 is alike."),
-    against("divergence_cpu_per_request", "cpu_per_request_seconds", 0.000_02, 0.1, "CPU time for each query against the median of the fleet; 1 is alike."),
-    against("divergence_health_latency", "health_latency_mean_seconds", 0.000_1, 0.2, "Time to answer the own health probe against the median of the fleet; 1 is alike."),
-    against("divergence_goroutines", "goroutines", 5.0, 0.1, "Goroutines against the median of the fleet; 1 is alike."),
-    against("divergence_resident_memory", "resident_memory_bytes", 1.0, 0.5, "Resident memory against the median of the fleet; 1 is alike."),
+    apart("divergence_cache_hit_ratio", "cache_hit_ratio", "Share of cache hits less the median of the fleet; 0 is alike.").falls(),
+    against("divergence_request_latency", "request_latency_mean_seconds", 0.000_1, 0.2, "Mean time to answer against the median of the fleet; 1 is alike.").rises(),
+    against("divergence_upstream_latency", "upstream_latency_mean_seconds", 0.000_1, 0.2, "Mean time upstream servers took against the median of the fleet; 1 is alike.").rises(),
+    against("divergence_dns_programming", "dns_programming_rate", 0.05, 0.2, "Service and endpoint changes taken up against the median of the fleet; 1 is alike.").falls(),
+    against("divergence_cpu_per_request", "cpu_per_request_seconds", 0.000_02, 0.1, "CPU time for each query against the median of the fleet; 1 is alike.").rises(),
+    against("divergence_health_latency", "health_latency_mean_seconds", 0.000_1, 0.2, "Time to answer the own health probe against the median of the fleet; 1 is alike.").rises(),
+    against("divergence_goroutines", "goroutines", 5.0, 0.1, "Goroutines against the median of the fleet; 1 is alike.").rises(),
+    against("divergence_resident_memory", "resident_memory_bytes", 1.0, 0.5, "Resident memory against the median of the fleet; 1 is alike.").rises(),
 ];
 
 fn other_types(i: &Interval) -> f64 {

@@ -1,8 +1,11 @@
 //! From scrapes to feature rows, one server at a time.
 
+use std::collections::BTreeSet;
+use std::num::NonZeroU8;
+
 use oddns_core::{Scrape, SeriesId, SeriesTable, Timestamp};
 
-use crate::bridge::{Gauge, Quantity, Role, role};
+use crate::bridge::{Division, Gauge, Histogram, Quantities, Quantity, Role, Tallies, role};
 use crate::catalogue::FEATURES;
 use crate::counter::increase;
 use crate::interval::{Event, Interval, Past};
@@ -19,6 +22,14 @@ const PAST_HALF_LIFE: f64 = 2.0;
 /// for longer than one scrape, or a person looking a minute later finds nothing.
 const EVENT_HALF_LIFE: f64 = 8.0;
 
+/// Room for so many series more is made at a time, at least.
+const SERIES_AT_ONCE: usize = 64;
+/// Room for so many kinds of series more is made at a time, at least.
+const KINDS_AT_ONCE: usize = 16;
+/// A new kind is looked for among so many of the latest. CoreDNS has less than a hundred.
+const KINDS_LOOKED_AT: usize = 256;
+/// With fewer absences it is not worth looking for those that are over.
+const LEAST_SWEPT: usize = 64;
 /// A cache this far below its recent mean, in e-folds, was emptied and fills again.
 const EMPTIED: f64 = -0.2;
 /// Half-life, in scrapes, of the share of cache misses that bring new names, for that time.
@@ -40,9 +51,11 @@ pub enum Features {
 #[derive(Debug, Clone, Default)]
 pub struct Extractor {
     series: Vec<Series>,
+    kinds: Kinds,
+    absences: Absences,
     last_scrape: Option<Timestamp>,
     last_success: Option<Timestamp>,
-    generation: u64,
+    generation: u32,
     start_time: Option<f64>,
     memory: Memory,
     upstreams: Parts,
@@ -61,18 +74,101 @@ struct Memory {
     insertion_ratio: Option<f64>,
 }
 
-/// What is remembered of one series.
+/// What is remembered of one series. Small: of thousands of servers with hundreds of series each, this
+/// is much of the memory.
 #[derive(Debug, Clone)]
 struct Series {
-    role: Role,
-    /// Which part of the server's work it tells of, when that is told apart.
-    part: Option<usize>,
-    coredns: bool,
     value: f64,
     /// Number of the successful scrape that last had it; zero for never.
-    seen: u64,
-    /// When that scrape was.
-    time: Timestamp,
+    seen: u32,
+    /// Its place in [`Kinds`].
+    kind: u32,
+}
+
+/// The kinds of series that there are, of which a server has far fewer than series.
+#[derive(Debug, Clone, Default)]
+struct Kinds {
+    tasks: Vec<Task>,
+    /// Whether a series of this kind is CoreDNS's own.
+    coredns: Vec<bool>,
+}
+
+/// When scrapes were that had the last of a series which has been away since.
+#[derive(Debug, Clone, Default)]
+struct Absences {
+    /// By the number of the scrape, rising.
+    times: Vec<(u32, Timestamp)>,
+    /// With so many, those are looked for that no series needs any more.
+    sweep_at: usize,
+}
+
+/// What to do with a series: its role, packed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Task {
+    Count(Quantities),
+    /// Also in the tallies of one part, unless there are too many of them.
+    CountPart(Division, Option<NonZeroU8>, Tallies, Quantities),
+    Bucket(Histogram, f64),
+    Level(Gauge),
+    Configuration,
+    Nothing,
+}
+
+impl Kinds {
+    /// The place of a kind, which is new if it was not known. Looks among the latest ones only: a
+    /// server that invents a kind for each series costs memory, not time.
+    fn place(&mut self, task: Task, coredns: bool) -> u32 {
+        let n = self.tasks.len();
+        let is_known = |at: &usize| self.tasks[*at] == task && self.coredns[*at] == coredns;
+        if let Some(known) = (n.saturating_sub(KINDS_LOOKED_AT)..n).find(is_known) {
+            return known as u32;
+        }
+        if n == self.tasks.capacity() {
+            let more = KINDS_AT_ONCE.max(n / 4);
+            self.tasks.reserve_exact(more);
+            self.coredns.reserve_exact(more);
+        }
+        self.tasks.push(task);
+        self.coredns.push(coredns);
+        n as u32
+    }
+}
+
+impl Absences {
+    /// Some series were in the scrape `number` at `time`, and not in the one after it.
+    fn begin(&mut self, number: u32, time: Timestamp, series: &[Series]) {
+        if self.times.len() >= self.sweep_at.max(LEAST_SWEPT) {
+            let needed: BTreeSet<u32> = series.iter().map(|series| series.seen).collect();
+            self.times.retain(|(number, _)| needed.contains(number));
+            self.sweep_at = 2 * self.times.len();
+        }
+        self.times.push((number, time));
+    }
+
+    /// When the scrape `number` was; `None` when none of its series was away.
+    fn time(&self, number: u32) -> Option<Timestamp> {
+        let at = self.times.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        Some(self.times[at].1)
+    }
+}
+
+impl Task {
+    /// `parts` has room for the part that it may be of.
+    fn of(role: &Role, interval: &mut Interval) -> Self {
+        match role {
+            Role::Counter(quantities) => Self::Count(Quantities::of(quantities)),
+            Role::Part { division, name, tallies, quantities } => {
+                let place = interval.parts(*division).place(name);
+                let part = place.and_then(|at| NonZeroU8::new(u8::try_from(at + 1).ok()?));
+                let (tallies, quantities) = (Tallies::of(tallies), Quantities::of(quantities));
+                Self::CountPart(*division, part, tallies, quantities)
+            }
+            Role::Bucket(histogram, le) => Self::Bucket(*histogram, *le),
+            Role::Gauge(gauge) => Self::Level(*gauge),
+            Role::Configuration => Self::Configuration,
+            Role::Unused => Self::Nothing,
+        }
+    }
 }
 
 impl Extractor {
@@ -127,6 +223,7 @@ impl Extractor {
         for series in &mut self.series {
             series.seen = 0;
         }
+        self.absences = Absences::default();
     }
 
     fn successful(&mut self, table: &SeriesTable, scrape: &Scrape, first: bool) -> Interval {
@@ -184,35 +281,51 @@ impl Extractor {
         first: bool,
         interval: &mut Interval,
     ) {
+        let known =
+            !first && self.series[at].seen > 0 && self.series[at].seen == self.generation - 1;
+        let growth = if first { 0.0 } else { self.growth(at, value, time, interval.seconds) };
         let series = &mut self.series[at];
-        let known = !first && series.seen > 0 && series.seen == self.generation - 1;
-        let growth = if first { 0.0 } else { series.growth(value, time, interval.seconds) };
+        let kind = series.kind as usize;
         interval.n_series += 1;
         interval.n_born += usize::from(!known && !first);
-        interval.has_coredns |= series.coredns;
-        (series.value, series.seen, series.time) = (value, self.generation, time);
-        match &series.role {
-            Role::Counter(quantities) => {
-                quantities.iter().for_each(|quantity| interval.totals.add(*quantity, growth));
-            }
-            Role::Part { division, tallies, quantities, .. } => {
-                quantities.iter().for_each(|quantity| interval.totals.add(*quantity, growth));
-                if let Some(part) = series.part {
-                    let parts = interval.parts(*division);
-                    tallies.iter().for_each(|tally| parts.add(part, *tally, growth));
+        interval.has_coredns |= self.kinds.coredns[kind];
+        (series.value, series.seen) = (value, self.generation);
+        match self.kinds.tasks[kind] {
+            Task::Count(quantities) => interval.totals.add_to(quantities, growth),
+            Task::CountPart(division, part, tallies, quantities) => {
+                interval.totals.add_to(quantities, growth);
+                if let Some(part) = part {
+                    interval.parts(division).add_to(usize::from(part.get()) - 1, tallies, growth);
                 }
             }
-            Role::Bucket(histogram, le) => interval.add_bucket(*histogram, *le, growth),
-            Role::Gauge(gauge) => interval.set_level(*gauge, value),
-            Role::Configuration => interval.reconfigured |= !known && !first,
-            Role::Unused => {}
+            Task::Bucket(histogram, le) => interval.add_bucket(histogram, le, growth),
+            Task::Level(gauge) => interval.set_level(gauge, value),
+            Task::Configuration => interval.reconfigured |= !known && !first,
+            Task::Nothing => {}
         }
     }
 
-    fn vanished(&self, before: u64, first: bool, interval: &mut Interval) {
-        if !first && before > 0 {
-            interval.n_vanished = self.series.iter().filter(|s| s.seen == before).count();
+    fn vanished(&mut self, before: u32, first: bool, interval: &mut Interval) {
+        let Some(last) = self.last_success.filter(|_| !first && before > 0) else { return };
+        interval.n_vanished = self.series.iter().filter(|s| s.seen == before).count();
+        if interval.n_vanished > 0 {
+            self.absences.begin(before, last, &self.series);
         }
+    }
+
+    /// Growth of a series to `value` at `time` that belongs to the last `seconds`. What grew while it
+    /// was away is spread evenly over that time: a counter that missed one scrape must not be counted
+    /// from zero when it is back.
+    fn growth(&self, at: usize, value: f64, time: Timestamp, seconds: f64) -> f64 {
+        let series = &self.series[at];
+        if series.seen == 0 {
+            return increase(None, value);
+        }
+        let growth = increase(Some(series.value), value);
+        // Where nothing is known of an absence, the last scrape had it.
+        let Some(last) = self.absences.time(series.seen) else { return growth };
+        let away = time.seconds_since(last);
+        if value < series.value || away <= seconds { growth } else { growth * seconds / away }
     }
 
     /// Whether another process answers than at the last scrape.
@@ -232,6 +345,7 @@ impl Extractor {
         for series in self.series.iter_mut().filter(|series| series.seen != self.generation) {
             series.seen = 0;
         }
+        self.absences = Absences::default();
     }
 
     /// Where `id` is kept; classifies series that are new.
@@ -244,19 +358,13 @@ impl Extractor {
         let at = id.0 as usize;
         while self.series.len() <= at {
             let key = table.get(SeriesId(self.series.len() as u32))?;
-            let role = role(key);
-            let part = match &role {
-                Role::Part { division, name, .. } => interval.parts(*division).place(name),
-                _ => None,
-            };
-            self.series.push(Series {
-                role,
-                part,
-                coredns: key.is_coredns(),
-                value: 0.0,
-                seen: 0,
-                time: Timestamp::default(),
-            });
+            let task = Task::of(&role(key), interval);
+            if self.series.len() == self.series.capacity() {
+                // Doubling would leave half of it empty.
+                self.series.reserve_exact(SERIES_AT_ONCE.max(self.series.len() / 4));
+            }
+            let kind = self.kinds.place(task, key.is_coredns());
+            self.series.push(Series { value: 0.0, seen: 0, kind });
         }
         Some(at)
     }
@@ -316,20 +424,6 @@ impl Memory {
         interval.totals.add(Quantity::CacheInsertions, inserted);
         let ratio = self.insertion_ratio.get_or_insert(inserted / misses);
         *ratio += (inserted / misses - *ratio) * (1.0 - half_life(INSERTION_HALF_LIFE));
-    }
-}
-
-impl Series {
-    /// Growth to `value` at `time` that belongs to the last `seconds`. What grew while the series
-    /// was away is spread evenly over that time: a counter that missed one scrape must not be
-    /// counted from zero when it is back.
-    fn growth(&self, value: f64, time: Timestamp, seconds: f64) -> f64 {
-        if self.seen == 0 {
-            return increase(None, value);
-        }
-        let growth = increase(Some(self.value), value);
-        let away = time.seconds_since(self.time);
-        if value < self.value || away <= seconds { growth } else { growth * seconds / away }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oddns_core::{Frame, Recording, Scrape, SeriesId, SeriesTable};
+use oddns_core::{Frame, FrameError, Recording, Scrape, SeriesId, SeriesTable, Thinned, Timestamp};
 
 use crate::catalogue::schema;
 use crate::extractor::{Extractor, Features};
@@ -26,7 +26,8 @@ pub fn extract_fleet(recordings: &[Recording]) -> Vec<Frame> {
     in_order(recordings, |at, scrape| {
         let Recording { instance, series, .. } = &recordings[at];
         let features = extractors[at].push(series, scrape);
-        append(features, instance, scrape, &mut fleet, &mut frames[at]);
+        let push = |time, row: &[f32]| frames[at].push(time, row);
+        append(features, instance, scrape, &mut fleet, push);
     });
     frames
 }
@@ -37,12 +38,12 @@ fn append(
     instance: &str,
     scrape: &Scrape,
     fleet: &mut Fleet,
-    frame: &mut Frame,
+    push: impl FnOnce(Timestamp, &[f32]) -> Result<(), FrameError>,
 ) {
     if let Features::Row(mut row) = features {
         fleet.compare(instance, scrape.time, &mut row);
         // After a step of the clock a row may lie before the last one; a frame has no place for it.
-        let _ = frame.push(scrape.time, &row);
+        let _ = push(scrape.time, &row);
     }
 }
 
@@ -59,13 +60,13 @@ struct Server {
     extractor: Extractor,
     /// All series of all parts.
     series: SeriesTable,
-    frame: Frame,
+    rows: Thinned,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        let frame = Frame::new(schema().columns().to_vec());
-        Self { extractor: Extractor::default(), series: SeriesTable::default(), frame }
+        let rows = Thinned::new(schema().columns().to_vec(), usize::MAX);
+        Self { extractor: Extractor::default(), series: SeriesTable::default(), rows }
     }
 }
 
@@ -82,7 +83,8 @@ impl FleetExtractor {
             let instance = &recordings[at].instance;
             let Some(server) = servers.get_mut(instance) else { return };
             let features = server.extractor.push(&server.series, scrape);
-            append(features, instance, scrape, fleet, &mut server.frame);
+            let push = |time, row: &[f32]| server.rows.push(time, row);
+            append(features, instance, scrape, fleet, push);
         });
     }
 
@@ -91,9 +93,16 @@ impl FleetExtractor {
         self.servers.iter().map(|(name, server)| (name.as_str(), &server.series))
     }
 
-    /// The frame of each server, in order of their names.
-    pub fn finish(self) -> impl Iterator<Item = (String, Frame)> {
-        self.servers.into_iter().map(|(name, server)| (name, server.frame))
+    /// Keeps at most so many values of all servers together, from now on: of each whole stretches
+    /// spread evenly over its time, as [`Thinned`] has it.
+    pub fn limit(&mut self, most_values: usize) {
+        let most_rows = most_values / schema().columns().len() / self.servers.len().max(1);
+        self.servers.values_mut().for_each(|server| server.rows.limit(most_rows));
+    }
+
+    /// The rows of each server, in order of their names.
+    pub fn finish(self) -> impl Iterator<Item = (String, Thinned)> {
+        self.servers.into_iter().map(|(name, server)| (name, server.rows))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Everything that happened on one server between two scrapes, before it becomes features.
 
-use crate::bridge::{Division, Gauge, Histogram, Quantity};
+use crate::bridge::{Division, Gauge, Histogram, Quantities, Quantity};
 use crate::distribution::Distribution;
 use crate::part::Parts;
 use crate::trend::Movement;
@@ -86,6 +86,11 @@ impl Default for Totals {
 impl Totals {
     pub(crate) fn add(&mut self, quantity: Quantity, growth: f64) {
         self.0[quantity as usize] += growth;
+    }
+
+    /// Adds growth to each of `quantities`.
+    pub(crate) fn add_to(&mut self, quantities: Quantities, growth: f64) {
+        quantities.numbers().for_each(|at| self.0[at] += growth);
     }
 
     pub(crate) fn get(&self, quantity: Quantity) -> f64 {

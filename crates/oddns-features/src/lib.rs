@@ -14,7 +14,7 @@ mod scaler;
 mod transform;
 mod trend;
 
-pub use catalogue::{FEATURES, Feature, Unit, schema};
+pub use catalogue::{Concern, FEATURES, Feature, Unit, schema};
 pub use extractor::{Extractor, Features};
 pub use fleet::Fleet;
 pub use frames::{FleetExtractor, extract, extract_fleet};

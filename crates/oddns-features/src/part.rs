@@ -1,6 +1,6 @@
 //! The parts of a server's work that are told one by one: its upstream servers, its zones.
 
-use crate::bridge::Tally;
+use crate::bridge::{Tallies, Tally};
 use crate::interval::share;
 
 /// Parts of each kind that are kept apart. A server names them, so there has to be a limit; what is
@@ -11,16 +11,16 @@ const MAX_PARTS: usize = 64;
 const ENOUGH_ANSWERS: f64 = 10.0;
 
 /// Growth of the tallies of one part.
-type Tallies = [f64; Tally::COUNT];
+type Growth = [f64; Tally::COUNT];
 
 /// The parts of one kind, in the order in which they were met.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parts {
     names: Vec<String>,
     /// During this interval.
-    now: Vec<Tallies>,
+    now: Vec<Growth>,
     /// The same with what is left of the last intervals.
-    lately: Vec<Tallies>,
+    lately: Vec<Growth>,
 }
 
 impl Parts {
@@ -34,21 +34,21 @@ impl Parts {
             return None;
         }
         self.names.push(name.to_owned());
-        self.now.push(Tallies::default());
-        self.lately.push(Tallies::default());
+        self.now.push(Growth::default());
+        self.lately.push(Growth::default());
         Some(self.now.len() - 1)
     }
 
     /// Begins an interval; of the last ones `keep` is left, 0 to 1.
     pub(crate) fn begin(&mut self, keep: f64) {
-        self.now.fill(Tallies::default());
+        self.now.fill(Growth::default());
         self.lately.iter_mut().flatten().for_each(|tally| *tally *= keep);
     }
 
-    /// Adds growth to a tally of the part at `at`, which came from [`Parts::place`].
-    pub(crate) fn add(&mut self, at: usize, tally: Tally, growth: f64) {
-        for tallies in [&mut self.now, &mut self.lately] {
-            tallies[at][tally as usize] += growth;
+    /// Adds growth to tallies of the part at `at`, which came from [`Parts::place`].
+    pub(crate) fn add_to(&mut self, at: usize, tallies: Tallies, growth: f64) {
+        for all in [&mut self.now, &mut self.lately] {
+            tallies.numbers().for_each(|tally| all[at][tally] += growth);
         }
     }
 
@@ -62,7 +62,7 @@ impl Parts {
     /// than two that answered.
     pub(crate) fn latency_spread_ratio(&self) -> f64 {
         let mean =
-            |part: &Tallies| share(part[Tally::Seconds as usize], part[Tally::Answers as usize]);
+            |part: &Growth| share(part[Tally::Seconds as usize], part[Tally::Answers as usize]);
         let (mut fastest, mut slowest, mut n) = (f64::INFINITY, 0.0_f64, 0);
         for mean in self.now.iter().map(mean).filter(|mean| mean.is_finite()) {
             (fastest, slowest, n) = (fastest.min(mean), slowest.max(mean), n + 1);
@@ -92,9 +92,8 @@ mod tests {
         let mut parts = Parts::default();
         for (at, (n, servfail)) in answers.iter().enumerate() {
             let at = parts.place(&at.to_string()).unwrap();
-            parts.add(at, Tally::Answers, *n);
-            parts.add(at, Tally::Coded, *n);
-            parts.add(at, Tally::Servfail, *servfail);
+            parts.add_to(at, Tallies::of(&[Tally::Answers, Tally::Coded]), *n);
+            parts.add_to(at, Tallies::of(&[Tally::Servfail]), *servfail);
         }
         parts
     }
@@ -113,7 +112,7 @@ mod tests {
         let mut parts = parts(&[(30.0, 0.0), (10.0, 0.0)]);
         assert_eq!(parts.busiest_ratio(), 0.75);
         parts.begin(0.5);
-        parts.add(1, Tally::Answers, 25.0);
+        parts.add_to(1, Tallies::of(&[Tally::Answers]), 25.0);
         assert_eq!(parts.busiest_ratio(), 30.0 / 45.0);
     }
 

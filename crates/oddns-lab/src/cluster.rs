@@ -1,9 +1,12 @@
 //! The Kubernetes cluster the pods believe they live in: services, namespaces, search path.
 //!
-//! CoreDNS serves it from a zone file here, so in-cluster names outlive a dead upstream as they do
-//! with the real `kubernetes` plugin.
+//! CoreDNS serves it from a zone file, or from the lab's Kubernetes API: in-cluster names outlive a
+//! dead upstream either way.
 
 use std::fmt::Write;
+use std::net::Ipv4Addr;
+
+use crate::kubernetes::Service;
 
 pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 /// Domains a pod of namespace `ns-0` appends in turn (kubelet writes them to `/etc/resolv.conf`).
@@ -13,8 +16,14 @@ pub(crate) const SEARCH_PATH: [&str; 3] =
 pub(crate) const NDOTS: usize = 5;
 pub(crate) const N_SERVICES: usize = 48;
 const N_NAMESPACES: usize = 4;
+/// Every so many services one is headless.
+const HEADLESS_EVERY: usize = 5;
+/// Pods behind each service.
+const N_PODS: u8 = 3;
+/// Domain of the stub zone that a Corefile of a cluster has.
+pub(crate) const STUB_DOMAIN: &str = "corp.example";
 /// Seconds, as the `kubernetes` plugin answers by default.
-const TTL_SECONDS: u32 = 5;
+pub(crate) const TTL_SECONDS: u32 = 5;
 
 /// How a pod of `ns-0` names service `index`: short in its own namespace, with namespace else.
 pub(crate) fn service_name(index: usize) -> String {
@@ -27,6 +36,36 @@ pub(crate) fn service_name(index: usize) -> String {
 /// The full name of the port record of service `index`.
 pub(crate) fn service_port_name(index: usize) -> String {
     format!("_http._tcp.svc-{index}.ns-{}.svc.{CLUSTER_DOMAIN}.", index % N_NAMESPACES)
+}
+
+/// The name that belongs to the address of service `index`.
+pub(crate) fn service_reverse_name(index: usize) -> String {
+    let [a, b, c, d] = service_address(index).octets();
+    format!("{d}.{c}.{b}.{a}.in-addr.arpa.")
+}
+
+fn service_address(index: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 96, 1, index as u8)
+}
+
+/// Whether a full name, with the dot at the end, is that of a service.
+pub(crate) fn is_service(name: &str) -> bool {
+    let Some(name) = name.strip_suffix(&format!(".svc.{CLUSTER_DOMAIN}.")) else { return false };
+    let Some((service, namespace)) = name.split_once(".ns-") else { return false };
+    let index = service.strip_prefix("svc-").and_then(|index| index.parse::<usize>().ok());
+    index.is_some_and(|index| index < N_SERVICES && namespace == (index % N_NAMESPACES).to_string())
+}
+
+/// The services as the API has them.
+pub(crate) fn services() -> Vec<Service> {
+    let pods = |index: usize| (1..=N_PODS).map(move |pod| Ipv4Addr::new(10, 244, index as u8, pod));
+    let service = |index: usize| Service {
+        namespace: format!("ns-{}", index % N_NAMESPACES),
+        name: format!("svc-{index}"),
+        address: (index % HEADLESS_EVERY != HEADLESS_EVERY - 1).then(|| service_address(index)),
+        pods: pods(index).collect(),
+    };
+    (0..N_SERVICES).map(service).collect()
 }
 
 /// The zone of the cluster in master-file form.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::corefile::Corefile;
 use crate::fault::Configuration;
 use crate::log::Log;
 use crate::ports::Ports;
-use crate::{LabError, http};
+use crate::{LabError, http, leftovers};
 
 /// Starts with other ports when the ones that were free are taken meanwhile.
 const PORT_ATTEMPTS: usize = 5;
@@ -30,10 +30,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// What a server is started from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoreDnsConfig {
-    /// Path of the CoreDNS binary; versions 1.6.9, 1.10.1 and 1.15.0 are tested.
+    /// Path of the CoreDNS binary; 1.6.9 to 1.15.0.
     pub binary: PathBuf,
     /// Where it forwards what is not in the cluster; at least one.
     pub upstreams: Vec<SocketAddr>,
+    /// Which configuration it has.
+    pub corefile: oddns_sim::Corefile,
+    /// The Kubernetes API that knows the cluster; the cluster comes from a zone file without.
+    pub api: Option<SocketAddr>,
+    /// Where it forwards names of the stub zone, or of the cluster as a node's cache does; `None`
+    /// where the configuration has neither.
+    pub behind: Option<SocketAddr>,
 }
 
 /// A CoreDNS on loopback ports of its own. Dropping it kills the process and removes its files.
@@ -52,7 +59,7 @@ pub struct CoreDns {
 }
 
 impl CoreDns {
-    /// Starts it and waits until its metrics answer, for at most 30 seconds.
+    /// Starts it and waits until its metrics answer and it is ready, for at most 30 seconds.
     ///
     /// Fails when the binary cannot be run, or ends by itself, with the last lines it printed.
     pub async fn start(config: CoreDnsConfig) -> Result<Self, LabError> {
@@ -70,9 +77,11 @@ impl CoreDns {
     async fn start_once(config: CoreDnsConfig) -> Result<Self, LabError> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let ports = Ports::free().map_err(|source| LabError::Bind { address: any, source })?;
-        let folder = tempfile::Builder::new().prefix("oddns-lab-").tempdir();
+        let folder = tempfile::Builder::new().prefix(leftovers::PREFIX).tempdir();
         let folder =
             folder.map_err(|source| LabError::Write { path: "temporary folder".into(), source })?;
+        leftovers::own(folder.path())
+            .map_err(|source| LabError::Write { path: folder.path().to_owned(), source })?;
         let mut server = Self {
             config,
             ports,
@@ -96,6 +105,17 @@ impl CoreDns {
         self.write_corefile()?;
         self.child = Some(Process::spawn(&self.config, &self.folder, &self.log)?);
         self.wait_until_ready().await
+    }
+
+    /// The same with another binary.
+    pub async fn upgrade(&mut self, binary: PathBuf) -> Result<(), LabError> {
+        self.config.binary = binary;
+        self.restart().await
+    }
+
+    /// The binary that it runs.
+    pub fn binary(&self) -> &Path {
+        &self.config.binary
     }
 
     /// Kills it as the kernel does when memory runs out. No effect when it does not run.
@@ -159,6 +179,11 @@ impl CoreDns {
         (Ipv4Addr::LOCALHOST, self.ports.metrics).into()
     }
 
+    /// Where it says that all of its plugins are there: names of the cluster come from the API.
+    fn ready_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.ready).into()
+    }
+
     /// The URL to scrape.
     pub fn metrics_url(&self) -> String {
         format!("http://{}/metrics", self.metrics_address())
@@ -189,11 +214,13 @@ impl CoreDns {
     /// The text of its configuration.
     pub fn corefile(&self) -> String {
         let zone = self.folder.path().join("zone");
-        let upstreams = &self.config.upstreams;
         Corefile {
+            kind: self.config.corefile,
             ports: self.ports,
             zone: &zone,
-            upstreams,
+            upstreams: &self.config.upstreams,
+            api: self.config.api,
+            behind: self.config.behind,
             verbose: self.verbose,
             other: self.other,
         }
@@ -223,6 +250,7 @@ impl CoreDns {
             self.check()?;
             if let Ok(text) = self.metrics().await
                 && text.contains("coredns_build_info")
+                && http::get(self.ready_address(), "/ready").await.is_ok()
             {
                 self.version = build_version(&text).unwrap_or_default().to_owned();
                 // Another program on the same port would have answered too.
@@ -353,12 +381,17 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_coredns_is_reported_with_what_it_printed() {
         let upstreams = vec![([127, 0, 0, 1], 1).into()];
-        let config =
-            CoreDnsConfig { binary: "/nowhere/coredns".into(), upstreams: upstreams.clone() };
-        let message = CoreDns::start(config).await.unwrap_err().to_string();
+        let config = CoreDnsConfig {
+            binary: "/nowhere/coredns".into(),
+            upstreams,
+            corefile: oddns_sim::Corefile::ZoneFile,
+            api: None,
+            behind: None,
+        };
+        let message = CoreDns::start(config.clone()).await.unwrap_err().to_string();
         assert!(message.contains("cannot run CoreDNS at `/nowhere/coredns`"), "{message}");
         // `ls` does not know the flag, says so and ends.
-        let config = CoreDnsConfig { binary: "ls".into(), upstreams };
+        let config = CoreDnsConfig { binary: "ls".into(), ..config };
         let message = CoreDns::start(config).await.unwrap_err().to_string();
         assert!(message.contains("ended by itself"), "{message}");
     }

@@ -103,6 +103,52 @@ pub enum LabError {
         /// Names of the faults.
         faults: String,
     },
+    /// A configuration that the release of CoreDNS does not know.
+    #[error("Corefile `{corefile}` needs CoreDNS {needed} or later, the scenario says {found}")]
+    TooOld {
+        /// Name of the configuration.
+        corefile: &'static str,
+        /// Release of the scenario.
+        found: &'static str,
+        /// The first one that knows it.
+        needed: &'static str,
+    },
+    /// An upgrade without a release to upgrade to.
+    #[error("`{fault}` needs a second release of CoreDNS: give the folder that both are in")]
+    NoOtherRelease {
+        /// Name of the change.
+        fault: &'static str,
+    },
+    /// A log of pods could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A log of pods is not as it should be.
+    #[error("line {line}: {message}")]
+    Pods {
+        /// Line, from 1; 0 for the file as a whole.
+        line: u64,
+        /// What is wrong.
+        message: String,
+    },
+    /// A fault of the Kubernetes API in a lab without one.
+    #[error(
+        "`{fault}` is about the Kubernetes API, and this lab has none: use `corefile: kubernetes`"
+    )]
+    NoApi {
+        /// Its name.
+        fault: &'static str,
+    },
+    /// A fault of the stub zone in a lab without one.
+    #[error("`{fault}` is about the stub zone, and this lab has none: use `corefile: kubernetes`")]
+    NoStub {
+        /// Its name.
+        fault: &'static str,
+    },
     /// Two faults at a time.
     #[error("`{fault}` begins before the fault before it ends: the lab does one at a time")]
     Overlap {

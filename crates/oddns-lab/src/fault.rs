@@ -3,10 +3,13 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use oddns_sim::Scenario;
+use oddns_sim::{Corefile, Release, Scenario};
 
 use crate::upstream::Rcode;
-use crate::{Behaviour, LabError, Mix, TrafficSettings};
+use crate::{ApiBehaviour, Behaviour, LabError, Mix, TrafficSettings};
+
+/// The first release whose cache can leave out zones.
+pub(crate) const SELECTIVE_CACHE: Release = Release::V1_10_1;
 
 /// How much of a fault there is at an instant.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,8 +27,12 @@ pub enum Effect {
     Upstream(fn(&mut Behaviour, Dose)),
     /// The first of several upstreams behaves differently.
     FirstUpstream(fn(&mut Behaviour, Dose)),
+    /// The upstream of the stub zone behaves differently; only where there is one.
+    StubUpstream(fn(&mut Behaviour, Dose)),
     /// Every upstream closes its sockets.
     UpstreamClosed,
+    /// The Kubernetes API behaves differently; only in a lab that has one.
+    Api(fn(&mut ApiBehaviour, Dose)),
     /// The clients ask differently.
     Traffic(fn(&mut TrafficSettings, Dose)),
     /// Something happens to one server.
@@ -34,6 +41,10 @@ pub enum Effect {
     Configured(Configuration, fn(&mut Behaviour, Dose)),
     /// Every server is restarted, one after the other, within the first half of the time.
     RestartInTurn,
+    /// The same with another release, which stays.
+    UpgradeInTurn,
+    /// Further servers take their part of the clients; the strength is times the servers.
+    ScaleOut,
 }
 
 /// What can happen to one server.
@@ -159,6 +170,7 @@ pub const FAULTS: &[Fault] = &[
             b.delay = Duration::from_millis(300);
         }),
     ),
+    can("one_zone_failure", Effect::StubUpstream(|b, _| b.rcode = Some(Rcode::ServFail))),
     can("nxdomain_flood", Effect::Traffic(|t, dose| t.flood_per_second = many(dose, t, 200.0))),
     can("random_subdomain", Effect::Traffic(|t, dose| t.flood_per_second = many(dose, t, 20.0))),
     can("traffic_spike", Effect::Traffic(|t, dose| t.lookups_per_second *= dose.strength)),
@@ -169,8 +181,8 @@ pub const FAULTS: &[Fault] = &[
     can("retry_storm", Effect::Traffic(|t, dose| t.copies = dose.strength.round() as u32)),
     can(
         "search_path_storm",
-        Effect::Traffic(|t, _| {
-            t.mix.outside += t.mix.qualified;
+        Effect::Traffic(|t, dose| {
+            t.mix.outside = dose.strength * (t.mix.outside + t.mix.qualified);
             t.mix.qualified = 0.0;
         }),
     ),
@@ -184,6 +196,13 @@ pub const FAULTS: &[Fault] = &[
     can("restart_storm", Effect::Server(ServerAction::RestartAgain)),
     can("process_freeze", Effect::Server(ServerAction::Freeze)),
     can("cpu_throttle", Effect::Server(ServerAction::Throttle)),
+    can("api_lost", Effect::Api(|a, _| a.silent = true)),
+    can("api_errors", Effect::Api(|a, _| a.failing = true)),
+    can("endpoint_churn", Effect::Api(|a, dose| a.changes_per_second += dose.strength)),
+    can(
+        "slow_programming",
+        Effect::Api(|a, dose| a.delay = Duration::from_secs_f64(dose.strength)),
+    ),
     can("replica_imbalance", Effect::Traffic(|t, _| t.first_server_ratio = Some(0.9))),
     can("bad_reload", Effect::Configured(Configuration::Broken, |_, _| ())),
     can("conntrack_race", Effect::Traffic(|t, dose| t.lost_aaaa_ratio = dose.strength)),
@@ -198,6 +217,8 @@ pub const FAULTS: &[Fault] = &[
     ),
     can("cluster_uncached", Effect::Configured(Configuration::ClusterUncached, |_, _| ())),
     can("rolling_deploy", Effect::RestartInTurn),
+    can("version_upgrade", Effect::UpgradeInTurn),
+    can("scale_out", Effect::ScaleOut),
     can(
         "daily_peak",
         Effect::Traffic(|t, dose| {
@@ -222,10 +243,26 @@ pub fn fault(name: &str) -> Result<&'static Fault, LabError> {
     })
 }
 
+/// The entry called `name`, where the lab can do it to servers of this scenario.
+pub(crate) fn possible(name: &str, scenario: &Scenario) -> Option<&'static Fault> {
+    let corefile = scenario.corefile;
+    fault(name).ok().filter(|fault| match fault.effect {
+        Effect::Api(_) => corefile.has_api(),
+        Effect::StubUpstream(_) => corefile.has_stub(),
+        // A node's cache has a configuration of its own for the cluster.
+        Effect::Configured(Configuration::ClusterUncached, _) => {
+            corefile.caches_cluster()
+                && corefile != Corefile::NodeLocal
+                && scenario.coredns >= SELECTIVE_CACHE
+        }
+        _ => true,
+    })
+}
+
 /// Whether the lab can do everything that a scenario asks for; the names of what it cannot.
 pub(crate) fn impossible(scenario: &Scenario) -> Vec<&'static str> {
     let planned = scenario.faults.iter().map(|planned| planned.fault.name);
-    planned.filter(|name| fault(name).is_err()).collect()
+    planned.filter(|name| possible(name, scenario).is_none()).collect()
 }
 
 #[cfg(test)]
@@ -246,19 +283,25 @@ mod tests {
     fn every_effect_changes_something() {
         for entry in FAULTS {
             let dose = Dose { strength: entry.strength.usual, progress: 0.5 };
+            let mut api = ApiBehaviour::default();
             let (mut behaviour, mut settings) = <(Behaviour, TrafficSettings)>::default();
             match entry.effect {
-                Effect::Upstream(change) | Effect::FirstUpstream(change) => {
+                Effect::Upstream(change)
+                | Effect::FirstUpstream(change)
+                | Effect::StubUpstream(change) => {
                     change(&mut behaviour, dose);
                 }
+                Effect::Api(change) => change(&mut api, dose),
                 Effect::Traffic(change) => change(&mut settings, dose),
                 Effect::UpstreamClosed
                 | Effect::Server(_)
                 | Effect::Configured(..)
-                | Effect::RestartInTurn => continue,
+                | Effect::RestartInTurn
+                | Effect::UpgradeInTurn
+                | Effect::ScaleOut => continue,
             }
-            let unchanged = (Behaviour::default(), TrafficSettings::default());
-            assert_ne!((behaviour, settings), unchanged, "{}", entry.name);
+            let unchanged = <(ApiBehaviour, Behaviour, TrafficSettings)>::default();
+            assert_ne!((api, behaviour, settings), unchanged, "{}", entry.name);
         }
     }
 }

@@ -4,9 +4,12 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::arrivals::Zipf;
-use crate::cluster::{N_SERVICES, NDOTS, SEARCH_PATH, service_name, service_port_name};
+use crate::cluster::{
+    N_SERVICES, NDOTS, SEARCH_PATH, STUB_DOMAIN, service_name, service_port_name,
+    service_reverse_name,
+};
 use crate::message::{MessageError, Name, RecordType};
-use crate::traffic::Mix;
+use crate::traffic::{Mix, TrafficConfig};
 use crate::upstream::answer::ABSENT_LABEL;
 
 /// Top-level domains of outside names; the upstream knows them all.
@@ -31,22 +34,20 @@ pub(crate) struct Lookups {
     outside: Zipf,
     services: Zipf,
     search: Vec<Name>,
+    cluster_addresses: bool,
 }
 
 impl Lookups {
-    pub(crate) fn new(
-        seed: u64,
-        n_outside_names: usize,
-        zipf_exponent: f64,
-    ) -> Result<Self, MessageError> {
+    pub(crate) fn new(config: &TrafficConfig) -> Result<Self, MessageError> {
         Ok(Self {
-            rng: ChaCha8Rng::seed_from_u64(seed),
-            outside: Zipf::new(n_outside_names, zipf_exponent),
-            services: Zipf::new(N_SERVICES, zipf_exponent),
+            rng: ChaCha8Rng::seed_from_u64(config.seed),
+            outside: Zipf::new(config.n_outside_names, config.zipf_exponent),
+            services: Zipf::new(N_SERVICES, config.zipf_exponent),
             search: SEARCH_PATH
                 .iter()
                 .map(|domain| Name::parse(domain))
                 .collect::<Result<_, _>>()?,
+            cluster_addresses: config.cluster_addresses,
         })
     }
 
@@ -88,8 +89,13 @@ impl Lookups {
             Kind::Outside => (outside_name(self.outside.pick(rng)), PAIR),
             Kind::Qualified => (format!("{}.", outside_name(self.outside.pick(rng))), PAIR),
             Kind::Srv => (service_port_name(self.services.pick(rng)), &[RecordType::Srv]),
+            Kind::Ptr if self.cluster_addresses => {
+                (service_reverse_name(self.services.pick(rng)), &[RecordType::Ptr])
+            }
             Kind::Ptr => (reverse_name(self.outside.pick(rng)), &[RecordType::Ptr]),
             Kind::Txt => (format!("{}.", outside_name(self.outside.pick(rng))), &[RecordType::Txt]),
+            // A company has a twentieth of the names of the rest of the world.
+            Kind::Stub => (format!("app-{}.{STUB_DOMAIN}.", self.outside.pick(rng) / 20), PAIR),
         }
     }
 
@@ -125,6 +131,7 @@ pub(crate) enum Kind {
     Srv,
     Ptr,
     Txt,
+    Stub,
 }
 
 impl Mix {
@@ -137,6 +144,7 @@ impl Mix {
             (Kind::Srv, self.srv),
             (Kind::Ptr, self.ptr),
             (Kind::Txt, self.txt),
+            (Kind::Stub, self.stub),
         ]
         .map(|(kind, weight)| (kind, if weight.is_finite() { weight.max(0.0) } else { 0.0 }));
         let sum: f64 = kinds.iter().map(|(_, weight)| weight).sum();
@@ -156,7 +164,8 @@ mod tests {
     use super::*;
 
     fn lookups() -> Lookups {
-        Lookups::new(7, 100, 1.0).unwrap()
+        let config = TrafficConfig { seed: 7, n_outside_names: 100, ..TrafficConfig::default() };
+        Lookups::new(&config).unwrap()
     }
 
     #[test]
@@ -179,8 +188,15 @@ mod tests {
 
     #[test]
     fn kinds_come_by_their_weights() {
-        let only_txt =
-            Mix { inside: 0.0, outside: -1.0, qualified: f64::NAN, srv: 0.0, ptr: 0.0, txt: 2.0 };
+        let only_txt = Mix {
+            inside: 0.0,
+            outside: -1.0,
+            qualified: f64::NAN,
+            srv: 0.0,
+            ptr: 0.0,
+            txt: 2.0,
+            stub: 0.0,
+        };
         assert_eq!(only_txt.pick(0.0), Kind::Txt);
         assert_eq!(only_txt.pick(0.999), Kind::Txt);
         assert_eq!(Mix { txt: 0.0, ..only_txt }.pick(0.5), Kind::Inside);

@@ -1,21 +1,26 @@
 //! Servers, upstreams and clients together, and the schedule of what is done to them.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use oddns_core::Timestamp;
+use oddns_sim::Corefile;
 use tokio::time::{Instant, sleep};
 
+use crate::clock;
 use crate::fault::{Configuration, Dose, Effect, Fault, ServerAction};
-use crate::fault::{fault, impossible};
+use crate::fault::{SELECTIVE_CACHE, impossible, possible};
 use crate::label::LabelInterval;
+use crate::playing::{PlayedPods, Playing};
 use crate::tally::ClientSecond;
 use crate::traffic::in_range;
 use crate::{
-    Behaviour, CoreDns, CoreDnsConfig, LabError, Mix, Rhythm, Traffic, TrafficConfig,
-    TrafficSettings, Upstream, UpstreamConfig,
+    ApiBehaviour, Behaviour, CoreDns, CoreDnsConfig, KubernetesApi, LabError, Mix, Rhythm, Swept,
+    Traffic, TrafficConfig, TrafficSettings, Upstream, UpstreamConfig, leftovers,
 };
 
+/// Namespace of the services that pods of a log are behind.
+const POD_NAMESPACE: &str = "ns-0";
 const MAX_REPLICAS: usize = 16;
 const MAX_UPSTREAMS: usize = 8;
 /// How often a playing scenario looks whether its servers still live.
@@ -26,6 +31,10 @@ const CHECK_EVERY: Duration = Duration::from_millis(500);
 pub struct LabConfig {
     /// Path of the CoreDNS binary.
     pub coredns: PathBuf,
+    /// Another release, that servers can be upgraded to; without one they cannot.
+    pub other_coredns: Option<PathBuf>,
+    /// The configuration of the servers. Faults of the Kubernetes API need one that has it.
+    pub corefile: Corefile,
     /// Servers that share the clients, 1 to 16.
     pub replicas: usize,
     /// Upstreams every server forwards to, 1 to 8.
@@ -38,13 +47,21 @@ pub struct LabConfig {
     pub traffic: TrafficConfig,
     /// Behaviour of the upstreams without faults.
     pub behaviour: Behaviour,
+    /// How the Kubernetes API behaves without faults, where the configuration has one.
+    pub api: ApiBehaviour,
+    /// Pods that are the clients, and the endpoints of services where there is an API; without them
+    /// all clients are there all the time.
+    pub pods: Option<PlayedPods>,
 }
 
 impl LabConfig {
-    /// One server, two upstreams that take 2 to 8 ms as a resolver nearby does, default traffic.
+    /// One server with a zone file, two upstreams that take 2 to 8 ms as a resolver nearby does,
+    /// default traffic.
     pub fn new(coredns: impl Into<PathBuf>) -> Self {
         Self {
             coredns: coredns.into(),
+            other_coredns: None,
+            corefile: Corefile::ZoneFile,
             replicas: 1,
             upstreams: 2,
             seed: 0,
@@ -55,40 +72,41 @@ impl LabConfig {
                 jitter: Duration::from_millis(6),
                 ..Behaviour::default()
             },
+            api: ApiBehaviour::default(),
+            pods: None,
         }
     }
-}
 
-impl LabConfig {
     /// As a scenario has it: the same servers, clients and upstreams as the simulator would take.
     ///
-    /// Fails when the scenario has faults that the lab cannot do to a real server, or is for
-    /// another Corefile.
+    /// Fails when the scenario has faults that the lab cannot do to its servers, or a configuration
+    /// that its release does not know.
     pub fn from_scenario(
         coredns: impl Into<PathBuf>,
         scenario: &oddns_sim::Scenario,
     ) -> Result<Self, LabError> {
+        check_release(scenario)?;
         let impossible = impossible(scenario);
         if !impossible.is_empty() {
             return Err(LabError::Impossible { faults: impossible.join(", ") });
         }
-        if scenario.corefile != oddns_sim::Corefile::ZoneFile {
-            return Err(LabError::Setting {
-                name: "corefile",
-                value: "kubernetes".to_owned(),
-                expected: "zone_file: the lab has no Kubernetes API",
-            });
-        }
+        let corefile = scenario.corefile;
         let (traffic, upstreams) = (&scenario.traffic, &scenario.upstreams);
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         Ok(Self {
+            corefile,
             replicas: scenario.servers,
             upstreams: upstreams.count,
             seed: scenario.seed,
-            settings: settings(traffic),
+            settings: settings(traffic, corefile.has_stub()),
+            api: ApiBehaviour {
+                changes_per_second: traffic.changes_per_second,
+                ..ApiBehaviour::default()
+            },
             traffic: TrafficConfig {
                 n_outside_names: traffic.n_outside_names,
                 zipf_exponent: traffic.zipf_exponent,
+                cluster_addresses: corefile.has_api(),
                 ..TrafficConfig::default()
             },
             behaviour: Behaviour {
@@ -101,7 +119,19 @@ impl LabConfig {
     }
 }
 
-fn settings(traffic: &oddns_sim::Traffic) -> TrafficSettings {
+/// Old releases do not know all that newer configurations say.
+fn check_release(scenario: &oddns_sim::Scenario) -> Result<(), LabError> {
+    if scenario.corefile.caches_cluster() || scenario.coredns >= SELECTIVE_CACHE {
+        return Ok(());
+    }
+    Err(LabError::TooOld {
+        corefile: scenario.corefile.as_str(),
+        found: scenario.coredns.as_str(),
+        needed: SELECTIVE_CACHE.as_str(),
+    })
+}
+
+fn settings(traffic: &oddns_sim::Traffic, has_stub: bool) -> TrafficSettings {
     let mix = &traffic.mix;
     TrafficSettings {
         lookups_per_second: traffic.lookups_per_second,
@@ -112,6 +142,7 @@ fn settings(traffic: &oddns_sim::Traffic) -> TrafficSettings {
             srv: mix.srv,
             ptr: mix.ptr,
             txt: mix.txt,
+            stub: if has_stub { mix.stub } else { 0.0 },
         },
         tcp_ratio: traffic.tcp_ratio,
         rhythm: traffic.day.map(|day| Rhythm {
@@ -123,14 +154,17 @@ fn settings(traffic: &oddns_sim::Traffic) -> TrafficSettings {
 }
 
 /// The phases of a scenario, one after the other. What the lab cannot do is left out of a
-/// campaign.
+/// campaign, and `version_upgrade` where it has no other release to upgrade to.
 ///
 /// Fails when two faults overlap: the lab does one at a time.
-pub fn phases(scenario: &oddns_sim::Scenario) -> Result<Vec<Phase>, LabError> {
+pub fn phases(scenario: &oddns_sim::Scenario, config: &LabConfig) -> Result<Vec<Phase>, LabError> {
     let mut phases = Vec::new();
     let mut until = scenario.start;
     for label in oddns_sim::labels(scenario) {
-        let Ok(found) = fault(label.kind) else { continue };
+        let Some(found) = possible(label.kind, scenario) else { continue };
+        if matches!(found.effect, Effect::UpgradeInTurn) && config.other_coredns.is_none() {
+            continue;
+        }
         if label.start < until {
             return Err(LabError::Overlap { fault: label.kind.to_owned() });
         }
@@ -193,6 +227,39 @@ impl InForce {
     }
 }
 
+/// What the configuration of the servers needs beside upstreams.
+#[derive(Debug)]
+struct Cluster {
+    api: Option<KubernetesApi>,
+    /// Of the stub zone, or of the cluster.
+    behind: Option<Upstream>,
+}
+
+impl Cluster {
+    async fn start(config: &LabConfig) -> Result<Self, LabError> {
+        let mut cluster = Self { api: None, behind: None };
+        if config.corefile.has_api() {
+            let api = KubernetesApi::start(config.seed).await?;
+            api.set(config.api);
+            cluster.api = Some(api);
+        }
+        let knows_cluster = config.corefile == Corefile::NodeLocal;
+        if knows_cluster || config.corefile.has_stub() {
+            let upstream = start_upstream(config, config.upstreams, knows_cluster).await?;
+            cluster.behind = Some(upstream);
+        }
+        Ok(cluster)
+    }
+}
+
+/// Servers that came on top, and the clients that use them.
+#[derive(Debug)]
+struct ScaledOut {
+    // Clients end before their servers.
+    traffic: Traffic,
+    servers: Vec<CoreDns>,
+}
+
 /// A running lab. Dropping it ends clients, servers and upstreams.
 #[derive(Debug)]
 pub struct Lab {
@@ -201,24 +268,44 @@ pub struct Lab {
     traffic: Traffic,
     servers: Vec<CoreDns>,
     upstreams: Vec<Upstream>,
+    cluster: Cluster,
+    scaled_out: Option<ScaledOut>,
+    /// What the pods do, while a schedule is played.
+    playing: Option<Playing>,
     in_force: Option<InForce>,
     labels: Vec<LabelInterval>,
+    swept: Swept,
 }
 
 impl Lab {
-    /// Starts upstreams, servers and clients, in this order. Must be called within a tokio runtime.
+    /// Sweeps what a lab left that was killed, then starts upstreams, servers and clients, in this
+    /// order. Must be called within a tokio runtime.
     pub async fn start(config: LabConfig) -> Result<Self, LabError> {
         in_range("replicas", config.replicas, 1, MAX_REPLICAS, "1 to 16")?;
         in_range("upstreams", config.upstreams, 1, MAX_UPSTREAMS, "1 to 8")?;
+        let swept = leftovers::sweep(&std::env::temp_dir());
         let upstreams = start_upstreams(&config).await?;
-        let servers = start_servers(&config, &upstreams).await?;
-        let clients = TrafficConfig {
-            servers: servers.iter().map(CoreDns::dns_address).collect(),
-            seed: config.seed,
-            ..config.traffic.clone()
-        };
-        let traffic = Traffic::start(clients, config.settings).await?;
-        Ok(Self { config, traffic, servers, upstreams, in_force: None, labels: Vec::new() })
+        let cluster = Cluster::start(&config).await?;
+        let servers = start_servers(&config, config.replicas, &upstreams, &cluster).await?;
+        let traffic = start_clients(&config, &servers, config.seed, config.settings).await?;
+        let playing = config.pods.as_ref().map(Playing::new).transpose()?;
+        Ok(Self {
+            config,
+            traffic,
+            servers,
+            upstreams,
+            cluster,
+            scaled_out: None,
+            playing,
+            in_force: None,
+            labels: Vec::new(),
+            swept,
+        })
+    }
+
+    /// What was swept away when it started.
+    pub fn swept(&self) -> Swept {
+        self.swept
     }
 
     /// Puts `fault` in force, as strong as it usually is, after taking back the one before. What
@@ -235,13 +322,18 @@ impl Lab {
     ) -> Result<(), LabError> {
         self.clear().await?;
         // In force before it is done: also what is done half is taken back and labelled.
-        let (start, begun) = (now(), Instant::now());
+        let (start, begun) = (clock::now(), Instant::now());
         self.in_force = Some(InForce { fault, start, begun, lasts, strength, n_restarts: 0 });
         let dose = Dose { strength, progress: 0.0 };
         match fault.effect {
             Effect::Upstream(change) => self.change_upstreams(change, dose),
             Effect::FirstUpstream(change) => self.upstreams[0].set(self.changed(change, dose)),
+            Effect::StubUpstream(change) => {
+                let stub = self.stub_upstream().ok_or(LabError::NoStub { fault: fault.name })?;
+                stub.set(self.changed(change, dose));
+            }
             Effect::UpstreamClosed => self.close_upstreams().await,
+            Effect::Api(change) => self.change_api(fault, change, dose)?,
             Effect::Traffic(change) => self.change_traffic(change, dose),
             Effect::Server(action) => self.act_on_first(action).await?,
             Effect::Configured(other, change) => {
@@ -249,8 +341,45 @@ impl Lab {
                 self.configure(Some((other, strength)))?;
             }
             Effect::RestartInTurn => self.servers[0].restart().await?,
+            Effect::UpgradeInTurn => {
+                let other = self.config.other_coredns.clone();
+                let other = other.ok_or(LabError::NoOtherRelease { fault: fault.name })?;
+                // What runs now is what another upgrade leads back to.
+                let before = std::mem::replace(&mut self.config.coredns, other.clone());
+                self.config.other_coredns = Some(before);
+                self.servers[0].upgrade(other).await?;
+            }
+            Effect::ScaleOut => self.scale_out(strength).await?,
         }
         Ok(())
+    }
+
+    /// Starts further servers, and gives them their part of the clients. They are not in
+    /// `metrics_urls`: who records goes on with the servers that were there.
+    async fn scale_out(&mut self, times: f64) -> Result<(), LabError> {
+        let n_more = ((times - 1.0) * self.servers.len() as f64).round() as usize;
+        let n_more = n_more.clamp(1, MAX_REPLICAS);
+        let servers = start_servers(&self.config, n_more, &self.upstreams, &self.cluster).await?;
+        let seed = self.config.seed.wrapping_add(MAX_REPLICAS as u64);
+        let none = TrafficSettings { lookups_per_second: 0.0, ..self.config.settings };
+        let traffic = start_clients(&self.config, &servers, seed, none).await?;
+        self.scaled_out = Some(ScaledOut { traffic, servers });
+        self.set_traffic(self.config.settings);
+        Ok(())
+    }
+
+    /// Sets what all clients do, wherever they are.
+    fn set_traffic(&self, settings: TrafficSettings) {
+        let Some(ScaledOut { traffic, servers }) = &self.scaled_out else {
+            return self.traffic.set(settings);
+        };
+        let share = servers.len() as f64 / (servers.len() + self.servers.len()) as f64;
+        let part = |share: f64| {
+            let lookups_per_second = share * settings.lookups_per_second;
+            TrafficSettings { lookups_per_second, ..settings }
+        };
+        self.traffic.set(part(1.0 - share));
+        traffic.set(part(share));
     }
 
     /// Goes on with a fault that changes over its time.
@@ -261,7 +390,7 @@ impl Lab {
         let n_servers = self.servers.len();
         let due = match in_force.fault.effect {
             Effect::Server(ServerAction::RestartAgain) => (seconds / dose.strength) as usize,
-            Effect::RestartInTurn => {
+            Effect::RestartInTurn | Effect::UpgradeInTurn => {
                 ((2.0 * dose.progress * n_servers as f64) as usize).min(n_servers - 1)
             }
             Effect::Upstream(change) => {
@@ -276,10 +405,41 @@ impl Lab {
         };
         if due > in_force.n_restarts {
             in_force.n_restarts = due;
-            let in_turn = matches!(in_force.fault.effect, Effect::RestartInTurn);
-            self.servers[if in_turn { due } else { 0 }].restart().await?;
+            match in_force.fault.effect {
+                Effect::RestartInTurn => self.servers[due].restart().await?,
+                Effect::UpgradeInTurn => {
+                    self.servers[due].upgrade(self.config.coredns.clone()).await?;
+                }
+                _ => self.servers[0].restart().await?,
+            }
         }
         Ok(())
+    }
+
+    /// Brings clients and services to what the pods do now.
+    fn follow_pods(&mut self) {
+        let (Some(playing), Some(PlayedPods { pods, .. })) = (&mut self.playing, &self.config.pods)
+        else {
+            return;
+        };
+        let rate_ratio = playing.rate_ratio();
+        for (class, endpoints) in playing.changed(pods) {
+            let Some(api) = &self.cluster.api else { continue };
+            if endpoints.is_empty() {
+                api.remove_service(POD_NAMESPACE, &class);
+            } else {
+                api.put_service(POD_NAMESPACE, &class, endpoints);
+            }
+        }
+        let usual = playing.usual_rate.get_or_insert(self.config.settings.lookups_per_second);
+        self.config.settings.lookups_per_second = *usual * rate_ratio;
+        // A fault of the clients is done to the new rate, by `go_on`.
+        if !matches!(
+            &self.in_force,
+            Some(InForce { fault: Fault { effect: Effect::Traffic(_), .. }, .. })
+        ) {
+            self.set_traffic(self.config.settings);
+        }
     }
 
     /// Takes back what is in force and notes it as a label. No effect when nothing is.
@@ -289,8 +449,8 @@ impl Lab {
         self.labels.push(LabelInterval {
             kind: fault.name.to_owned(),
             start,
-            end: now().max(start),
-            instance: self.instance(fault),
+            end: clock::now().max(start),
+            instance: self.hits(fault).unwrap_or_else(|| "*".to_owned()),
             anomalous: fault.anomalous,
         });
         undone
@@ -316,9 +476,16 @@ impl Lab {
         &self.labels
     }
 
-    /// What the clients felt since the last call.
+    /// What the clients felt since the last call, those of servers that came on top among them.
     pub fn take_client_seconds(&self) -> Vec<ClientSecond> {
-        self.traffic.take_seconds()
+        let mut seconds = self.traffic.take_seconds();
+        for more in self.scaled_out.iter().flat_map(|more| more.traffic.take_seconds()) {
+            match seconds.binary_search_by_key(&more.second, |one| one.second) {
+                Ok(at) => seconds[at].absorb(&more),
+                Err(at) => seconds.insert(at, more),
+            }
+        }
+        seconds
     }
 
     /// The servers, in the order of `metrics_urls`.
@@ -331,9 +498,15 @@ impl Lab {
         &self.upstreams
     }
 
+    /// The Kubernetes API, where there is one.
+    pub fn api(&self) -> Option<&KubernetesApi> {
+        self.cluster.api.as_ref()
+    }
+
     /// An error when a server has ended by itself.
     pub fn check(&mut self) -> Result<(), LabError> {
-        self.servers.iter_mut().try_for_each(CoreDns::check)
+        let more = self.scaled_out.iter_mut().flat_map(|more| &mut more.servers);
+        self.servers.iter_mut().chain(more).try_for_each(CoreDns::check)
     }
 
     async fn play_phases(&mut self, phases: &[Phase]) -> Result<(), LabError> {
@@ -351,6 +524,7 @@ impl Lab {
     async fn watch_until(&mut self, end: Instant) -> Result<(), LabError> {
         loop {
             self.check()?;
+            self.follow_pods();
             self.go_on().await?;
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -371,6 +545,10 @@ impl Lab {
         self.upstreams.iter().for_each(|upstream| upstream.set(behaviour));
     }
 
+    fn stub_upstream(&self) -> Option<&Upstream> {
+        self.cluster.behind.as_ref().filter(|_| self.config.corefile.has_stub())
+    }
+
     fn restore_upstreams(&self) {
         self.upstreams.iter().for_each(|upstream| upstream.set(self.config.behaviour));
     }
@@ -388,7 +566,20 @@ impl Lab {
     fn change_traffic(&self, change: fn(&mut TrafficSettings, Dose), dose: Dose) {
         let mut settings = self.config.settings;
         change(&mut settings, dose);
-        self.traffic.set(settings);
+        self.set_traffic(settings);
+    }
+
+    fn change_api(
+        &self,
+        fault: &Fault,
+        change: fn(&mut ApiBehaviour, Dose),
+        dose: Dose,
+    ) -> Result<(), LabError> {
+        let api = self.api().ok_or(LabError::NoApi { fault: fault.name })?;
+        let mut behaviour = self.config.api;
+        change(&mut behaviour, dose);
+        api.set(behaviour);
+        Ok(())
     }
 
     async fn act_on_first(&mut self, action: ServerAction) -> Result<(), LabError> {
@@ -404,7 +595,21 @@ impl Lab {
     async fn undo(&mut self, fault: &Fault) -> Result<(), LabError> {
         match fault.effect {
             Effect::Upstream(_) | Effect::FirstUpstream(_) => self.restore_upstreams(),
-            Effect::Traffic(_) => self.traffic.set(self.config.settings),
+            Effect::StubUpstream(_) => {
+                if let Some(stub) = self.stub_upstream() {
+                    stub.set(self.config.behaviour);
+                }
+            }
+            Effect::Traffic(_) => self.set_traffic(self.config.settings),
+            Effect::ScaleOut => {
+                self.scaled_out = None;
+                self.set_traffic(self.config.settings);
+            }
+            Effect::Api(_) => {
+                if let Some(api) = self.api() {
+                    api.set(self.config.api);
+                }
+            }
             Effect::Configured(..) => {
                 self.restore_upstreams();
                 self.configure(None)?;
@@ -418,6 +623,7 @@ impl Lab {
                 self.servers[0].resume()?;
             }
             Effect::RestartInTurn
+            | Effect::UpgradeInTurn
             | Effect::Server(
                 ServerAction::Restart | ServerAction::RestartAgain | ServerAction::Reload,
             ) => {}
@@ -425,40 +631,101 @@ impl Lab {
         Ok(())
     }
 
-    fn instance(&self, fault: &Fault) -> String {
-        match fault.effect {
-            Effect::Server(_) => self.servers[0].metrics_address().to_string(),
-            _ => "*".to_owned(),
-        }
+    /// Which server a fault is done to, as `host:port` of its metrics; `None` for all.
+    pub fn hits(&self, fault: &Fault) -> Option<String> {
+        let first = || self.servers[0].metrics_address().to_string();
+        matches!(fault.effect, Effect::Server(_)).then(first)
     }
 }
 
 async fn start_upstreams(config: &LabConfig) -> Result<Vec<Upstream>, LabError> {
     let mut upstreams = Vec::new();
     for index in 0..config.upstreams {
-        let seed = config.seed.wrapping_add(index as u64);
-        let upstream = Upstream::bind(UpstreamConfig { seed, ..UpstreamConfig::default() }).await?;
-        upstream.set(config.behaviour);
-        upstreams.push(upstream);
+        upstreams.push(start_upstream(config, index, false).await?);
     }
     Ok(upstreams)
 }
 
+async fn start_upstream(
+    config: &LabConfig,
+    index: usize,
+    knows_cluster: bool,
+) -> Result<Upstream, LabError> {
+    let seed = config.seed.wrapping_add(index as u64);
+    let about = UpstreamConfig { seed, knows_cluster, ..UpstreamConfig::default() };
+    let upstream = Upstream::bind(about).await?;
+    upstream.set(config.behaviour);
+    Ok(upstream)
+}
+
 async fn start_servers(
     config: &LabConfig,
+    n_servers: usize,
     upstreams: &[Upstream],
+    cluster: &Cluster,
 ) -> Result<Vec<CoreDns>, LabError> {
-    let upstreams: Vec<_> = upstreams.iter().map(Upstream::address).collect();
+    let about = CoreDnsConfig {
+        binary: config.coredns.clone(),
+        upstreams: upstreams.iter().map(Upstream::address).collect(),
+        corefile: config.corefile,
+        api: cluster.api.as_ref().map(KubernetesApi::address),
+        behind: cluster.behind.as_ref().map(Upstream::address),
+    };
     let mut servers = Vec::new();
-    for _ in 0..config.replicas {
-        let (binary, upstreams) = (config.coredns.clone(), upstreams.clone());
-        servers.push(CoreDns::start(CoreDnsConfig { binary, upstreams }).await?);
+    for _ in 0..n_servers {
+        servers.push(CoreDns::start(about.clone()).await?);
     }
     Ok(servers)
 }
 
-/// A clock before 1970 counts as 1970.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+async fn start_clients(
+    config: &LabConfig,
+    servers: &[CoreDns],
+    seed: u64,
+    settings: TrafficSettings,
+) -> Result<Traffic, LabError> {
+    let servers = servers.iter().map(CoreDns::dns_address).collect();
+    let clients = TrafficConfig { servers, seed, ..config.traffic.clone() };
+    Traffic::start(clients, settings).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use oddns_sim::{Scenario, built_in};
+
+    use super::*;
+    use crate::FAULTS;
+
+    #[test]
+    fn the_scenarios_of_the_lab_play_all_that_it_can_do_to_their_servers() {
+        for name in ["lab", "lab_cluster"] {
+            let scenario = built_in(name).unwrap().unwrap();
+            let mut config = LabConfig::from_scenario("coredns", &scenario).unwrap();
+            config.other_coredns = Some("other".into());
+            let phases = phases(&scenario, &config).unwrap();
+            let played: BTreeSet<&str> =
+                phases.iter().filter_map(|phase| phase.fault).map(|fault| fault.name).collect();
+            let all = FAULTS.iter().filter(|fault| possible(fault.name, &scenario).is_some());
+            assert_eq!(played, all.map(|fault| fault.name).collect(), "{name}");
+            let seconds: f64 = phases.iter().map(|phase| phase.duration.as_secs_f64()).sum();
+            assert_eq!(seconds, scenario.length.as_seconds(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_is_left_out_where_there_is_nothing_to_upgrade_to() {
+        let text = "campaign: {after: 1m, lasts: 10s, pause: 10s, faults: [version_upgrade]}";
+        let scenario = Scenario::parse(&format!("for: 90s\n{text}")).unwrap();
+        let config = LabConfig::from_scenario("coredns", &scenario).unwrap();
+        assert!(phases(&scenario, &config).unwrap().iter().all(|phase| phase.fault.is_none()));
+    }
+
+    #[test]
+    fn what_a_release_does_not_know_is_refused() {
+        let scenario = Scenario::parse("coredns: 1.8.4\ncorefile: kubeadm_new").unwrap();
+        let error = LabConfig::from_scenario("coredns", &scenario).unwrap_err().to_string();
+        assert!(error.contains("needs CoreDNS 1.10.1 or later"), "{error}");
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::LabError;
 use crate::arrivals::Arrivals;
+use crate::clock;
 use crate::framing::{read_framed, write_framed};
 use crate::lookup::{Lookup, Lookups};
 use crate::message::{MAX_MESSAGE_BYTES, RecordType, ReplyHeader, read_reply, write_query};
@@ -98,12 +99,11 @@ impl Sender {
                 sockets.push(socket.map_err(|source| LabError::Bind { address: server, source })?);
             }
         }
-        let lookups = Lookups::new(config.seed, config.n_outside_names, config.zipf_exponent)
-            .map_err(|error| LabError::Setting {
-                name: "search path",
-                value: error.to_string(),
-                expected: "made of valid names",
-            })?;
+        let lookups = Lookups::new(&config).map_err(|error| LabError::Setting {
+            name: "search path",
+            value: error.to_string(),
+            expected: "made of valid names",
+        })?;
         Ok(Self {
             // Arrivals have dice of their own: a longer tick must not change which names come.
             arrival_rng: ChaCha8Rng::seed_from_u64(config.seed ^ u64::MAX),
@@ -116,7 +116,7 @@ impl Sender {
             free: Vec::new(),
             tcp_slots: Arc::new(Semaphore::new(MAX_TCP_OPEN)),
             tcp_ends: mpsc::channel(MAX_TCP_OPEN),
-            tally: ClientSecond { second: unix_second(), ..ClientSecond::default() },
+            tally: ClientSecond { second: clock::unix_second(), ..ClientSecond::default() },
             packet: Vec::with_capacity(MAX_MESSAGE_BYTES),
             config,
             sockets,
@@ -147,7 +147,7 @@ impl Sender {
 
     /// Hands over the second that has ended.
     fn roll(&mut self) {
-        let second = unix_second();
+        let second = clock::unix_second();
         if second != self.tally.second {
             self.seconds.push(self.tally);
             self.tally = ClientSecond { second, ..ClientSecond::default() };
@@ -369,10 +369,4 @@ async fn exchange(server: SocketAddr, packet: &[u8]) -> Option<ReplyHeader> {
     write_framed(&mut stream, packet).await.ok()?;
     let reply = read_framed(&mut stream).await.ok()?;
     read_reply(&reply).ok()
-}
-
-/// A clock before 1970 counts as 1970.
-fn unix_second() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

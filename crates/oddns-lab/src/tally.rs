@@ -38,6 +38,17 @@ pub struct ClientSecond {
     pub slow_lookups: u64,
 }
 
+/// Names of what [`client_seconds_csv`] writes.
+const CSV_HEADER: &str = "second,sent,answered,timeouts,unsent,truncated,noerror,servfail,nxdomain,\
+    refused,lookups,failed_lookups,slow_lookups,latency_sum_seconds,latency_max_seconds\n";
+
+/// Seconds as CSV: a header, then a line each, with the fields of [`ClientSecond`] and the replies of
+/// the commonest codes.
+pub fn client_seconds_csv(seconds: &[ClientSecond]) -> String {
+    let rows: String = seconds.iter().map(ClientSecond::csv_row).collect();
+    format!("{CSV_HEADER}{rows}")
+}
+
 impl ClientSecond {
     /// Adds the counts of another second; keeps the start of `self`.
     pub fn absorb(&mut self, other: &Self) {
@@ -54,6 +65,17 @@ impl ClientSecond {
         self.lookups += other.lookups;
         self.failed_lookups += other.failed_lookups;
         self.slow_lookups += other.slow_lookups;
+    }
+
+    fn csv_row(&self) -> String {
+        let Self { second, sent, answered, timeouts, unsent, truncated, rcodes, .. } = self;
+        let [noerror, _, servfail, nxdomain, _, refused, ..] = rcodes;
+        let (lookups, failed, slow) = (self.lookups, self.failed_lookups, self.slow_lookups);
+        let (sum, max) = (self.latency_sum_seconds, self.latency_max_seconds);
+        format!(
+            "{second},{sent},{answered},{timeouts},{unsent},{truncated},{noerror},{servfail},\
+             {nxdomain},{refused},{lookups},{failed},{slow},{sum:.6},{max:.6}\n"
+        )
     }
 
     /// All of `seconds` together, with the start of the first; zeros when there are none.

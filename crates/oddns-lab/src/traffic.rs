@@ -30,6 +30,9 @@ pub struct TrafficConfig {
     pub zipf_exponent: f64,
     /// A question without a reply for this long is asked again or given up.
     pub timeout: Duration,
+    /// Whether addresses are looked up that the cluster knows the names of, as the `kubernetes`
+    /// plugin does, rather than outside ones.
+    pub cluster_addresses: bool,
     /// How often a question is asked again after a timeout (glibc: 1).
     pub retries: u8,
     /// The traffic ends by itself after this.
@@ -46,6 +49,7 @@ impl Default for TrafficConfig {
             n_outside_names: 500,
             zipf_exponent: 1.0,
             timeout: Duration::from_secs(5),
+            cluster_addresses: false,
             retries: 1,
             max_duration: Duration::from_secs(86_400),
         }
@@ -164,16 +168,26 @@ pub struct Mix {
     pub qualified: f64,
     /// SRV of a service.
     pub srv: f64,
-    /// PTR of an outside address.
+    /// PTR of an address, outside or of a service (`TrafficConfig::cluster_addresses`).
     pub ptr: f64,
     /// TXT of an outside name.
     pub txt: f64,
+    /// A and AAAA of names of the stub zone, with the dot at the end; 0 where there is none.
+    pub stub: f64,
 }
 
 impl Default for Mix {
     /// About half of the answers NXDOMAIN, near the 46 % measured in a cluster with `ndots:5`.
     fn default() -> Self {
-        Self { inside: 0.64, outside: 0.18, qualified: 0.10, srv: 0.04, ptr: 0.03, txt: 0.01 }
+        Self {
+            inside: 0.64,
+            outside: 0.18,
+            qualified: 0.10,
+            srv: 0.04,
+            ptr: 0.03,
+            txt: 0.01,
+            stub: 0.0,
+        }
     }
 }
 

@@ -81,12 +81,14 @@ pub struct UpstreamConfig {
     pub ttl_seconds: u32,
     /// Seconds the absence of a name may be cached.
     pub negative_ttl_seconds: u32,
+    /// Whether it also knows the services of the lab's cluster, as the DNS server of one does.
+    pub knows_cluster: bool,
 }
 
 impl Default for UpstreamConfig {
     fn default() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { address, seed: 0, ttl_seconds: 30, negative_ttl_seconds: 30 }
+        Self { address, seed: 0, ttl_seconds: 30, negative_ttl_seconds: 30, knows_cluster: false }
     }
 }
 

@@ -169,6 +169,12 @@ pub enum ModelError {
         /// What the decoder says.
         source: Cause,
     },
+    /// An ONNX file of ours that holds a whole detector.
+    #[error(
+        "the ONNX file is a detector that oddns exported: its scales, members and score are no network \
+         that can be trained; load the `.keras` file that it was exported from"
+    )]
+    OnnxDetector,
     /// An ONNX file holds something that the general engine does not run.
     #[error("operation `{name}` of type `{operation}`: {problem}; {ONNX_SUPPORTED}")]
     OnnxOperation {
@@ -180,7 +186,9 @@ pub enum ModelError {
         problem: String,
     },
     /// Shape and values of a tensor do not agree.
-    #[error("a tensor of shape {shape} has {values} values: give samples first, and all values")]
+    #[error(
+        "a tensor of shape {shape} has {values} values: give samples first, then at least one more size"
+    )]
     TensorShape {
         /// The shape.
         shape: Shape,
@@ -211,6 +219,20 @@ pub enum ModelError {
         /// Shape it takes.
         expected: String,
         /// Shape it was given.
+        found: String,
+    },
+    /// Examples to train on do not fit the network; a question mark stands for any size.
+    #[error(
+        "{what} has the shape {found}, layer `{layer}` takes or gives {expected}: samples come first"
+    )]
+    SampleShape {
+        /// What does not fit.
+        what: &'static str,
+        /// Name of the layer.
+        layer: String,
+        /// Its shape, samples first.
+        expected: String,
+        /// Shape that was given.
         found: String,
     },
     /// A sample takes too much memory in a network.

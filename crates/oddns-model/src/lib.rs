@@ -27,7 +27,8 @@ mod window;
 pub use config::Config;
 pub use error::{ModelError, Shape};
 pub use keras::{
-    decode, decode_extra, decode_graph, encode, encode_extra, encode_graph, encode_plain,
+    attach, attached, decode, decode_extra, decode_graph, encode, encode_extra, encode_graph,
+    encode_plain,
 };
 pub use live::{LiveState, Predicted};
 pub use model::Model;

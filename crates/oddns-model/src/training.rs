@@ -20,7 +20,8 @@ const VALIDATION_GROUPS: usize = 4;
 /// How to train.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainOptions {
-    /// Optimiser steps, 1 to 1 000 000.
+    /// Optimiser steps, 0 to 1 000 000. With 0 a new network is its linear part alone, and one that is
+    /// there stays as it is.
     pub steps: usize,
     /// Windows in a step, 1 to 4096.
     pub batch: usize,
@@ -57,7 +58,7 @@ pub struct Progress {
 pub struct TrainRecord {
     /// Optimiser steps.
     pub steps: usize,
-    /// Mean Huber loss over the last tenth of the steps.
+    /// Mean Huber loss over the last tenth of the steps; NaN without any.
     pub final_loss: f32,
     /// Mean Huber loss, half of forecasts and half of completions, over the last tenth of each
     /// sequence, which was not learned from. `None` when no sequence was ten receptive fields long.
@@ -82,14 +83,25 @@ pub fn train(
 ) -> Result<(Network, TrainRecord), ModelError> {
     let mut network = Network::new(config, options.seed)?;
     network.forget_correction();
-    retrain(network, sequences, options, progress)
+    learn(network, true, sequences, options, progress)
 }
 
 /// Goes on training a network, as [`train`] does with a new one: its linear part is solved again on
-/// these sequences, the rest goes on from where it is. The given network is not touched
+/// these sequences, the rest goes on from where it is; with 0 steps nothing changes. The given network is not touched
 /// when this fails, as the caller still has what it was decoded or cloned from.
 pub fn retrain(
+    network: Network,
+    sequences: &[Sequence],
+    options: &TrainOptions,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<(Network, TrainRecord), ModelError> {
+    learn(network, options.steps > 0, sequences, options, progress)
+}
+
+/// Trains a network whose linear part is solved on these sequences, or stays.
+fn learn(
     mut network: Network,
+    is_solved: bool,
     sequences: &[Sequence],
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
@@ -98,7 +110,9 @@ pub fn retrain(
     let n_held_out = sequences.iter().map(|s| n_held_out(&network, s)).collect::<Vec<_>>();
     let n_rows = sequences.iter().zip(&n_held_out).map(|(s, held_out)| s.len() - held_out);
     let n_rows = n_rows.collect::<Vec<_>>();
-    network.solve_linear(sequences, &n_rows);
+    if is_solved {
+        network.solve_linear(sequences, &n_rows);
+    }
     let sampler = Sampler::new(sequences, n_rows, options.length);
     let losses = optimise(&mut network, &sampler, options, progress)?;
     let last = &losses[losses.len() - losses.len().div_ceil(10)..];
@@ -118,7 +132,7 @@ fn check(
     options: &TrainOptions,
 ) -> Result<(), ModelError> {
     let needed = network.receptive_field();
-    within("steps", options.steps, 1, 1_000_000)?;
+    within("steps", options.steps, 0, 1_000_000)?;
     within("batch", options.batch, 1, 4096)?;
     within("length", options.length, needed, 65_536)?;
     within("threads", options.threads, 1, 64)?;

@@ -41,15 +41,29 @@ pub(crate) fn raise(kind: Kind, message: String) -> PyErr {
     })
 }
 
-/// The message with all causes behind it.
-fn chain(error: &dyn Error) -> String {
+/// The message with all causes behind it, and what Python calls the setting that it is about.
+fn chain(error: &(dyn Error + 'static)) -> String {
     let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
+    let mut last = error;
+    while let Some(error) = last.source() {
         message += &format!(": {error}");
-        cause = error.source();
+        last = error;
+    }
+    if let Some(ModelError::Setting { field, .. }) = last.downcast_ref() {
+        message += told_in_python(field);
     }
     message
+}
+
+/// What a user of the class has set, where the library has another word for it.
+fn told_in_python(field: &str) -> &'static str {
+    match field {
+        "steps" => " (`epochs`, times the batches that the data makes)",
+        "length" => " (`window`)",
+        "channels" => " (`layers`)",
+        "batch" => " (`batch` or `batch_size`)",
+        _ => "",
+    }
 }
 
 pub(crate) fn of_detector(error: DetectorError) -> PyErr {
@@ -62,6 +76,8 @@ pub(crate) fn of_detector(error: DetectorError) -> PyErr {
             | DetectorError::Empty
             | DetectorError::Window { .. }
             | DetectorError::Schema { .. }
+            | DetectorError::NothingQuiet { .. }
+            | DetectorError::Contradiction { .. }
     );
     raise(if of_data { Kind::Data } else { Kind::Model }, chain(&error))
 }
@@ -94,6 +110,6 @@ pub(crate) fn of_replay(error: ReplayError) -> PyErr {
 }
 
 /// Anything else that says what is wrong with the data.
-pub(crate) fn of_data(error: &dyn Error) -> PyErr {
+pub(crate) fn of_data(error: &(dyn Error + 'static)) -> PyErr {
     raise(Kind::Data, chain(error))
 }

@@ -16,6 +16,8 @@ use crate::error::{Kind, of_data, raise};
 pub(crate) struct PyFrame {
     pub(crate) instance: String,
     pub(crate) frame: Arc<Frame>,
+    /// Whether the times are those of the data, rather than counted.
+    pub(crate) timed: bool,
 }
 
 /// A value of the tables that are read, as the 32-bit float that is kept.
@@ -39,30 +41,36 @@ impl Number for f64 {
 impl PyFrame {
     /// From an array of rows and columns, of 32-bit or 64-bit floats in any memory order.
     #[staticmethod]
+    #[pyo3(signature = (columns, millis, values, instance, timed=true))]
     fn from_array(
         py: Python<'_>,
         columns: Vec<String>,
         millis: PyReadonlyArray1<'_, i64>,
         values: &Bound<'_, PyAny>,
         instance: String,
+        timed: bool,
     ) -> PyResult<Self> {
         let millis = millis.as_array();
         if let Ok(values) = values.extract::<PyReadonlyArray2<'_, f32>>() {
-            return rows(py, columns, millis, values.as_array(), instance);
+            let frame = rows(py, columns, millis, values.as_array())?;
+            return Ok(Self { instance, frame, timed });
         }
         let values = values.extract::<PyReadonlyArray2<'_, f64>>();
         let values =
             values.map_err(|_| PyTypeError::new_err("values must be an array of floats"))?;
-        rows(py, columns, millis, values.as_array(), instance)
+        let frame = rows(py, columns, millis, values.as_array())?;
+        Ok(Self { instance, frame, timed })
     }
 
     /// From one array for each column, as data frames and Arrow keep them.
     #[staticmethod]
+    #[pyo3(signature = (columns, millis, values, instance, timed=true))]
     fn from_columns(
         columns: Vec<String>,
         millis: PyReadonlyArray1<'_, i64>,
         values: Vec<Bound<'_, PyAny>>,
         instance: String,
+        timed: bool,
     ) -> PyResult<Self> {
         let (millis, width) = (millis.as_array(), columns.len());
         let mut table = vec![f32::NAN; millis.len() * width];
@@ -78,7 +86,7 @@ impl PyFrame {
             }
         }
         let frame = assemble(columns, millis, table.chunks_exact(width.max(1)))?;
-        Ok(Self { instance, frame: Arc::new(frame) })
+        Ok(Self { instance, frame: Arc::new(frame), timed })
     }
 
     /// Which server; empty for a table that has none.
@@ -93,6 +101,12 @@ impl PyFrame {
         self.frame.columns().to_vec()
     }
 
+    /// Whether the times are those of the data, rather than counted.
+    #[getter]
+    fn timed(&self) -> bool {
+        self.timed
+    }
+
     /// Milliseconds since the Unix epoch, one a row.
     fn timestamps<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         let millis: Vec<i64> = self.frame.timestamps().iter().map(|time| time.millis()).collect();
@@ -105,24 +119,6 @@ impl PyFrame {
         values.into_pyarray(py).reshape([self.frame.len(), self.frame.width()])
     }
 
-    /// The stretches of rows that `kept` marks, one frame each.
-    fn stretches(&self, kept: PyReadonlyArray1<'_, bool>) -> PyResult<Vec<Self>> {
-        let kept: Vec<bool> = kept.as_array().iter().copied().collect();
-        let mut found: Vec<Frame> = Vec::new();
-        let mut goes_on = false;
-        for ((time, row), kept) in self.frame.rows().zip(kept) {
-            if kept && !goes_on {
-                found.push(Frame::new(self.frame.columns().to_vec()));
-            }
-            if let (true, Some(last)) = (kept, found.last_mut()) {
-                last.push(time, row).map_err(|error| of_data(&error))?;
-            }
-            goes_on = kept;
-        }
-        let named = |frame| Self { instance: self.instance.clone(), frame: Arc::new(frame) };
-        Ok(found.into_iter().map(named).collect())
-    }
-
     fn __len__(&self) -> usize {
         self.frame.len()
     }
@@ -133,17 +129,55 @@ fn rows<T: Number + Send + Sync>(
     columns: Vec<String>,
     millis: ArrayView1<'_, i64>,
     values: ArrayView2<'_, T>,
-    instance: String,
-) -> PyResult<PyFrame> {
-    if let Some(((row, at), _)) = values.indexed_iter().find(|(_, value)| is_lost(**value)) {
-        return Err(infinite(columns.get(at).map_or("", String::as_str), row));
-    }
-    let frame = py.detach(|| {
+) -> PyResult<Arc<Frame>> {
+    check(&columns, values)?;
+    py.detach(|| {
         let width = values.ncols().max(1);
         let kept: Vec<f32> = values.iter().map(|value| value.kept()).collect();
-        assemble(columns, millis, kept.chunks_exact(width))
+        assemble(columns, millis, kept.chunks_exact(width)).map(Arc::new)
+    })
+}
+
+/// The values of an array of this shape, of 32-bit or 64-bit floats.
+pub(crate) fn values(
+    columns: &[String],
+    (rows, width): (usize, usize),
+    array: &Bound<'_, PyAny>,
+) -> PyResult<Vec<f32>> {
+    if let Ok(array) = array.extract::<PyReadonlyArray2<'_, f32>>() {
+        return kept(columns, (rows, width), array.as_array());
+    }
+    let found = array.extract::<PyReadonlyArray2<'_, f64>>();
+    let found = found.map_err(|_| {
+        let message = format!("a window must be an array of {rows} rows and {width} columns");
+        raise(Kind::Data, message)
     })?;
-    Ok(PyFrame { instance, frame: Arc::new(frame) })
+    kept(columns, (rows, width), found.as_array())
+}
+
+fn kept<T: Number>(
+    columns: &[String],
+    shape: (usize, usize),
+    array: ArrayView2<'_, T>,
+) -> PyResult<Vec<f32>> {
+    if array.dim() != shape {
+        let ((rows, width), (n_rows, n_columns)) = (shape, array.dim());
+        let message = format!(
+            "a window has {rows} rows of {width} columns, this one {n_rows} of {n_columns}: give the \
+             last {rows} rows"
+        );
+        return Err(raise(Kind::Data, message));
+    }
+    check(columns, array)?;
+    Ok(array.iter().map(|value| value.kept()).collect())
+}
+
+/// Refuses values that a 32-bit float cannot hold.
+fn check<T: Number>(columns: &[String], values: ArrayView2<'_, T>) -> PyResult<()> {
+    match values.indexed_iter().find(|(_, value)| is_lost(**value)) {
+        Some(((row, at), _)) => Err(infinite(columns.get(at).map_or("", String::as_str), row)),
+        None => Ok(()),
+    }
 }
 
 fn fill<'a, T: Number>(

@@ -2,11 +2,13 @@
 
 mod data;
 mod error;
+mod follower;
 mod frame;
 mod model;
 mod network;
 mod prometheus;
 mod scored;
+mod update;
 mod worker;
 
 /// The native half of the Python package `oddns`; `python/oddns` is the other.
@@ -16,6 +18,8 @@ mod _oddns {
 
     #[pymodule_export]
     use crate::data::read;
+    #[pymodule_export]
+    use crate::follower::{PyFollower, PyPieces, pieces};
     #[pymodule_export]
     use crate::frame::PyFrame;
     #[pymodule_export]

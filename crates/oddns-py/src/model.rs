@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use numpy::PyReadonlyArray2;
 use oddns::core::Frame;
-use oddns::{Detector, DetectorKind, TrainOptions, score_frame};
+use oddns::{Detector, DetectorKind, Follower, History, TrainOptions, UpdateOptions, score_frame};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::error::{Kind, of_detector, of_model, raise};
-use crate::frame::PyFrame;
+use crate::follower::PyFollower;
+use crate::frame::{self, PyFrame};
 use crate::network::PyNetwork;
 use crate::scored::PyScored;
+use crate::update::{self, Said};
 use crate::worker;
+
+/// The entry of a file that holds the parameters of the class.
+const PARAMETERS: &str = "oddns.parameters.json";
 
 /// A fitted detector; scoring does not change it.
 #[pyclass(frozen, name = "Model", module = "oddns._oddns")]
@@ -49,8 +53,16 @@ impl Options {
             seed: self.seed,
             threads: self.threads,
             alarms_per_week: self.alarms_per_week,
+            strict_budget: false,
             detector,
         })
+    }
+
+    /// As the command updates, but that nothing is held out for a gate. 0 epochs leave the weights.
+    fn of_update(&self) -> PyResult<UpdateOptions> {
+        let TrainOptions { seed, threads, epochs, .. } = self.resolved()?;
+        let options = UpdateOptions { seed, threads, holds_out: false, ..UpdateOptions::default() };
+        Ok(UpdateOptions { steps: if epochs == Some(0) { 0 } else { options.steps }, ..options })
     }
 }
 
@@ -84,6 +96,33 @@ impl PyModel {
         Ok(Self { detector: Arc::new(fitted.map_err(of_detector)?) })
     }
 
+    /// Goes on learning with the rows of `frames` that it finds normal, and old ones that it carries.
+    /// `feedback` is of times in milliseconds, with a verdict each; what was said before stays said.
+    /// Beside the new model what it was made of, by name.
+    #[pyo3(signature = (frames, feedback, options, listener=None))]
+    fn update<'py>(
+        &self,
+        py: Python<'py>,
+        frames: Vec<PyRef<'_, PyFrame>>,
+        feedback: Vec<Said>,
+        options: Options,
+        listener: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<(Self, Bound<'py, PyDict>)> {
+        let feedback = update::with_earlier(&self.detector, feedback)?;
+        let options = options.of_update()?;
+        let parent = Arc::clone(&self.detector);
+        let frames: Vec<PyFrame> = frames.iter().map(|frame| PyFrame::clone(frame)).collect();
+        let updated = worker::run(py, listener, move |signal| {
+            let histories =
+                frames.iter().map(|one| History { instance: &one.instance, frame: &one.frame });
+            let histories: Vec<History<'_>> = histories.collect();
+            parent.update(&histories, &feedback, &options, &mut |progress| signal.tell(progress))
+        })?;
+        let updated = updated.map_err(of_detector)?;
+        let told = update::told(py, &updated)?;
+        Ok((Self { detector: Arc::new(updated.detector) }, told))
+    }
+
     /// Scores every row of a history.
     fn score(&self, py: Python<'_>, frame: &PyFrame) -> PyResult<PyScored> {
         let (detector, frame) = (Arc::clone(&self.detector), frame.clone());
@@ -94,6 +133,11 @@ impl PyModel {
         scored.map_err(of_detector)
     }
 
+    /// Judges rows piece by piece; `instance` names them in incidents.
+    fn follower(&self, instance: String) -> PyFollower {
+        PyFollower::new(Follower::new(Arc::clone(&self.detector), instance))
+    }
+
     /// Rows of a window that `score_window` judges.
     #[getter]
     fn window_rows(&self) -> PyResult<usize> {
@@ -101,8 +145,9 @@ impl PyModel {
     }
 
     /// The score of the last row of a window, by what was learned alone.
-    fn score_window(&self, window: PyReadonlyArray2<'_, f32>) -> PyResult<f32> {
-        let window: Vec<f32> = window.as_array().iter().copied().collect();
+    fn score_window(&self, window: &Bound<'_, PyAny>) -> PyResult<f32> {
+        let (rows, width) = (self.window_rows()?, self.columns().len());
+        let window = frame::values(&self.columns(), (rows, width), window)?;
         self.detector.score_window(&window).map_err(of_detector)
     }
 
@@ -112,10 +157,26 @@ impl PyModel {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// The bytes of a `.keras` file.
-    fn encode<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = py.detach(|| self.detector.encode()).map_err(of_detector)?;
+    /// The bytes of a `.keras` file, with `parameters` of the class that trained it.
+    #[pyo3(signature = (parameters=None))]
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        parameters: Option<&str>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let mut bytes = py.detach(|| self.detector.encode()).map_err(of_detector)?;
+        if let Some(parameters) = parameters {
+            bytes =
+                oddns_model::attach(bytes, PARAMETERS, parameters.as_bytes()).map_err(of_model)?;
+        }
         Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// The `parameters` in what `encode` wrote; `None` where the command wrote it.
+    #[staticmethod]
+    fn parameters(bytes: &[u8]) -> PyResult<Option<String>> {
+        let found = oddns_model::attached(bytes, PARAMETERS).map_err(of_model)?;
+        Ok(found.map(|text| String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// Reads what `encode` wrote.
@@ -129,7 +190,7 @@ impl PyModel {
         &self,
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
-        Ok((py.get_type::<Self>().getattr("decode")?, (self.encode(py)?,)))
+        Ok((py.get_type::<Self>().getattr("decode")?, (self.encode(py, None)?,)))
     }
 
     /// Whether the bytes are those of a detector, or of a network alone.
@@ -175,6 +236,7 @@ impl PyModel {
         let found = PyDict::new(py);
         let range = record.range.map(|(from, until)| (from.to_string(), until.to_string()));
         found.set_item("range", range)?;
+        found.set_item("until_millis", record.range.map(|(_, until)| until.millis()))?;
         found.set_item("rows", record.n_rows)?;
         found.set_item("interval_seconds", record.interval_seconds)?;
         found.set_item("alarms_per_week", record.alarms_per_week)?;

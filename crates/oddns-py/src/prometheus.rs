@@ -6,10 +6,11 @@ use oddns_collect::{
     HistoryConfig, HistoryPart, HistoryQuery, PrometheusHistory, PrometheusUrl, SeriesChoice,
 };
 use oddns_core::Timestamp;
+use oddns_data::Selection;
 use oddns_store::{Dataset, HistoryFilter, HistoryStore, StoreSettings};
 use pyo3::prelude::*;
 
-use crate::data::{Part, frames};
+use crate::data::frames;
 use crate::error::{Kind, of_data, of_store, raise};
 use crate::frame::PyFrame;
 use crate::worker::{self, Signal};
@@ -58,7 +59,7 @@ fn fetched(server: PrometheusUrl, query: &HistoryQuery, signal: &Signal) -> PyRe
     });
     runtime.block_on(fetching).map_err(|error: Failure| of_data(error.as_ref()))?;
     store.finish().map_err(of_store)?;
-    frames(&path, Part::default(), false)
+    frames(&path, Selection::default(), false)
 }
 
 fn keep(store: &HistoryStore, part: &HistoryPart) -> Result<(), Failure> {

@@ -36,6 +36,9 @@ def test_constant_and_missing_columns_are_learned(normal):
         ((row for row in numpy.ones((200, 2))), DataError, "is a generator"),
         (numpy.ones((200, 2)) * 1j, DataError, "Complex data not supported"),
         (numpy.full((200, 2), numpy.inf), DataError, "row 0 of column `x0` is infinite"),
+        ([[1, 2], [3]], DataError, "the data is no table"),
+        (numpy.zeros((200, 2), "m8[s]"), DataError, "is of durations: divide by a unit"),
+        (numpy.zeros((200, 2), "M8[s]"), DataError, "is of times: give a frame with a column `timestamp`"),
         (numpy.full((200, 2), 1e300), DataError, "too large for a 32-bit float"),
         ({"a": 1}, TypeError, "dict"),
         ("no/such/file", FileNotFoundError, "no/such/file"),
@@ -59,7 +62,16 @@ def test_data_that_cannot_be_used(data, kind, message):
         ({"interval": 0}, "`interval` is 0"),
         ({"model": 3}, "a int is no network"),
         ({"threads": 100}, "`threads` is 100"),
-        ({"epochs": 10**12}, "it must be 1 to 1000000"),
+        ({"epochs": 10**12}, "it must be 0 to 1000000 .`epochs`, times the batches"),
+        ({"window": 5}, r"`length` is 5, it must be 32 to 65536 \(`window`\)"),
+        ({"layers": [10**6]}, r"`channels` is 1000000, it must be 1 to 512 \(`layers`\)"),
+        ({"layers": 64}, "`layers` is 64: give the channels of each layer"),
+        ({"layers": []}, "`layers` is \\[\\]: give the channels of each layer"),
+        ({"layers": "64"}, "`layers` is '64'"),
+        ({"layers": [8, "x"]}, "`layers` is 'x': give a whole number"),
+        ({"kernel": 2.5}, "`kernel` is 2.5"),
+        ({"latent": 0}, "`latent` is 0"),
+        ({"kind": "1d", "window": "long"}, "`window` is 'long'"),
     ],
 )
 def test_parameters_that_cannot_be_used(parameters, message):
@@ -119,6 +131,14 @@ INPUT = ("InputLayer", "keras.layers", {"batch_shape": [None, 8, 3]})
             keras([INPUT, ("LSTM", "keras.layers", {"units": 3})]),
             "layer `lstm` of class `LSTM`: this class of layer is not supported; supported are",
         ),
+        (
+            keras([INPUT, ("Dense", "keras.layers", {"units": 2, "kernel_regularizer": {"class_name": "L2"}})]),
+            "layer `dense` of class `Dense`: its `kernel_regularizer` is `L2`, which training here does not heed",
+        ),
+        (
+            keras([INPUT, ("Dense", "keras.layers", {"units": 2, "bias_constraint": {"class_name": "NonNeg"}})]),
+            "its `bias_constraint` is `NonNeg`",
+        ),
         (keras([INPUT, ("Evil", "os", {})]), "its code is in `os`, which is not Keras"),
         (keras([INPUT, ("Dense", "keras.layers", {"units": 2})]), "model.weights.h5"),
     ],
@@ -129,6 +149,69 @@ def test_hostile_files(tmp_path, content, message):
         Network.load(tmp_path / "m.keras")
     with pytest.raises(ModelError):
         Detector.load(tmp_path / "m.keras")
+
+
+def test_packed_files_are_read(tmp_path, plain, broken):
+    plain.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        content = {entry: archive.read(entry) for entry in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "packed.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry, data in content.items():
+            archive.writestr(entry, data)
+    packed = Detector.load(tmp_path / "packed.keras")
+    assert (packed.score(broken) == plain.score(broken)).all()
+    # A bomb says that it is small.
+    content["config.json"] = b"0" * (200 << 20)
+    with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry, data in content.items():
+            archive.writestr(entry, data)
+    lying = (tmp_path / "bomb.keras").read_bytes()
+    lying = lying.replace((200 << 20).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    for bomb in ((tmp_path / "bomb.keras").read_bytes(), lying):
+        with pytest.raises(ModelError, match="at most 67108864 are read|cannot read its `config.json`"):
+            Network.load(bomb)
+
+
+def test_a_window_is_checked_as_a_table_is(detector):
+    for value in (numpy.inf, 1e300, -1e300):
+        window = waves(detector.model_.window_rows)
+        window[3, 1] = value
+        with pytest.raises(DataError, match="row 3 of column `x1` is infinite or too large"):
+            detector.score_window(window)
+    for window in (waves(3), waves(65)[:, :2], numpy.ones(5), [[1, 2], [3]]):
+        with pytest.raises(DataError, match="a window|no table"):
+            detector.score_window(window)
+
+
+def test_old_files_of_keras_are_named(tmp_path):
+    (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n" * 9)
+    for load in (Network.load, Detector.load, Detector().import_weights):
+        with pytest.raises(ModelError, match="is an HDF5 file, as Keras 2 wrote them"):
+            load(tmp_path / "m.h5")
+
+
+def test_samples_that_are_none(plain):
+    for samples in ([[1, 2], [3]], [["a"]], object()):
+        with pytest.raises(DataError, match="the samples are no array of numbers"):
+            plain.network.predict(samples)
+    with pytest.raises(ModelError, match="sample 0 of a tensor holds `inf`"):
+        plain.network.predict(numpy.full((1, 12, 3), 1e300))
+
+
+def test_files_that_cannot_be_written_are_named_as_they_were_given(tmp_path, detector):
+    with pytest.raises(FileNotFoundError) as told:
+        detector.save(tmp_path / "no" / "m.keras")
+    assert str(told.value.filename).endswith("m.keras")
+    (tmp_path / "m.keras").mkdir()
+    with pytest.raises(OSError) as told:
+        detector.save(tmp_path / "m.keras")
+    assert ".oddns-" not in str(told.value) and len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_exported_detector_is_told_from_a_network(plain, detector):
+    for one in (plain, detector):
+        with pytest.raises(ModelError, match="a detector that oddns exported.*load the `.keras` file"):
+            Network.load(one.model_.onnx())
 
 
 def test_damaged_files_are_errors(plain):
@@ -153,6 +236,8 @@ def test_ctrl_c_stops_at_once(work):
     code = f"""
 import numpy, signal, sys, time
 from oddns import Detector
+# Whoever runs the tests in the background has them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 rows = numpy.random.default_rng(0).normal(size=(20000, 30))
 print("ready", flush=True)
 try:

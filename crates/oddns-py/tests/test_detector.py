@@ -24,7 +24,7 @@ def test_what_is_odd_scores_above_the_line_and_is_explained(detector, normal, br
     assert why.features[0].name == "x1" and why.row >= 300 and why.features[0].share > 0.5
     assert why.alarm and "x1" in str(why) and "ALARM" in str(why)
     assert detector.explain(broken, at=10).row == 10
-    assert detector.explain(broken, at=310 * 15.0).row == 310
+    assert detector.explain(broken, at=-90).row == 310
     [incident] = detector.incidents(broken)
     assert incident["movements"][0]["feature"] == "x1"
 
@@ -64,7 +64,7 @@ def test_architecture_by_plain_words(plain, capsys):
     assert "Conv2D" in [kind for _, kind, *_ in image.network.native.layers()]
     with pytest.raises(ModelError, match="are for kind '1d' and '2d', not 'masked'"):
         Detector(kind="masked", layers=[4]).fit(waves(200))
-    with pytest.raises(ModelError, match="`channels` is 0, it must be 1 to 512"):
+    with pytest.raises(ModelError, match="`layers` is 0: give a whole number"):
         Detector(layers=[0]).fit(waves(200))
 
 
@@ -98,18 +98,69 @@ def test_a_network_of_ones_own_goes_on_from_its_weights(tmp_path, plain, normal,
         Detector(model=path).fit(normal[:, :2])
 
 
-def test_update_leaves_out_what_was_anomalous(detector, normal):
-    later = waves(600, seed=3)
-    later[100:160, 1] += 30
-    marks = numpy.zeros(600)
-    marks[100:160] = 1
-    spans = [(100 * 15, 159 * 15), (300 * 15, 310 * 15, False)]
-    by_marks = copy.deepcopy(detector).update(later, feedback=marks)
-    by_spans = copy.deepcopy(detector).update(later, feedback=spans)
-    assert by_marks.model_.encode() == by_spans.model_.encode()
-    assert by_marks.model_.record["rows"] == 540
-    with pytest.raises(DataError, match="one mark for each row"):
-        copy.deepcopy(detector).update(later, feedback=marks[:10])
+def test_a_saved_detector_keeps_its_parameters(tmp_path, normal, broken):
+    given = dict(kind="1d", layers=(16, 8), kernel=3, latent=4, window=12, epochs=2, batch=10)
+    detector = Detector(**given, contamination=0.1, seed=3, interval=60, alarms_per_week=2).fit(normal)
+    detector.save(tmp_path / "m.keras")
+    loaded = Detector.load(tmp_path / "m.keras")
+    assert loaded.get_params() == {**detector.get_params(), "layers": [16, 8]}
+    assert (loaded.predict(broken) == detector.predict(broken)).all()
+    again = Detector(**loaded.get_params()).fit(normal)
+    assert again.model_.encode() == detector.model_.encode()
+    imported = Detector(epochs=7).import_weights(tmp_path / "m.keras")
+    assert (imported.epochs, imported.layers, imported.kind) == (7, [16, 8], "1d")
+    bytes_of_the_command = detector.model_.encode()
+    (tmp_path / "plain.keras").write_bytes(bytes_of_the_command)
+    assert Detector.load(tmp_path / "plain.keras").kind == "reconstruction"
+    for text in ("[]", "nonsense", '{"layers": 3}', '{"epochs": "many"}', "[" * 100_000):
+        (tmp_path / "bad.keras").write_bytes(detector.model_.encode(text))
+        with pytest.raises(ModelError, match="parameters in the model file are damaged"):
+            Detector.load(tmp_path / "bad.keras")
+
+
+def test_a_network_beside_sizes_of_another_is_refused(plain, normal):
+    for name, value in {"layers": [8], "kernel": 5, "latent": 2, "kind": "2d"}.items():
+        with pytest.raises(ModelError, match=f"`{name}` is given beside `model`"):
+            Detector(model=plain.network, **{name: value}).fit(normal)
+    with pytest.raises(ModelError, match="`window` is 16, `model` reads 12 rows"):
+        Detector(model=plain.network, window=16).fit(normal)
+    assert Detector(model=plain.network, window=12, epochs=0).fit(normal).score(normal).max() < 5
+
+
+@pytest.mark.parametrize("kind", ["masked", "1d", "2d"])
+def test_no_epochs_leave_the_weights_of_every_kind(tmp_path, normal, broken, kind):
+    detector = Detector(kind=kind, epochs=1).fit(normal)
+    detector.save(tmp_path / "m.keras")
+
+    def same(other):
+        pairs = zip(other.network.weights(), detector.network.weights())
+        return all((ours == theirs).all() for (_, ours), (_, theirs) in pairs)
+
+    own = Detector(model=tmp_path / "m.keras", epochs=0).fit(waves(700, seed=2))
+    assert same(own) and own.score(broken)[310:].max() > 1
+    still = Detector.load(tmp_path / "m.keras").set_params(epochs=0).update(waves(700, seed=2))
+    assert same(still) and still.score(broken)[310:].max() > 1
+    assert not same(Detector.load(tmp_path / "m.keras").update(waves(700, seed=2)))
+    assert Detector(kind=kind, epochs=0).fit(normal).score(broken)[310:].max() > 1
+
+
+def test_training_of_a_network_takes_what_fits(plain):
+    network = copy.deepcopy(plain.network)
+    x = numpy.random.default_rng(0).normal(size=(40, 12, 3))
+    before = [values.copy() for _, values in network.weights()]
+    assert numpy.isnan(network.fit(x, x, epochs=0).loss_)
+    assert all((a == b).all() for a, (_, b) in zip(before, network.weights()))
+    for target in (x[:, :5], x[:, :, :2], x.reshape(40, 36), x[:, 0, 0], numpy.ones((40, 1))):
+        with pytest.raises(ModelError, match=r"the target has the shape .*gives \(\?, 12, 3\)"):
+            network.fit(x, target)
+    with pytest.raises(ModelError, match="the input has the shape"):
+        network.fit(x[:, :5], x)
+    with pytest.raises(ModelError, match="number of samples"):
+        network.fit(x[:5], x)
+    for name, value in (("epochs", -1), ("epochs", 1.5), ("batch_size", 0), ("batch_size", True)):
+        with pytest.raises(ModelError, match=f"`{name}` is {value}: give a whole number"):
+            network.fit(x, x, **{name: value})
+    assert network.fit(x, x, epochs=2).loss_ > 0
 
 
 def test_contamination_draws_the_line_where_asked(normal):

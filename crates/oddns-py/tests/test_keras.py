@@ -13,25 +13,36 @@ from oddns import Detector
 
 SCRIPT = Path(__file__).with_name("keras_round_trip.py")
 N_RANDOM = 50
+#: Which environment has the real Keras on which backend, and what installs it.
+BACKENDS = {
+    "jax": ("keras-3", "cargo xtask test"),
+    "tensorflow": ("model-peers", "cargo xtask bench python"),
+}
+
+
+@pytest.fixture(scope="module", params=sorted(BACKENDS))
+def backend(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def keras_python():
+def keras_python(backend):
+    environment, installs = BACKENDS[backend]
     peers = os.environ.get("ODDNS_PEERS")
-    python = Path(peers or "", "keras-3/bin/python")
+    python = Path(peers or "", environment, "bin/python")
     if not peers or not python.is_file():
-        pytest.skip("the real Keras is not there: `cargo xtask test` installs it")
+        pytest.skip(f"the real Keras on {backend} is not there: `{installs}` installs it")
     return python
 
 
 @pytest.fixture(scope="module")
-def found(keras_python, tmp_path_factory, normal, plain, detector):
+def found(keras_python, backend, tmp_path_factory, normal, plain, detector):
     folder = tmp_path_factory.mktemp("keras")
     detector.save(folder / "masked.keras")
     plain.save(folder / "plain.keras")
     Detector(kind="2d", epochs=0).fit(normal).save(folder / "image.keras")
     package = str(Path(oddns.__file__).parents[1])
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": package}
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": package}
     command = [str(keras_python), str(SCRIPT), str(folder), str(N_RANDOM)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-4000:]

@@ -33,6 +33,8 @@ def gaps(rows):
 @pytest.mark.parametrize(
     "parameters",
     [
+        {},
+        {"kind": "masked_without_network"},
         {"kind": "1d"},
         {"kind": "2d"},
         {"layers": [16, 8], "kernel": 3, "latent": 4, "window": 13},
@@ -54,22 +56,56 @@ def test_raw_rows_give_the_score(parameters, broken):
         assert ours.max() > 1
 
 
-def test_frozen_is_what_streams_say_right_after_training(normal):
-    detector = Detector(kind="1d", epochs=1).fit(normal)
+@pytest.mark.parametrize("kind", ["masked", "masked_without_network", "1d"])
+def test_frozen_is_what_streams_say_right_after_training(normal, kind):
+    detector = Detector(kind=kind, epochs=1).fit(normal)
     size = detector.model_.window_rows
     streamed = detector.score(normal)
     frozen = [detector.score_window(normal[at + 1 - size : at + 1]) for at in range(480, 500)]
     assert numpy.allclose(streamed[480:], frozen, rtol=0.1)
 
 
-def test_a_detector_of_coredns_columns_takes_logarithms(tmp_path):
+def test_a_window_of_the_default_kind_shows_a_fault_as_the_stream_does(normal, broken):
+    """All that is frozen moves by days; what is left out of a window is little of a level."""
+    detector = Detector(epochs=2).fit(normal)
+    size = detector.model_.window_rows
+    assert size == 65
+    at = range(size, 400, 5)
+    frozen = numpy.array([detector.score_window(broken[end - size : end]) for end in at])
+    streamed = detector.score(broken)[numpy.array(at) - 1]
+    assert numpy.allclose(frozen, streamed, rtol=0.03)
+    assert frozen.max() > 3 and frozen.min() < 0.7
+
+
+def test_a_feature_that_vanishes_and_a_table_of_several_blocks():
+    """More columns than are looked at together, of which some are gone at the end."""
+    rows = numpy.random.default_rng(3).normal(size=(400, 90)).cumsum(axis=1)
+    detector = Detector(epochs=1).fit(rows)
+    batch = windows(rows, 65).astype(numpy.float32)
+    batch[:, 40:, 3] = batch[:, :, 70] = numpy.nan
+    # A graph cannot refuse an infinity: it takes it for missing.
+    batch[:, 60, 5] = numpy.inf
+    [scores] = session(detector.model_.onnx()).run(["score"], {"window": batch})
+    batch[:, 60, 5] = numpy.nan
+    ours = numpy.array([detector.score_window(one) for one in batch])
+    assert numpy.allclose(scores, ours, rtol=1e-5, atol=1e-5), abs(scores - ours).max()
+
+
+def test_a_detector_without_windows_says_so(normal):
+    detector = Detector(kind="static_pca").fit(normal)
+    with pytest.raises(ModelError, match="take `masked`"):
+        detector.model_.onnx()
+
+
+@pytest.mark.parametrize("kind", ["masked", "1d"])
+def test_a_detector_of_coredns_columns_takes_logarithms(kind):
     from test_tables import BUNDLED
 
     import oddns
 
     if not (BUNDLED / "coredns-normal").is_dir():
         pytest.skip("the bundled recording is not there")
-    detector = Detector(kind="1d", epochs=1).fit(BUNDLED / "coredns-normal")
+    detector = Detector(kind=kind, epochs=1).fit(BUNDLED / "coredns-normal")
     run = session(detector.model_.onnx())
     [frame, *_] = oddns.read(BUNDLED / "coredns-faults")
     batch = windows(frame.values(), detector.model_.window_rows)

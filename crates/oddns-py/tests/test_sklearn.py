@@ -6,12 +6,13 @@ import pytest
 pytest.importorskip("sklearn")
 
 from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from oddns import Detector, NotFittedError
+from oddns import DataError, Detector, NotFittedError, scoring
 
 ORDER = "rows are instants: each is judged by those before it, so their order and number count"
 LINE = (
@@ -48,6 +49,29 @@ def test_pipeline_and_clone(normal, broken):
     assert (again.decision_function(broken) == scores).all()
     with pytest.raises(NotFittedError):
         clone(line[-1]).predict(broken)
+
+
+def test_scorers_of_ours(normal, broken):
+    marks = numpy.arange(400) >= 300
+    grid, splits = {"kind": ["masked", "1d"]}, TimeSeriesSplit(2)
+    search = GridSearchCV(Detector(epochs=1), grid, scoring=scoring.separation, cv=[(range(300), range(400))])
+    for y in (marks, numpy.where(marks, -1, 1), marks.astype(int)):
+        assert 0.9 < search.fit(broken, y).best_score_ <= 1
+    calm = GridSearchCV(Detector(epochs=1), grid, scoring=scoring.calm, cv=splits).fit(normal)
+    assert 0 < calm.best_score_ < 1
+    detector = Detector(epochs=1).fit(normal)
+    ranks = roc_auc_score(marks, detector.score(broken))
+    assert scoring.separation(detector, broken, marks) == pytest.approx(ranks)
+    with pytest.raises(DataError, match="`y` has 0 anomalous and 400 other rows"):
+        scoring.separation(detector, broken, numpy.ones(400))
+    with pytest.raises(DataError, match=r"`y` has shape \(3,\) for 400 rows"):
+        scoring.separation(detector, broken, [1, 0, 1])
+
+
+def test_a_search_without_a_scorer_is_told_of_one(normal):
+    search = GridSearchCV(Detector(epochs=1), {"seed": [1, 2]}, cv=TimeSeriesSplit(2))
+    with pytest.raises(TypeError, match="scoring=oddns.scoring.separation"):
+        search.fit(normal)
 
 
 def test_grid_search(normal, broken):

@@ -89,6 +89,38 @@ def test_columns_are_told_apart(normal):
         Detector().fit(frame.iloc[::-1])
 
 
+def test_what_is_no_time_is_refused(tmp_path, normal):
+    pandas = pytest.importorskip("pandas")
+    frame, column = pandas_frame(normal), pandas_column(normal)
+    periods = frame.set_axis(pandas.period_range("2026-01-01", periods=500, freq="min"))
+    durations = frame.set_axis(pandas.to_timedelta(numpy.arange(500), unit="s"))
+    missing = column.assign(timestamp=column["timestamp"].where(column.index != 7))
+    seconds = column.assign(timestamp=1.8e9 + numpy.arange(500) * 15.0)
+    for data, message in (
+        (periods, "the index is of periods"),
+        (durations, "the index is of durations"),
+        (missing, r"row 7 has no time \(`NaT` or null\)"),
+        (frame.set_axis(frame.index.where(numpy.arange(500) != 3)), "row 3 has no time"),
+        (seconds.assign(timestamp=seconds["timestamp"] * 1000), "divide milliseconds by 1000"),
+        (seconds.assign(timestamp=seconds["timestamp"].where(column.index != 9)), "row 9 has no time"),
+        (column.assign(timestamp=durations.index), "times are durations"),
+        (frame.assign(load=durations.index), "column `load` is of durations"),
+        (frame.assign(load=periods.index), "column `load` is not numeric"),
+    ):
+        with pytest.raises(DataError, match=message):
+            Detector(epochs=1).fit(data)
+    detector = Detector(epochs=1).fit(seconds)
+    assert detector.model_.record["range"][0].startswith("2027-01-15T08:00:00")
+    for time in (pandas.NaT, numpy.datetime64("NaT"), pandas.Period("2026-01-01"), None, 1.8e12):
+        with pytest.raises(DataError, match="no time|no row"):
+            detector.update(seconds, feedback=[(time, time)])
+    with pytest.raises(DataError, match="milliseconds divided by 1000"):
+        oddns.read(tmp_path, since=1_795_331_512_000)
+    (tmp_path / "t.csv").write_text("timestamp,a\n1795331512000,1\n")
+    with pytest.raises(DataError, match="line 2, column `timestamp`: .*milliseconds divided by 1000"):
+        Detector().fit(tmp_path / "t.csv")
+
+
 def test_missing_values_of_every_library_are_gaps(normal):
     polars = pytest.importorskip("polars")
     values = normal.copy()

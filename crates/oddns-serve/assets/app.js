@@ -8,7 +8,14 @@
   const SCORE_POINTS = 1200;
   const FEATURES_FIRST = 12;
   const STATES_FIRST = 12;
+  const SERVERS_LISTED = 50;
+  const FLEET_EVERY_MS = 5000;
+  const INCIDENTS_FIRST = 20;
+  const INCIDENTS_MORE = 200;
+  const HEAT_ROWS = 12;
+  const HEAT_ROW_PX = 22;
   const TABLE_ROWS = 12;
+  const DRIFT_ROWS = 8;
   const COMMANDS = "kubectl|dig|curl|crictl|journalctl|systemctl|ss";
 
   const app = {
@@ -19,10 +26,18 @@
     chosen: null, // id of the incident that the charts are zoomed to
     scores: null,
     incidents: [],
+    incidentLimit: INCIDENTS_FIRST,
+    search: "", // part of the names of servers that are listed
+    kind: null, // only servers of this kind are listed
+    fleet: null,
+    fleetAt: 0,
+    cells: null, // how the map of the fleet is laid out
+    heat: null,
     features: null,
     featuresAt: 0,
     allFeatures: false,
     feature: null, // name of the feature shown large
+    modelAt: 0,
     chart: null,
     detailChart: null,
     lostSince: null,
@@ -98,8 +113,7 @@
   }
 
   function lastTime() {
-    const times = (app.status?.instances ?? []).map((i) => i.last).filter(known);
-    return times.length ? Math.max(...times) : null;
+    return app.status?.last ?? null;
   }
 
   function lasting(seconds) {
@@ -159,6 +173,91 @@
     return `${word}: what moved fits this cause to ${percent} %.`;
   }
 
+  // ---- Fleet -------------------------------------------------------------------------------
+
+  const KINDS = { odd: "odd", stuck: "not judged", wait: "warming up", quiet: "quiet" };
+  const KIND_OF = { o: "odd", s: "stuck", w: "wait", q: "quiet" };
+
+  const countAll = ({ counts }) => counts.odd + counts.stuck + counts.wait + counts.quiet;
+
+  /** The summary, the map and the search, where there are more servers than cards. */
+  function renderFleet() {
+    const { status } = app;
+    const total = countAll(status);
+    const few = total <= STATES_FIRST;
+    byId("fleet").hidden = few;
+    if (few || !changed("fleet", [status.counts, status.n_instances, app.kind, app.search])) return;
+    byId("fleet-count").textContent = digits(total);
+    const keepFocus = document.activeElement?.dataset?.focus;
+    byId("fleet-kinds").replaceChildren(kindButton(null, `All ${digits(total)}`),
+      ...Object.entries(KINDS).map(([kind, word]) => kindButton(kind, `${digits(status.counts[kind])} ${word}`)));
+    if (keepFocus) byId("fleet-kinds").querySelector(`[data-focus="${CSS.escape(keepFocus)}"]`)?.focus();
+    const shown = Math.min(status.n_instances, SERVERS_LISTED);
+    byId("fleet-hint").textContent = status.n_instances > shown
+      ? `Below are the ${shown} most urgent of ${digits(status.n_instances)}; find others by name, or choose one in the map.`
+      : "Choose a server in the map or below to see its charts.";
+  }
+
+  function kindButton(kind, label) {
+    return el("button", {
+      type: "button", "data-focus": `kind-${kind}`, "data-kind": kind ?? "all", "data-testid": "kind", "aria-pressed": String(app.kind === kind),
+      onclick: () => { app.kind = kind; refresh(true); },
+    }, kind ? el("span", { class: `dot ${kind}`, "aria-hidden": "true" }) : null, label);
+  }
+
+  async function loadFleet() {
+    if (countAll(app.status) <= STATES_FIRST || Date.now() - app.fleetAt < FLEET_EVERY_MS) return;
+    app.fleetAt = Date.now();
+    app.fleet = await ask("fleet");
+    drawFleet();
+  }
+
+  /** Every server is a cell, in the order of names; as large as fits. */
+  function drawFleet() {
+    const canvas = byId("fleet-map");
+    const { instances, kinds } = app.fleet;
+    const width = canvas.parentElement.clientWidth - 40;
+    const size = Math.max(4, Math.min(16, Math.floor(Math.sqrt((width * 240) / instances.length))));
+    const columns = Math.max(1, Math.floor(width / size));
+    const rows = Math.ceil(instances.length / columns);
+    app.cells = { size, columns };
+    const ratio = devicePixelRatio || 1;
+    [canvas.width, canvas.height] = [columns * size * ratio, rows * size * ratio];
+    canvas.style.width = `${columns * size}px`;
+    canvas.style.height = `${rows * size}px`;
+    const ctx = canvas.getContext("2d");
+    ctx.scale(ratio, ratio);
+    const fills = { o: color("bad"), s: color("warn"), w: color("wait-cell"), q: color("quiet-cell") };
+    const gap = size > 6 ? 2 : 1;
+    for (let at = 0; at < instances.length; at += 1) {
+      ctx.fillStyle = fills[kinds[at]];
+      ctx.fillRect((at % columns) * size, Math.floor(at / columns) * size, size - gap, size - gap);
+    }
+    const chosen = instances.indexOf(app.instance);
+    if (chosen >= 0) {
+      ctx.strokeStyle = color("ink");
+      ctx.lineWidth = 2;
+      ctx.strokeRect((chosen % columns) * size, Math.floor(chosen / columns) * size, size - gap, size - gap);
+    }
+    const { counts } = app.status;
+    canvas.dataset.cells = instances.length;
+    canvas.setAttribute("aria-label", `${instances.length} servers: ${Object.entries(KINDS).map(([kind, word]) => `${counts[kind]} ${word}`).join(", ")}`);
+  }
+
+  /** The server under the pointer. */
+  function cellAt(event) {
+    if (!app.fleet || !app.cells) return -1;
+    const at = Math.floor(event.offsetY / app.cells.size) * app.cells.columns + Math.floor(event.offsetX / app.cells.size);
+    return at < app.fleet.instances.length ? at : -1;
+  }
+
+  function chooseInstance(instance) {
+    app.instance = instance;
+    app.chosen = null;
+    app.fleetAt = 0;
+    setZoom(null);
+  }
+
   // ---- State of each server ----------------------------------------------------------------
 
   const RANK = { odd: 0, stuck: 1, wait: 2, quiet: 3 };
@@ -177,6 +276,10 @@
         return { kind: "stuck", headline: "No data", why: sentence(instance.words.replace(/^no data: ?/, "")) };
       case "not_coredns":
         return { kind: "stuck", headline: "Not CoreDNS", why: sentence(instance.words.replace(/^not CoreDNS: ?/, "")) };
+      case "stale":
+        return { kind: "stuck", headline: "Stale", why: sentence(instance.words.replace(/^stale: ?/, "")) };
+      case "schema_mismatch":
+        return { kind: "stuck", headline: "The model does not fit", why: sentence(instance.words) };
       case "scoring":
         return liveVerdict(instance);
       default:
@@ -190,10 +293,8 @@
   }
 
   function eta(instance) {
-    const left = instance.needed - instance.seen;
-    if (instance.n_steps < 2) return "Scores begin when one window is full.";
-    const step = (instance.last - instance.first) / (instance.n_steps - 1);
-    return `The first score comes in about ${lasting(left * step)}.`;
+    if (!known(instance.eta)) return "Scores begin when one window is full.";
+    return `The first score comes in about ${lasting(instance.eta)}.`;
   }
 
   function liveVerdict(instance) {
@@ -243,7 +344,9 @@
       ? el("div", { class: "progress", "aria-hidden": "true" }, el("i")) : null;
     if (progress) progress.firstChild.style.width = `${(100 * instance.seen) / instance.needed}%`;
     const words = el("div", {},
-      el("p", { class: "server" }, instance.instance),
+      el("p", { class: "server" }, countAll(app.status) > 1
+        ? el("button", { type: "button", class: "link", title: "Show its charts", "data-focus": `server-${instance.instance}`, onclick: () => chooseInstance(instance.instance) }, instance.instance)
+        : instance.instance),
       el("p", { class: "headline" }, headline),
       el("p", { class: "why" }, ...prose(why)),
       progress);
@@ -263,19 +366,22 @@
   }
 
   function renderNow() {
-    const cards = app.status.instances.map((instance) => [instance, verdict(instance)]);
+    const listed = app.status.instances.slice(0, Math.min(app.status.n_instances, SERVERS_LISTED));
+    const cards = listed.map((instance) => [instance, verdict(instance)]);
     if (!changed("now", [cards, app.status.live ? 0 : app.scores?.peak])) return;
     cards.sort((a, b) => RANK[a[1].kind] - RANK[b[1].kind]);
     const nodes = cards.map(([instance, words]) => stateCard(instance, words));
     const section = byId("now");
     section.classList.toggle("many", cards.length > 1);
-    if (!nodes.length) nodes.push(el("p", { class: "panel empty" }, "No server is watched yet."));
-    const rest = nodes.splice(STATES_FIRST);
+    if (!nodes.length) nodes.push(el("p", { class: "panel empty" }, countAll(app.status) ? "No server is like that." : "No server is watched yet."));
+    const rest = nodes.splice(countAll(app.status) > STATES_FIRST ? STATES_FIRST / 2 : STATES_FIRST);
+    const keepFocus = document.activeElement?.dataset?.focus;
     section.replaceChildren(...nodes);
+    if (keepFocus) section.querySelector(`[data-focus="${CSS.escape(keepFocus)}"]`)?.focus();
     if (rest.length) {
       section.append(el("details", { class: "panel" }, el("summary", {}, `${plural(rest.length, "more server")}`), ...rest));
     }
-    const n_odd = cards.filter(([, words]) => words.kind === "odd").length;
+    const n_odd = app.status.counts.odd;
     document.title = `${n_odd ? "● " : ""}oddns${app.status.title ? ` – ${app.status.title}` : ""}`;
     announce(cards);
   }
@@ -522,13 +628,76 @@
     strip.setAttribute("role", "img");
   }
 
+  // ---- Heat map ----------------------------------------------------------------------------
+
+  function renderHeat() {
+    const { heat } = app;
+    const width = byId("score-chart").clientWidth;
+    byId("heat").hidden = !heat.features.length;
+    if (!heat.features.length || !changed("heat", [heat, width])) return;
+    byId("heat-hint").textContent = "Each row is a feature, each column a moment; the stronger the colour, the more the feature adds to the score.";
+    byId("heat-names").replaceChildren(...heat.features.map((feature) => el("li", {}, el("button", {
+      type: "button", class: "link", title: feature.doc, "data-focus": `heat-${feature.name}`, onclick: () => showFeature(feature.name),
+    }, feature.name))));
+    drawHeat();
+    const [first, last] = [heat.times[0], heat.times[heat.times.length - 1]];
+    byId("heat-times").replaceChildren(el("span", {}, when(first)), el("span", {}, when(last)));
+  }
+
+  function drawHeat() {
+    const { heat } = app;
+    const canvas = byId("heat-map");
+    const [width, height] = [canvas.parentElement.clientWidth, heat.features.length * HEAT_ROW_PX];
+    const ratio = devicePixelRatio || 1;
+    [canvas.width, canvas.height] = [width * ratio, height * ratio];
+    canvas.style.height = `${height}px`;
+    const ctx = canvas.getContext("2d");
+    ctx.scale(ratio, ratio);
+    const size = width / heat.times.length;
+    heat.features.forEach((feature, row) => {
+      ctx.globalAlpha = 1;
+      ctx.fillStyle = color("grid");
+      ctx.fillRect(0, row * HEAT_ROW_PX + 1, width, HEAT_ROW_PX - 2);
+      ctx.fillStyle = color("heat");
+      feature.shares.forEach((share, at) => {
+        const score = heat.scores[at] ?? 0;
+        ctx.globalAlpha = Math.min(1, (share * Math.min(score, 10)) / 2);
+        ctx.fillRect(at * size, row * HEAT_ROW_PX + 1, Math.ceil(size), HEAT_ROW_PX - 2);
+      });
+    });
+    canvas.dataset.rows = heat.features.length;
+    const names = heat.features.slice(0, 3).map((feature) => feature.name).join(", ");
+    canvas.setAttribute("aria-label", `Contributions to the score over time; most come from ${names}`);
+  }
+
+  function showFeature(name) {
+    chooseFeature(name);
+    byId("features-heading").scrollIntoView({ block: "start" });
+  }
+
+  function listenHeat() {
+    const [canvas, tip] = [byId("heat-map"), byId("heat-tip")];
+    canvas.addEventListener("mousemove", (event) => {
+      const { heat } = app;
+      const at = Math.floor((event.offsetX / canvas.clientWidth) * heat.times.length);
+      const feature = heat.features[Math.floor(event.offsetY / HEAT_ROW_PX)];
+      tip.hidden = !feature || !known(heat.times[at]);
+      if (tip.hidden) return;
+      tip.replaceChildren(el("strong", {}, `${Math.round(feature.shares[at] * 100)} %`), ` of score ${scoreWords(heat.scores[at])} at ${when(heat.times[at])}`);
+      const flip = event.offsetX > canvas.clientWidth - tip.offsetWidth - 24;
+      tip.style.left = `${flip ? event.offsetX - tip.offsetWidth - 12 : event.offsetX + 12}px`;
+      tip.style.top = `${Math.floor(event.offsetY / HEAT_ROW_PX) * HEAT_ROW_PX}px`;
+    });
+    canvas.addEventListener("mouseleave", () => { tip.hidden = true; });
+  }
+
   // ---- Incidents ---------------------------------------------------------------------------
 
   function renderIncidents() {
     const { incidents } = app;
     byId("incident-count").textContent = incidents.length ? `${app.incidentTotal}` : "";
     const going = incidents.some((incident) => !known(incident.end));
-    const shown = incidents.length ? [incidents, app.chosen, going && lastTime()] : app.status.instances;
+    const shown = incidents.length ? [incidents, app.chosen, going && lastTime(), app.sayTrouble] : app.status.instances;
     if (!changed("incidents", shown)) return;
     const keepFocus = document.activeElement?.dataset?.focus;
     const list = byId("incidents");
@@ -550,7 +719,7 @@
   function incidentCard(incident) {
     const ongoing = !known(incident.end);
     const until = ongoing ? lastTime() : incident.end;
-    const many = app.status.instances.length > 1;
+    const many = countAll(app.status) > 1;
     const head = el("div", { class: "incident-head" },
       el("span", { class: `badge ${incident.severity}` }, incident.severity),
       ongoing ? el("span", { class: "badge ongoing" }, "going on") : null,
@@ -559,7 +728,8 @@
       el("button", {
         type: "button", class: "button", "data-focus": `show-${incident.id}`, "data-testid": "show-incident",
         "aria-pressed": String(app.chosen === incident.id), onclick: () => chooseIncident(incident),
-      }, "Show in charts"));
+      }, "Show in charts"),
+      copyButton("Copy link", () => linkTo(incident), "button", `link-${incident.id}`));
     return el("article", {
       class: `incident ${incident.severity}${app.chosen === incident.id ? " chosen" : ""}`,
       id: `incident-${incident.id}`, "data-testid": "incident", "data-cause": incident.cause.name,
@@ -569,8 +739,12 @@
     el("h3", {}, incident.cause.summary),
     el("p", { class: "sure" }, `${sureness(incident.cause)} Highest score ${scoreWords(incident.peak_score)} at ${when(incident.peak)}.`),
     otherCausesOf(incident),
-    el("div", { class: "incident-body" }, movementsOf(incident), nextStepsOf(incident)));
+    incident.n_servers > 1 ? el("p", { class: "hint", "data-testid": "together" }, `The same trouble on ${incident.n_servers} servers, told as one alert.`) : null,
+    el("div", { class: "incident-body" }, movementsOf(incident), nextStepsOf(incident)),
+    feedbackOf(incident));
   }
+
+  const linkTo = (incident) => `${location.origin}${location.pathname}#incident-${encodeURIComponent(incident.id)}`;
 
   /** What else it may be, likeliest first; null when nothing speaks for anything else. */
   function otherCausesOf(incident) {
@@ -608,6 +782,34 @@
       el("ol", { class: "steps" }, ...steps),
       el("p", { class: "hint" },
         copyButton("Copy the incident as text", () => incidentText(incident), "link", `text-${incident.id}`)));
+  }
+
+  const SAID = { right: "You said: rightly told.", normal: "You said: this was normal." };
+
+  /** Buttons to say what became of it; null where nothing can be kept. */
+  function feedbackOf(incident) {
+    if (!app.status.takes_feedback) return null;
+    const button = (verdict, label) => el("button", {
+      type: "button", class: "button", "data-focus": `${verdict}-${incident.id}`, "data-testid": `feedback-${verdict}`,
+      "aria-pressed": String(incident.feedback === verdict), onclick: () => say(incident, verdict),
+    }, label);
+    const many = incident.n_servers > 1 ? ` Counts for all ${incident.n_servers} servers of this trouble.` : "";
+    return el("div", { class: "feedback", role: "group", "aria-label": "What do you say of this incident?" },
+      button("right", "Was right"), button("normal", "Was normal"),
+      el("span", { class: "hint", role: "status" }, app.sayTrouble ?? `${SAID[incident.feedback] ?? ""}${many}`.trim()));
+  }
+
+  async function say(incident, verdict) {
+    const body = JSON.stringify({ incident: incident.id, verdict });
+    try {
+      const answer = await fetch("/api/v1/feedback", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+      if (!answer.ok) throw new Error((await answer.json()).error);
+      app.sayTrouble = null;
+    } catch (error) {
+      app.sayTrouble = `This could not be kept: ${error.message}`;
+    }
+    await loadIncidents();
+    renderIncidents();
   }
 
   const COMMAND = new RegExp(`(^|[:?] )((?:${COMMANDS}) .+?)(?=: |, | from |$)(?:: )?`);
@@ -911,25 +1113,150 @@
     }[state];
     if (words.textContent !== text) words.textContent = text;
     byId("model").textContent = modelWords(status);
+    renderModel(status);
+  }
+
+  /** What judges, what it learned from, and how many false alerts it may give. */
+  function renderModel({ model, budget, version }) {
+    if (!changed("model", [model, budget])) return;
+    const fact = ([name, text]) => [el("dt", {}, name), el("dd", {}, text)];
+    byId("model-facts").replaceChildren(...(model ? modelFacts(model, budget) : [["Model", `None is loaded yet, by oddns ${version}.`]]).flatMap(fact));
+  }
+
+  function modelFacts(model, budget) {
+    const span = model.trained_until
+      ? `${when(model.trained_since, null)} – ${when(model.trained_until, null)} UTC, ${lasting(model.trained_until - model.trained_since)}` : "a time that is not recorded";
+    const every = known(model.interval) ? `, one each ${lasting(model.interval)}` : "";
+    return [
+      ["Identity", `${model.id || "without a name"}, for the feature schema ${model.schema}`],
+      ...(model.origin === "site" ? [] : [["Origin", `This is ${model.origin_words}.`]]),
+      ["Trained on", `${span}: ${digits(model.n_rows)} rows${every}`],
+      ["Kind", `${model.kind.replaceAll("_", " ")}, ${plural(model.n_features, "feature")}, looks back ${plural(model.window, "scrape")}${model.n_parameters ? `, ${digits(model.n_parameters)} weights` : ""}`],
+      ["False alerts", budget ? budgetWords(budget) : `At most ${perWeek(model.alarms_per_week)} on each server, as trained. Set alert_budget to choose for the whole fleet.`],
+      ["Alarm line", budget ? `${digits(budget.lift)} times as high as trained; pages begin at a score of ${digits(budget.page_score)}.` : "As trained."],
+    ];
+  }
+
+  function budgetWords({ tickets_per_week, pages_per_week, n_servers }) {
+    return `At most ${perWeek(tickets_per_week)}, of which ${perWeek(pages_per_week)} may page, over ${plural(n_servers, "server")} together.`;
+  }
+
+  function perWeek(n) {
+    if (n >= 7) return `${digits(n / 7)} a day`;
+    return n >= 1 ? `${digits(n)} a week` : `one in ${digits(1 / n)} weeks`;
   }
 
   function modelWords({ model, version }) {
     if (!model) return `oddns ${version}, no model loaded yet.`;
     const trained = model.trained_until
       ? `, trained on data of ${day(model.trained_since)} ${clock(model.trained_since)} – ${when(model.trained_until, model.trained_since)} UTC` : "";
-    return `oddns ${version}. Model ${model.id.slice(0, 12) || "without a name"}${trained}: ${plural(model.n_features, "feature")}, looks back ${plural(model.window, "scrape")}.`;
+    return `oddns ${version}. ${model.origin === "site" ? "Model" : "Base model"} ${model.id.slice(0, 12) || "without a name"}${trained}: ${plural(model.n_features, "feature")}, looks back ${plural(model.window, "scrape")}.`;
+  }
+
+  // ---- Model ---------------------------------------------------------------------------------
+
+  const ENDINGS = {
+    promoted: "took over", refused: "does not take over", nothing: "had nothing to learn", failed: "failed",
+  };
+
+  function renderLearning(model) {
+    if (!changed("learning", model)) return;
+    byId("model-generation").textContent = known(model.generation) ? `generation ${model.generation}` : "";
+    const parts = modelLines(model).map((line) => el("p", {}, line));
+    const last = model.last;
+    if (last?.gate.length) parts.push(gateTable(last));
+    if (last?.notes.length) {
+      const notes = last.notes.map((note) => el("li", {}, note));
+      parts.push(el("details", {}, el("summary", {}, "What was learned and what was not"), el("ul", {}, ...notes)));
+    }
+    if (model.fits.some((fit) => fit.own)) parts.push(ownTable(model.fits.filter((fit) => fit.own)));
+    if (model.drift.length) parts.push(driftTable(model.drift.slice(0, DRIFT_ROWS)));
+    byId("learning").replaceChildren(...parts);
+  }
+
+  /** When, on what, by whom, and what comes next. */
+  function modelLines(model) {
+    const lines = [];
+    // Above stands what a model that nobody has updated was trained on.
+    if (known(model.generation) && known(model.trained_until)) {
+      const rows = model.n_rows ? `, ${digits(model.n_rows)} rows` : "";
+      lines.push(`Learned from ${when(model.trained_since, null)} to ${when(model.trained_until, null)}${rows}.`);
+    }
+    if (model.promotion) {
+      const { at, by, reason } = model.promotion;
+      lines.push(`In use since ${when(at, null)}: ${reason} (${by}).`);
+    }
+    if (known(model.active_since)) lines.push(`An update has been under way since ${when(model.active_since, null)}.`);
+    else if (model.learns && known(model.next) && model.origin !== "site") lines.push(`This is ${model.origin_words}; the site's own is due at ${when(model.next, null)}.`);
+    else if (model.learns && known(model.next)) lines.push(`The next update is due at ${when(model.next, null)}.`);
+    else if (!model.learns) lines.push("It is not updated by itself: start oddns with --storage.path for that.");
+    if (model.last) lines.push(lastWords(model.last));
+    if (model.backfill) lines.push(sentence(model.backfill.words));
+    return lines;
+  }
+
+  function lastWords(last) {
+    const which = known(last.generation) ? `generation ${last.generation}` : "it";
+    const cost = `${lasting(last.seconds)}, ${lasting(last.cpu_seconds)} of a processor`;
+    return `The last update ended at ${when(last.ended, null)} (${cost}): ${which} ${ENDINGS[last.result]}, ${last.reason}.`;
+  }
+
+  function gateTable(last) {
+    const head = ["Trial of the last update", "In use before", "Updated", "Limit", ""];
+    const row = (figure) => el("tr", {},
+      el("th", { scope: "row" }, figure.name.replaceAll("_", " ")),
+      ...["champion", "challenger", "limit"].map((of) => el("td", { class: "num" }, digits(figure[of]))),
+      el("td", {}, figure.passed ? "passed" : "failed"));
+    return el("div", { class: "scroll" }, el("table", { "data-testid": "gate" },
+      el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))),
+      el("tbody", {}, ...last.gate.map(row))));
+  }
+
+  /** Servers that the shared model fits badly, each with a model of its own. */
+  function ownTable(fits) {
+    const row = ({ instance, misfit, own }) => el("tr", {},
+      el("th", { scope: "row" }, instance),
+      el("td", { class: "num" }, String(own.generation)),
+      el("td", {}, `${when(own.since, null)}: ${own.reason} (${own.by})`),
+      el("td", { class: "num" }, known(misfit) ? misfit.toFixed(2) : "not known"));
+    return el("div", { class: "scroll" }, el("table", { "data-testid": "own-models" },
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Judged by a model of its own"),
+        el("th", { scope: "col" }, "generation"), el("th", { scope: "col" }, "since"),
+        el("th", { scope: "col" }, "misfit of the shared model"))),
+      el("tbody", {}, ...fits.map(row))));
+  }
+
+  function driftTable(drift) {
+    const row = ({ feature, moved }) => el("tr", {},
+      el("th", { scope: "row" }, feature),
+      el("td", { class: "num" }, `${moved >= 0 ? "+" : "\u2212"}${Math.abs(moved).toFixed(2)}`));
+    return el("div", { class: "scroll" }, el("table", { "data-testid": "drift" },
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Moved most since training, all servers"),
+        el("th", { scope: "col" }, "standard deviations"))),
+      el("tbody", {}, ...drift.map(row))));
   }
 
   async function loadIncidents() {
-    const answer = await ask("incidents", { limit: 50 });
+    const answer = await ask("incidents", { limit: app.incidentLimit });
     app.incidents = answer.incidents;
+    if (app.linked && !app.incidents.some((i) => i.id === app.linked.id)) app.incidents.push(app.linked);
     app.incidentTotal = answer.total;
+    byId("more-incidents").hidden = answer.total <= app.incidents.length || app.incidentLimit === INCIDENTS_MORE;
+  }
+
+  async function loadModel(now) {
+    if (!now && Date.now() - app.modelAt < FEATURES_EVERY_MS) return;
+    app.modelAt = Date.now();
+    renderLearning(await ask("model"));
   }
 
   async function loadCharts() {
     if (!app.instance) return;
     app.scores = await ask("scores", { ...rangeQuery(), points: SCORE_POINTS });
     renderScores();
+    const width = Math.max(200, byId("score-chart").clientWidth);
+    app.heat = await ask("heatmap", { ...rangeQuery(), points: Math.floor(width / 7), features: HEAT_ROWS });
+    renderHeat();
   }
 
   async function loadFeatures(now) {
@@ -947,20 +1274,25 @@
   }
 
   async function refreshOnce(now) {
-    const status = await ask("status");
+    const status = await ask("status", { limit: SERVERS_LISTED, search: app.search || null, kind: app.kind, also: app.instance });
     const isNew = now || !app.status || status.revision !== app.status.revision;
     app.status = status;
     app.lostSince = null;
     renderHead();
+    await loadModel(now);
     if (!isNew) return;
     await loadIncidents();
     app.instance ??= firstInstance();
     renderControls();
+    renderFleet();
     renderNow();
     renderIncidents();
     await loadCharts();
     renderNow();
     await loadFeatures(now);
+    await loadFleet();
+    // For who measures how long it takes; only the first one counts.
+    if (!performance.getEntriesByName("oddns-drawn").length) performance.mark("oddns-drawn");
   }
 
   async function poll() {
@@ -977,17 +1309,36 @@
   /** Draws the charts again, such as in other colours or another width. */
   function redraw() {
     for (const section of ["scores", "features", "detail"]) app.rendered.delete(section);
+    app.rendered.delete("heat");
     if (app.scores) renderScores();
+    if (app.heat) renderHeat();
+    if (app.fleet) drawFleet();
     renderFeatures();
     if (app.feature) loadDetail();
   }
 
   function listen() {
-    byId("instance").addEventListener("change", (event) => {
-      app.instance = event.target.value;
-      app.chosen = null;
-      setZoom(null);
+    byId("instance").addEventListener("change", (event) => chooseInstance(event.target.value));
+    byId("fleet-search").addEventListener("input", (event) => {
+      app.search = event.target.value.trim();
+      clearTimeout(app.searching);
+      app.searching = setTimeout(() => refresh(true), 200);
     });
+    const map = byId("fleet-map");
+    map.addEventListener("mousemove", (event) => {
+      const at = cellAt(event);
+      const score = at < 0 ? null : app.fleet.scores[at];
+      map.title = at < 0 ? "" : `${app.fleet.instances[at]}: ${KINDS[KIND_OF[app.fleet.kinds[at]]]}${known(score) ? `, score ${scoreWords(score)}` : ""}`;
+    });
+    map.addEventListener("click", (event) => {
+      const at = cellAt(event);
+      if (at >= 0) chooseInstance(app.fleet.instances[at]);
+    });
+    byId("more-incidents").firstElementChild.addEventListener("click", () => {
+      app.incidentLimit = INCIDENTS_MORE;
+      refresh(true);
+    });
+    listenHeat();
     for (const button of document.querySelectorAll("[data-span]")) {
       button.addEventListener("click", () => {
         app.span = button.dataset.span ? Number(button.dataset.span) : null;
@@ -1004,10 +1355,19 @@
     });
   }
 
-  /** A link to an incident, as `#incident-…`, opens it. */
-  function openLinked() {
-    const incident = app.incidents.find((i) => location.hash === `#incident-${i.id}`);
-    if (incident) chooseIncident(incident, false);
+  /** A link to an incident, as `#incident-…`, opens it, however old it is. */
+  async function openLinked() {
+    const [, id] = /^#incident-(.+)$/.exec(decodeURIComponent(location.hash)) ?? [];
+    if (!id) return;
+    app.linked = app.incidents.find((i) => i.id === id) ?? (await ask("incidents", { id })).incidents[0];
+    if (!app.linked) {
+      byId("announce").textContent = "The incident of this link is not remembered any more.";
+      byId("incidents").prepend(el("p", { class: "panel empty", "data-testid": "no-such-incident" }, "The incident of this link is not remembered any more."));
+      return;
+    }
+    await loadIncidents();
+    renderIncidents();
+    chooseIncident(app.linked, false);
   }
 
   listen();

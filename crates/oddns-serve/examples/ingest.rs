@@ -87,7 +87,7 @@ async fn send(address: &str, n_servers: usize, seconds: u64) -> Result<(), Failu
     for shard in 0..SHARDS {
         let address = address.to_owned();
         shards.spawn(async move {
-            let mut connection = TcpStream::connect(&address).await?;
+            let mut connection = connect(&address).await?;
             let mut n_sent = 0;
             let mut request = shard as u64;
             let rate = n_series as f64 / EVERY_SECONDS as f64;
@@ -112,6 +112,13 @@ async fn send(address: &str, n_servers: usize, seconds: u64) -> Result<(), Failu
     Ok(())
 }
 
+/// As Go connects: what is written is sent at once, not when the last piece was acknowledged.
+async fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// Sends until it is taken; the server ends connections now and then. False when it is refused.
 async fn post(stream: &mut TcpStream, address: &str, body: &[u8]) -> Result<bool, Failure> {
     loop {
@@ -128,7 +135,7 @@ async fn post(stream: &mut TcpStream, address: &str, body: &[u8]) -> Result<bool
         match answer.get(9..12).filter(|_| n > 12) {
             Some(b"204") => return Ok(true),
             Some(b"400") => return Ok(false),
-            _ => *stream = TcpStream::connect(address).await?,
+            _ => *stream = connect(address).await?,
         }
     }
 }

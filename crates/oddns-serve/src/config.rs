@@ -2,35 +2,56 @@
 //!
 //! Prometheus's idiom where it has one. Checking is pure: no file, environment or network.
 
+mod alerting;
+mod backfill;
+mod budget;
 mod discovery;
 mod files;
 mod http;
 mod keys;
 mod kubernetes;
+mod learning;
 mod mistake;
+mod outline;
 mod relabel;
+mod review;
 mod scrape;
+mod web_file;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use oddns_collect::{Discovery, JobConfig};
+use oddns_collect::{Discovery, JobConfig, MAX_TARGETS};
 use oddns_core::Labels;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use crate::alerts::AlertingConfig;
+use crate::backfill::BackfillSettings;
+use crate::budget::AlertBudget;
+use crate::learning::LearningSettings;
+use crate::receive::ReceiverSettings;
+use alerting::WrittenAlerting;
+use backfill::WrittenBackfill;
+use budget::WrittenBudget;
 use files::{Files, Kind, NamedFile};
 pub use keys::config_table;
+use learning::WrittenLearning;
 pub use mistake::ConfigError;
-use mistake::{parse_error, wrong};
+use mistake::wrong;
+pub use review::{check_config, review_config};
 pub use scrape::{DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT};
-use scrape::{Seen, WrittenGlobal, WrittenJob, global_timing};
+use scrape::{Inherited, Seen, WrittenGlobal, WrittenJob};
+pub use web_file::{ClientCertificates, WebConfig, WebTls, check_web_config};
 
 /// Where the page and the API listen when nothing is said.
 pub const DEFAULT_LISTEN_ADDRESS: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8753);
 /// No configuration written by a person comes near; guards against a wrong file.
 const MAX_CONFIG_BYTES: usize = 1 << 20;
+/// Series of a server that is away for a moment must not be forgotten.
+const MIN_FORGET: Duration = Duration::from_secs(300);
 
 /// A checked configuration with every default filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,14 +64,40 @@ pub struct Config {
     pub external_labels: Labels,
     /// What to watch, in the order written; may be empty.
     pub jobs: Vec<JobConfig>,
+    /// How to take remote writes; `None` when it is not turned on.
+    pub receiver: Option<ReceiverSettings>,
+    /// Whom to tell of incidents.
+    pub alerting: AlertingConfig,
+    /// How to go on learning.
+    pub learning: LearningSettings,
+    /// Whose history the watch begins with; `None` when nobody is named.
+    pub backfill: Option<BackfillSettings>,
+    /// How many false alerts the fleet may have; as many as the model was trained for when `None`.
+    pub alert_budget: Option<AlertBudget>,
+    /// How many targets are written in it and not dropped by rules.
+    n_targets: usize,
+    /// Targets that will not be scraped.
+    warnings: Vec<ConfigError>,
+    /// Keys that were passed over.
+    unused: Vec<ConfigError>,
     /// Every file that is named.
     files: Vec<NamedFile>,
 }
 
 impl Config {
-    /// How many targets are written in it, those that rules drop included.
+    /// How many targets are written in it, after relabelling; of those with one name one.
     pub fn n_targets(&self) -> usize {
-        self.discoveries().map(|discovery| discovery.written().len()).sum()
+        self.n_targets
+    }
+
+    /// Written targets that will not be scraped, since another one has their name.
+    pub fn warnings(&self) -> &[ConfigError] {
+        &self.warnings
+    }
+
+    /// Keys of Prometheus that were passed over, since they do not concern oddns.
+    pub fn unused(&self) -> &[ConfigError] {
+        &self.unused
     }
 
     /// How many ways to find more targets it has.
@@ -63,24 +110,11 @@ impl Config {
     }
 
     /// Looks whether every file that is named is there and, for lists of targets, good. Gives
-    /// warnings where a file may still come. The only part of checking that touches the disk.
-    pub fn check_files(&self) -> Result<Vec<ConfigError>, ConfigError> {
+    /// warnings where a file may still come, or every mistake. The only part of checking that
+    /// touches the disk.
+    pub fn check_files(&self) -> Result<Vec<ConfigError>, Vec<ConfigError>> {
         files::check(&self.files)
     }
-}
-
-/// Checks the text of a configuration file and fills in the defaults. Files that it names are
-/// relative to `folder`, and are not looked at. An empty text is valid: it watches nothing.
-pub fn check_config(text: &str, folder: &Path) -> Result<Config, ConfigError> {
-    if text.len() > MAX_CONFIG_BYTES {
-        let message = format!(
-            "the file has {} bytes, a configuration has at most {MAX_CONFIG_BYTES}: is it the right file?",
-            text.len()
-        );
-        return Err(ConfigError { line: 1, column: 1, message });
-    }
-    let written: Option<Written> = serde_saphyr::from_str(text).map_err(|e| parse_error(&e))?;
-    resolve(written.unwrap_or_default(), folder)
 }
 
 /// The file as written.
@@ -92,12 +126,56 @@ struct Written {
     scrape_configs: Option<Vec<WrittenJob>>,
     model: Option<Spanned<PathBuf>>,
     web: Option<WrittenWeb>,
+    remote_write_receiver: Option<WrittenReceiver>,
+    alerting: Option<WrittenAlerting>,
+    learning: Option<WrittenLearning>,
+    alert_budget: Option<WrittenBudget>,
+    backfill: Option<WrittenBackfill>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct WrittenWeb {
     listen_address: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenReceiver {
+    enabled: Option<bool>,
+    max_servers: Option<Spanned<usize>>,
+    max_waiting_size: Option<Spanned<String>>,
+    forget_after: Option<Spanned<String>>,
+}
+
+impl WrittenReceiver {
+    /// `None` when it is turned off.
+    fn resolve(&self) -> Result<Option<ReceiverSettings>, ConfigError> {
+        let mut settings = ReceiverSettings::default();
+        if let Some(written) = &self.max_servers {
+            if written.value == 0 || written.value > MAX_TARGETS {
+                let message = format!("`max_servers` must be from 1 to {MAX_TARGETS}");
+                return Err(wrong(written, message));
+            }
+            settings.gather.max_servers = written.value;
+        }
+        if let Some(written) = &self.max_waiting_size {
+            let size = scrape::bytes(written)?;
+            if size < settings.limits.max_compressed_bytes {
+                let least = settings.limits.max_compressed_bytes >> 20;
+                let message = format!("`max_waiting_size` must hold a request: {least}MB at least");
+                return Err(wrong(written, message));
+            }
+            settings.max_waiting_bytes = size;
+        }
+        if let Some(written) = &self.forget_after {
+            settings.forget_after = scrape::duration(written)?;
+            if settings.forget_after < MIN_FORGET {
+                return Err(wrong(written, "`forget_after` must be at least 5m"));
+            }
+        }
+        Ok(self.enabled.unwrap_or_default().then_some(settings))
+    }
 }
 
 fn resolve(written: Written, folder: &Path) -> Result<Config, ConfigError> {
@@ -112,15 +190,36 @@ fn resolve(written: Written, folder: &Path) -> Result<Config, ConfigError> {
     };
     let mut files = Files::new(folder);
     let global = written.global.unwrap_or_default();
-    let timing = global_timing(&global)?;
+    let inherited = Inherited::of(&global)?;
     let (mut jobs, mut seen) = (Vec::new(), Seen::default());
     for job in written.scrape_configs.unwrap_or_default() {
-        jobs.push(job.resolve(timing, &mut files, &mut seen)?);
+        jobs.push(job.resolve(&inherited, &mut files, &mut seen)?);
     }
+    let alerting = written.alerting.map(|alerting| alerting.resolve(&mut files)).transpose()?;
+    let alerting = alerting.unwrap_or_default();
+    let learning = written.learning.unwrap_or_default().resolve(&files)?;
+    let backfill = written.backfill.map(|backfill| backfill.resolve(&mut files)).transpose()?;
+    let alert_budget = written.alert_budget.unwrap_or_default().resolve()?;
     let model = written.model.as_ref().map(|model| files.name("model", Kind::Model, model));
     let external = global.external_labels.unwrap_or_default();
     let external_labels = Labels::new(external.into_iter().collect());
-    Ok(Config { model, listen_address, external_labels, jobs, files: files.named })
+    let receiver = written.remote_write_receiver.unwrap_or_default().resolve()?;
+    let (n_targets, warnings) = seen.end();
+    Ok(Config {
+        model,
+        listen_address,
+        external_labels,
+        jobs,
+        receiver,
+        alerting,
+        learning,
+        backfill,
+        alert_budget,
+        n_targets,
+        warnings,
+        unused: Vec::new(),
+        files: files.named,
+    })
 }
 
 /// `127.0.0.1:8753`, `[::1]:8753`, `localhost:8753`, or `:8753` for every interface.
@@ -141,7 +240,6 @@ fn listen_address(written: &Spanned<String>) -> Result<SocketAddr, ConfigError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 

@@ -61,6 +61,13 @@ pub enum Event {
         /// When.
         time: Timestamp,
     },
+    /// Something that concerns no single server, and is as it should be.
+    Notice {
+        /// When.
+        time: Timestamp,
+        /// What, in one line.
+        text: String,
+    },
     /// Something that concerns no single server, such as a sender whose requests are refused. For one
     /// cause at most once a minute.
     Warning {

@@ -3,9 +3,12 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use oddns_core::Timestamp;
+use oddns_core::{Contribution, Timestamp};
 
 use oddns::Step;
+
+/// Steps that tell how often there is one.
+const INTERVAL_STEPS: usize = 10;
 
 /// One remembered instant.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,55 +35,94 @@ pub(crate) struct Reading {
 /// A reading of which nothing is known.
 pub(crate) const UNKNOWN: Reading = Reading { observed: f32::NAN, expected: f32::NAN, share: 0.0 };
 
+/// How much is remembered of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Steps with their scores.
+    pub(crate) steps: usize,
+    /// Of them the latest ones with readings, which take a hundred times as much.
+    pub(crate) rows: usize,
+}
+
 /// The latest steps of one server, oldest first.
 #[derive(Debug, Clone)]
 pub(crate) struct History {
-    limit: usize,
+    limits: Limits,
     width: usize,
     steps: VecDeque<Past>,
-    /// `width` readings a step.
-    readings: VecDeque<Reading>,
+    /// Observed and expected of `width` features a step, of the latest steps.
+    readings: VecDeque<[f32; 2]>,
+    /// Feature and share of each contribution, of the steps with readings.
+    shares: VecDeque<Box<[(u16, f32)]>>,
 }
 
 impl History {
-    /// Nothing remembered yet; holds at most `limit` steps of `width` features.
-    pub(crate) fn new(limit: usize, width: usize) -> Self {
-        Self { limit, width, steps: VecDeque::new(), readings: VecDeque::new() }
+    /// Nothing remembered yet of a server with `width` features.
+    pub(crate) fn new(limits: Limits, width: usize) -> Self {
+        let (steps, readings, shares) = Default::default();
+        Self { limits, width, steps, readings, shares }
+    }
+
+    /// Remembers more, or less, from now on. What is too old for that is forgotten.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        let shrinks = limits.steps < self.limits.steps || limits.rows < self.limits.rows;
+        self.limits = limits;
+        if shrinks {
+            self.make_room(0);
+            self.steps.shrink_to_fit();
+            self.readings.shrink_to_fit();
+            self.shares.shrink_to_fit();
+        }
     }
 
     /// Remembers a step and forgets the oldest when full. A step that is not later than the last
     /// one (the clock went back) is not remembered: charts need rising times.
     pub(crate) fn push(&mut self, step: &Step) {
-        if self.limit == 0 || self.steps.back().is_some_and(|last| step.time <= last.time) {
+        if self.limits.steps == 0 || self.steps.back().is_some_and(|last| step.time <= last.time) {
             return;
         }
-        if self.steps.len() == self.limit {
-            self.steps.pop_front();
-            self.readings.drain(..self.width);
-        }
+        self.make_room(1);
         let score = step.score.as_ref();
+        reserve(&mut self.steps, 1, self.limits.steps);
         self.steps.push_back(Past {
             time: step.time,
             score: score.map_or(f32::NAN, |s| s.score),
             alarm: score.is_some_and(|s| s.alarm),
         });
-        self.remember_readings(step);
+        if self.limits.rows > 0 {
+            self.remember_readings(step);
+        }
+    }
+
+    /// Forgets the oldest, until so many steps more can be remembered.
+    fn make_room(&mut self, n: usize) {
+        while !self.steps.is_empty() && self.steps.len() + n > self.limits.steps {
+            self.steps.pop_front();
+        }
+        while !self.shares.is_empty() && self.shares.len() + n > self.limits.rows {
+            self.shares.pop_front();
+            self.readings.drain(..self.width);
+        }
     }
 
     fn remember_readings(&mut self, step: &Step) {
-        let from = self.readings.len();
+        reserve(&mut self.readings, self.width, self.limits.rows * self.width);
         for feature in 0..self.width {
             let observed = step.row.get(feature).copied().unwrap_or(f32::NAN);
             let expected = step.expected.get(feature).copied().unwrap_or(f32::NAN);
-            self.readings.push_back(Reading { observed, expected, ..UNKNOWN });
+            self.readings.push_back([observed, expected]);
         }
-        let score = step.score.as_ref();
-        for contribution in score.into_iter().flat_map(|s| &s.contributions) {
-            if contribution.feature < self.width {
-                let reading = &mut self.readings[from + contribution.feature];
-                reading.share = contribution.share;
-            }
-        }
+        let contributions = step.score.iter().flat_map(|score| &score.contributions);
+        let shares = contributions.filter(|contribution| contribution.feature < self.width);
+        let share = |c: &Contribution| (u16::try_from(c.feature).unwrap_or(u16::MAX), c.share);
+        self.shares.push_back(shares.map(share).collect());
+    }
+
+    /// Mean seconds between the latest steps; `None` with less than two.
+    pub(crate) fn interval_seconds(&self) -> Option<f64> {
+        let n = self.steps.len().min(INTERVAL_STEPS);
+        let first = self.steps.get(self.steps.len() - n).filter(|_| n >= 2)?;
+        Some(self.steps.back()?.time.seconds_since(first.time) / (n - 1) as f64)
     }
 
     /// How many steps are remembered.
@@ -105,10 +147,28 @@ impl History {
 
     /// Feature `feature` at step `at`; all unknown outside the remembered.
     pub(crate) fn reading(&self, at: usize, feature: usize) -> Reading {
-        if feature >= self.width {
+        let older = self.steps.len() - self.shares.len();
+        let (Some(row), true) = (at.checked_sub(older), feature < self.width) else {
             return UNKNOWN;
-        }
-        self.readings.get(at * self.width + feature).copied().unwrap_or(UNKNOWN)
+        };
+        let Some([observed, expected]) = self.readings.get(row * self.width + feature) else {
+            return UNKNOWN;
+        };
+        let shares = self.shares.get(row).into_iter().flatten();
+        let share = shares.filter(|(of, _)| usize::from(*of) == feature).map(|(_, share)| *share);
+        Reading { observed: *observed, expected: *expected, share: share.sum() }
+    }
+
+    /// The shares of a step, by feature; nothing where they are not remembered.
+    pub(crate) fn shares(&self, at: usize) -> &[(u16, f32)] {
+        let older = self.steps.len() - self.shares.len();
+        let row = at.checked_sub(older).and_then(|row| self.shares.get(row));
+        row.map_or(&[], |shares| shares)
+    }
+
+    /// The latest steps of which readings are remembered.
+    pub(crate) fn with_readings(&self) -> Range<usize> {
+        self.steps.len() - self.shares.len()..self.steps.len()
     }
 
     /// The steps from `since` to `until`, both inclusive.
@@ -150,6 +210,15 @@ impl History {
     }
 }
 
+/// Makes room for `n` more by a half at most, and never for more than `limit`: what is remembered of
+/// thousands of servers must not be half empty.
+fn reserve<T>(deque: &mut VecDeque<T>, n: usize, limit: usize) {
+    if deque.len() + n > deque.capacity() {
+        let more = (deque.len() / 2).max(n).max(64).min(limit.saturating_sub(deque.len()));
+        deque.reserve_exact(more.max(n));
+    }
+}
+
 /// Cuts `range` into at most `points` parts of like size and takes from each the step with the
 /// greatest `weight`; a NaN weight counts least. Extremes thus survive, whatever is drawn.
 pub(crate) fn downsample(
@@ -180,7 +249,7 @@ pub(crate) fn downsample(
 mod tests {
     use super::*;
     use oddns::State;
-    use oddns_core::{Contribution, Score};
+    use oddns_core::Score;
     use proptest::prelude::*;
 
     fn step(seconds: i64, score: f32) -> Step {
@@ -203,7 +272,7 @@ mod tests {
     }
 
     fn history(limit: usize, scores: &[f32]) -> History {
-        let mut history = History::new(limit, 2);
+        let mut history = History::new(Limits { steps: limit, rows: limit }, 2);
         for (at, score) in scores.iter().enumerate() {
             history.push(&step(at as i64, *score));
         }
@@ -220,6 +289,19 @@ mod tests {
     }
 
     #[test]
+    fn readings_are_remembered_of_the_latest_steps_only() {
+        let mut history = History::new(Limits { steps: 9, rows: 2 }, 2);
+        (0..5).for_each(|at| history.push(&step(at, 0.5)));
+        assert_eq!((history.len(), history.with_readings()), (5, 3..5));
+        assert!(history.reading(2, 1).expected.is_nan());
+        assert_eq!((history.reading(3, 0).observed, history.reading(4, 1).share), (3.0, 0.5));
+        assert_eq!((history.shares(4), history.shares(0)), (&[(1, 0.5)][..], &[][..]));
+        history.set_limits(Limits { steps: 3, rows: 1 });
+        assert_eq!((history.len(), history.with_readings()), (3, 2..3));
+        assert_eq!(history.reading(2, 0).observed, 4.0);
+    }
+
+    #[test]
     fn a_step_back_in_time_is_not_drawn() {
         let mut history = history(10, &[0.1, 0.2]);
         history.push(&step(0, 9.0));
@@ -228,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_short_row_is_missing_not_a_panic() {
-        let mut history = History::new(4, 2);
+        let mut history = History::new(Limits { steps: 4, rows: 4 }, 2);
         history.push(&Step { row: vec![], ..step(1, 0.3) });
         assert!(history.reading(0, 0).observed.is_nan());
     }

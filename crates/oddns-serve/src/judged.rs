@@ -1,36 +1,33 @@
-//! One server whose scrapes others bring: its verdicts go to the view, the metrics and the events.
+//! One server that is judged: its verdicts go to the view, the metrics and the events.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oddns::{State, Step};
 use oddns_core::{Scrape, SeriesTable, Timestamp};
-use tokio::sync::mpsc;
 
 use crate::event::Event;
-use crate::shared::Shared;
+use crate::teller::Teller;
 use crate::watch::{Judge, chain};
 
 /// One server, however its scrapes come in.
 pub(crate) struct Judged {
+    job: String,
     instance: String,
-    shared: Arc<Shared>,
-    events: mpsc::Sender<Event>,
+    teller: Teller,
     judge: Box<dyn Judge>,
     state: Option<State>,
-    /// Kind of the error that was last reported, while scrapes fail.
+    /// Kind of the error that was last told, while scrapes fail.
     failure: Option<&'static str>,
 }
 
 impl Judged {
     pub(crate) fn new(
-        instance: String,
+        (job, instance): (String, String),
         judge: Box<dyn Judge>,
-        shared: Arc<Shared>,
-        events: mpsc::Sender<Event>,
+        teller: Teller,
     ) -> Self {
-        Self { instance, shared, events, judge, state: None, failure: None }
+        Self { job, instance, teller, judge, state: None, failure: None }
     }
 
     /// Judges the next scrape; `failure` is the kind of why it failed, and why.
@@ -40,8 +37,6 @@ impl Judged {
         scrape: &Scrape,
         failure: Option<(&'static str, &dyn Error)>,
     ) {
-        let kind = failure.map(|(kind, _)| kind);
-        self.shared.metrics().received(&self.instance, scrape, kind);
         match failure {
             Some((kind, error)) => self.report_failure(scrape.time, kind, error),
             None => self.report_recovery(scrape.time),
@@ -53,7 +48,12 @@ impl Judged {
         }
     }
 
-    /// Tells once that scrapes fail in this way.
+    /// Goes on with a judge that knows nothing of the series so far.
+    pub(crate) fn begin_anew(&mut self, judge: Box<dyn Judge>) {
+        self.judge = judge;
+    }
+
+    /// Tells that scrapes fail in this way: once, and of all servers of the job one a minute.
     pub(crate) fn report_failure(
         &mut self,
         time: Timestamp,
@@ -61,25 +61,24 @@ impl Judged {
         error: &dyn Error,
     ) {
         let text = chain(error);
-        self.shared.change(|view| view.set_trouble(&self.instance, Some(text.clone())));
-        if self.failure != Some(kind) {
+        self.teller.shared.change(|view| view.set_trouble(&self.instance, Some(text.clone())));
+        if self.failure != Some(kind) && self.teller.may_tell(&self.job, kind) {
             self.failure = Some(kind);
-            self.send(Event::ScrapeFailed { instance: self.instance.clone(), time, error: text });
+            let instance = self.instance.clone();
+            self.teller.send(Event::ScrapeFailed { instance, time, error: text });
         }
     }
 
     fn report_recovery(&mut self, time: Timestamp) {
+        self.teller.shared.change(|view| view.set_trouble(&self.instance, None));
         if self.failure.take().is_some() {
-            self.shared.change(|view| view.set_trouble(&self.instance, None));
-            self.send(Event::ScrapeRecovered { instance: self.instance.clone(), time });
+            let instance = self.instance.clone();
+            self.teller.send(Event::ScrapeRecovered { instance, time });
         }
     }
 
     fn show(&mut self, step: Step, took: Duration) {
-        self.shared.change(|view| view.push(&self.instance, &step));
-        self.shared.read(|view| {
-            self.shared.metrics().stepped(&self.instance, &step, view.features(), took);
-        });
+        let step = self.teller.shared.take(&self.job, &self.instance, step, took);
         self.tell(step);
     }
 
@@ -87,19 +86,13 @@ impl Judged {
         let Step { time, state, score, incident, .. } = step;
         if self.state.as_ref() != Some(&state) {
             self.state = Some(state.clone());
-            self.send(Event::State { instance: self.instance.clone(), time, state });
+            self.teller.send(Event::State { instance: self.instance.clone(), time, state });
         }
         if let Some(score) = score {
-            self.send(Event::Score { instance: self.instance.clone(), score });
+            self.teller.send(Event::Score { instance: self.instance.clone(), score });
         }
         if let Some(incident) = incident {
-            self.send(Event::Incident(incident));
-        }
-    }
-
-    fn send(&self, event: Event) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
-            self.shared.metrics().event_dropped();
+            self.teller.send(Event::Incident(incident));
         }
     }
 }

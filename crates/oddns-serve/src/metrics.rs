@@ -1,12 +1,12 @@
 //! The service's own metrics and its scores, for Prometheus.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use oddns_collect::{ScrapeError, Scraped};
-use oddns_core::{Score, Scrape};
+use oddns_collect::{LeftOut, ScrapeError, Scraped};
+use oddns_core::{Scrape, Timestamp};
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,14 +14,21 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::alerts::AlertCounters;
+use crate::backfill::BackfillBoard;
+use crate::budget::Shares;
+use crate::config_gauges::ConfigGauges;
+use crate::learning::Succession;
+use crate::origin::Origin;
+use crate::process::Process;
 use crate::receive::ReceiveCounters;
+use crate::scoreboard::{LastScrape, Scoreboard};
+use crate::server::MAX_CONNECTIONS;
 use crate::storage::Storage;
-use crate::view::{FeatureInfo, ModelInfo, STATE_NAMES, state_name};
-use oddns::{State, Step};
+use crate::view::{FeatureInfo, ModelInfo, state_name};
+use crate::web::WebSecurity;
+use oddns::Step;
 
-/// Most features of a server whose contribution is exported: the ones that matter, not the model's
-/// whole width, since each is a series.
-const TOP_FEATURES: usize = 5;
 /// From a small model on a fast machine to a large one on a slow machine, in seconds.
 const SCORE_BUCKETS: [f64; 10] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0];
 /// The media type of OpenMetrics text, in requests and answers.
@@ -35,27 +42,25 @@ type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 pub struct Metrics {
     registry: Registry,
     storage: Arc<Storage>,
-    up: Gauges,
-    scrape_seconds: Gauges,
+    succession: Arc<Succession>,
+    backfill: Arc<BackfillBoard>,
+    scores: Arc<Scoreboard>,
     scrapes_failed: Family<Labels, Counter>,
-    scrape_samples: Gauges,
-    untimely: Family<Labels, Counter>,
+    left_out: Family<Labels, Counter>,
     discovered: Gauges,
     discovery_failed: Family<Labels, Counter>,
-    score: Gauges,
-    active: Gauges,
-    contribution: Gauges,
-    state: Gauges,
-    last_score: Gauges,
     score_seconds: Histogram,
     windows_scored: Counter,
     events_dropped: Counter,
+    connections_dropped: Counter,
     model: Gauges,
     model_trained: Gauges,
-    resident: Gauge<f64, AtomicU64>,
+    model_base: Gauge<f64, AtomicU64>,
+    model_base_rows: Gauge<f64, AtomicU64>,
+    connections: Gauge<f64, AtomicU64>,
     receive: ReceiveCounters,
-    /// Which features of a server have a contribution series, to remove those that left the top.
-    exported: Mutex<HashMap<String, Vec<String>>>,
+    alerts: AlertCounters,
+    config: ConfigGauges,
 }
 
 /// One page of metrics.
@@ -79,55 +84,38 @@ impl Metrics {
         &self.storage
     }
 
+    /// Who judges, and how learning stands.
+    pub(crate) fn succession(&self) -> &Succession {
+        &self.succession
+    }
+
+    /// How the fetching of history stands.
+    pub(crate) fn backfill(&self) -> &BackfillBoard {
+        &self.backfill
+    }
+
     /// All metrics registered, none with a value yet but the constant ones.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let r = &mut registry;
         register_constants(r);
-        let storage = Arc::new(Storage::default());
-        r.register_collector(Box::new(Arc::clone(&storage)));
+        let storage = collected::<Storage>(r);
+        let succession = collected::<Succession>(r);
+        let backfill = collected::<BackfillBoard>(r);
+        let scores = collected::<Scoreboard>(r);
         Self {
             storage,
-            up: add(r, "oddns_up", "Whether the last scrape of the target worked"),
-            scrape_seconds: add(
-                r,
-                "oddns_target_scrape_duration_seconds",
-                "How long the last scrape of the target took",
-            ),
+            succession,
+            backfill,
+            scores,
             scrapes_failed: add(r, "oddns_target_scrapes_failed", "Failed scrapes, by reason"),
-            scrape_samples: add(
+            left_out: add(
                 r,
-                "oddns_target_scrape_samples",
-                "Samples in the last answer of the target, before relabelling",
+                "oddns_target_samples_left_out",
+                "Samples of a scrape that were left out, by reason",
             ),
-            untimely: add(
-                r,
-                "oddns_target_samples_untimely",
-                "Samples left out for a timestamp of their own far from the scrape's",
-            ),
-            discovered: add(
-                r,
-                "oddns_discovered_targets",
-                "Targets of the job, as discovered and relabelled",
-            ),
-            discovery_failed: add(
-                r,
-                "oddns_discovery_failures",
-                "Lists of targets that could not be read, and targets that cannot be scraped",
-            ),
-            score: add(
-                r,
-                "oddns_anomaly_score",
-                "How odd the instance is; above 1 is anomalous, higher is more so",
-            ),
-            active: add(r, "oddns_anomaly_active", "1 while the alarm of the instance holds"),
-            contribution: add(
-                r,
-                "oddns_feature_contribution_ratio",
-                "Part of the deviation that a feature adds; only the strongest of each instance",
-            ),
-            state: add(r, "oddns_state", "1 for the state that the instance is in, 0 for others"),
-            last_score: add(r, "oddns_last_score_timestamp_seconds", "Time of the last score"),
+            discovered: add(r, "oddns_discovered_targets", "Targets of the job, as relabelled"),
+            discovery_failed: add(r, "oddns_discovery_failures", "Lists and targets refused"),
             score_seconds: add_as(
                 r,
                 "oddns_score_duration_seconds",
@@ -138,7 +126,12 @@ impl Metrics {
             events_dropped: add(
                 r,
                 "oddns_events_dropped",
-                "Events lost because their reader was too slow",
+                "Events lost because their reader was slow",
+            ),
+            connections_dropped: add(
+                r,
+                "oddns_http_connections_dropped",
+                "Silent connections to the page and the API that had to go, since there were too many",
             ),
             model: add(r, "oddns_model_info", "The model in use; always 1"),
             model_trained: add(
@@ -146,10 +139,21 @@ impl Metrics {
                 "oddns_model_trained_timestamp_seconds",
                 "Time of the latest data that the model in use was trained on",
             ),
-            resident: add(r, "process_resident_memory_bytes", "Resident memory size"),
+            model_base: add(
+                r,
+                "oddns_model_base",
+                "Whether the base model judges, as this site has no model of its own yet",
+            ),
+            model_base_rows: add(
+                r,
+                "oddns_model_base_calibration_rows",
+                "Rows of this site that the base model is calibrated by; none is scored with 0",
+            ),
+            connections: connections(r),
             receive: ReceiveCounters::new(r),
+            alerts: AlertCounters::new(r),
+            config: ConfigGauges::new(r),
             registry,
-            exported: Mutex::default(),
         }
     }
 
@@ -164,21 +168,29 @@ impl Metrics {
         }
     }
 
+    /// Shows where the model in use comes from.
+    pub(crate) fn set_origin(&self, origin: Origin) {
+        self.model_base.set(f64::from(u8::from(origin.is_base())));
+        let n_rows = match origin {
+            Origin::Calibrated { n_rows } => n_rows,
+            _ => 0,
+        };
+        self.model_base_rows.set(n_rows as f64);
+    }
+
     /// Shows a server as waiting for its first scrape.
     pub fn watch(&self, instance: &str) {
-        self.set_state(instance, None);
+        self.set_state(instance, state_name(None));
     }
 
     /// Counts one scrape.
     pub fn scraped(&self, target: &str, scraped: &Scraped) {
-        let labels = vec![("target", target.to_owned())];
-        let Scraped { scrape, error, n_scraped, n_untimely, .. } = scraped;
-        if *n_untimely > 0 {
-            self.untimely.get_or_create(&labels).inc_by(*n_untimely as u64);
+        let Scraped { scrape, error, n_scraped, left_out, .. } = scraped;
+        for (reason, n, _) in left_out.by_reason() {
+            self.left_out.get_or_create(&failure(target, reason)).inc_by(n as u64);
         }
-        self.up.get_or_create(&labels).set(if scrape.up { 1.0 } else { 0.0 });
-        self.scrape_seconds.get_or_create(&labels).set(scrape.duration_seconds);
-        self.scrape_samples.get_or_create(&labels).set(*n_scraped as f64);
+        let (up, seconds, n_samples) = (scrape.up, scrape.duration_seconds, *n_scraped);
+        self.scores.scraped(target, LastScrape { up, seconds, n_samples });
         if let Some(error) = error {
             self.scrapes_failed.get_or_create(&failure(target, error.kind())).inc();
         }
@@ -186,10 +198,8 @@ impl Metrics {
 
     /// Counts one scrape that somebody else made; `failure` is one of few words, such as `down`.
     pub(crate) fn received(&self, target: &str, scrape: &Scrape, why: Option<&'static str>) {
-        let labels = vec![("target", target.to_owned())];
-        self.up.get_or_create(&labels).set(if scrape.up { 1.0 } else { 0.0 });
-        self.scrape_seconds.get_or_create(&labels).set(scrape.duration_seconds);
-        self.scrape_samples.get_or_create(&labels).set(scrape.samples.len() as f64);
+        let (up, seconds, n_samples) = (scrape.up, scrape.duration_seconds, scrape.samples.len());
+        self.scores.scraped(target, LastScrape { up, seconds, n_samples });
         if let Some(reason) = why {
             self.scrapes_failed.get_or_create(&failure(target, reason)).inc();
         }
@@ -208,47 +218,65 @@ impl Metrics {
 
     /// Removes every series of a server that went away.
     pub fn forget(&self, instance: &str) {
-        let target = vec![("target", instance.to_owned())];
-        for gauges in [&self.up, &self.scrape_seconds, &self.scrape_samples] {
-            gauges.remove(&target);
+        for reason in LeftOut::REASONS {
+            self.left_out.remove(&failure(instance, reason));
         }
-        self.untimely.remove(&target);
         for reason in ScrapeError::KINDS {
             self.scrapes_failed.remove(&failure(instance, reason));
         }
-        let labels = vec![("instance", instance.to_owned())];
-        for gauges in [&self.score, &self.active, &self.last_score] {
-            gauges.remove(&labels);
-        }
-        for name in STATE_NAMES {
-            self.state.remove(&state_labels(instance, name));
-        }
-        self.set_contributions(instance, &[]);
-        self.exported.lock().unwrap_or_else(PoisonError::into_inner).remove(instance);
+        self.scores.forget(instance);
     }
 
     /// Exports one step; `took` is the time from the finished scrape to the verdict. Without a
     /// score the instance's score series are removed: a stale score would look like a live one.
     pub fn stepped(&self, instance: &str, step: &Step, features: &[FeatureInfo], took: Duration) {
-        self.set_state(instance, Some(&step.state));
-        let labels = vec![("instance", instance.to_owned())];
-        let Some(score) = &step.score else {
-            self.score.remove(&labels);
-            self.active.remove(&labels);
-            self.set_contributions(instance, &[]);
-            return;
-        };
-        self.windows_scored.inc();
-        self.score_seconds.observe(took.as_secs_f64());
-        self.score.get_or_create(&labels).set(f64::from(score.score));
-        self.active.get_or_create(&labels).set(f64::from(u8::from(score.alarm)));
-        self.last_score.get_or_create(&labels).set(step.time.unix_seconds());
-        self.set_contributions(instance, &strongest(score, features));
+        self.set_state(instance, state_name(Some(&step.state)));
+        self.scores.scored(instance, step.score.as_ref(), features);
+        if step.score.is_some() {
+            self.windows_scored.inc();
+            self.score_seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Shows how long it takes until the first score, while that can be told.
+    pub(crate) fn set_eta(&self, instance: &str, seconds: Option<f64>) {
+        self.scores.set_eta(instance, seconds);
+    }
+
+    /// Shows the alert budget, and where the alarm line lies for it.
+    pub(crate) fn set_budget(&self, shares: Option<Shares>) {
+        self.config.set_budget(shares);
     }
 
     /// What was received by remote write.
     pub(crate) fn receive(&self) -> &ReceiveCounters {
         &self.receive
+    }
+
+    /// Notes that the configuration was read, `now` when it was good.
+    pub fn config_read(&self, now: Option<Timestamp>) {
+        self.config.read(now);
+    }
+
+    /// Shows from now on whether the rules of our own server are good.
+    pub(crate) fn watch_web_config(&self, security: Arc<WebSecurity>) {
+        self.config.watch_web(security);
+    }
+
+    /// What was sent to others.
+    pub(crate) fn alerts(&self) -> &AlertCounters {
+        &self.alerts
+    }
+
+    /// Counts a connection as long as what is given lives.
+    pub(crate) fn connection(&self) -> Connection {
+        self.connections.inc();
+        Connection(self.connections.clone())
+    }
+
+    /// Counts a silent connection that had to go, since there were too many.
+    pub(crate) fn connection_dropped(&self) {
+        self.connections_dropped.inc();
     }
 
     /// Counts an event that nobody took.
@@ -259,9 +287,7 @@ impl Metrics {
     /// The page of metrics in the format that `accept`, the request's `Accept` header, asks for:
     /// OpenMetrics when it is named, else the classic text format.
     pub fn expose(&self, accept: &str) -> Exposition {
-        if let Some(bytes) = resident_bytes() {
-            self.resident.set(bytes);
-        }
+        self.config.look();
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
             // Writing to a string does not fail; an empty page is still a valid one.
@@ -275,27 +301,19 @@ impl Metrics {
         Exposition { content_type, text: classic(&text) }
     }
 
-    fn set_state(&self, instance: &str, state: Option<&State>) {
-        for name in STATE_NAMES {
-            let labels = state_labels(instance, name);
-            let holds = *name == state_name(state);
-            self.state.get_or_create(&labels).set(f64::from(u8::from(holds)));
-        }
+    /// Shows the state of an instance by its name, one of `STATE_NAMES`.
+    pub(crate) fn set_state(&self, instance: &str, state: &'static str) {
+        self.scores.set_state(instance, state);
     }
+}
 
-    fn set_contributions(&self, instance: &str, top: &[(&str, f32)]) {
-        let labels = |feature: &str| {
-            vec![("instance", instance.to_owned()), ("feature", feature.to_owned())]
-        };
-        let now: Vec<String> = top.iter().map(|(feature, _)| (*feature).to_owned()).collect();
-        let mut exported = self.exported.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = exported.insert(instance.to_owned(), now).unwrap_or_default();
-        for feature in before.iter().filter(|old| top.iter().all(|(name, _)| name != old)) {
-            self.contribution.remove(&labels(feature));
-        }
-        for (feature, share) in top {
-            self.contribution.get_or_create(&labels(feature)).set(f64::from(*share));
-        }
+/// A connection that is served.
+#[derive(Debug)]
+pub(crate) struct Connection(Gauge<f64, AtomicU64>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -303,11 +321,24 @@ fn failure(target: &str, reason: &str) -> Labels {
     vec![("target", target.to_owned()), ("reason", reason.to_owned())]
 }
 
-fn state_labels(instance: &str, state: &str) -> Labels {
-    vec![("instance", instance.to_owned()), ("state", state.to_owned())]
+fn connections(registry: &mut Registry) -> Gauge<f64, AtomicU64> {
+    let most: Gauge<f64, AtomicU64> =
+        add(registry, "oddns_http_max_connections", "Connections that are served at a time");
+    most.set(MAX_CONNECTIONS as f64);
+    let help = "Connections that are served; with oddns_http_max_connections of them silent ones \
+                have to go";
+    add(registry, "oddns_http_connections", help)
+}
+
+/// What tells its metrics when they are asked for.
+fn collected<C: Collector + Default + 'static>(registry: &mut Registry) -> Arc<C> {
+    let collector = Arc::new(C::default());
+    registry.register_collector(Box::new(Arc::clone(&collector)));
+    collector
 }
 
 fn register_constants(registry: &mut Registry) {
+    registry.register_collector(Box::new(Process));
     let build: Gauges = add(registry, "oddns_build_info", "The version of oddns; always 1");
     let version = env!("CARGO_PKG_VERSION").to_owned();
     build.get_or_create(&vec![("version", version)]).set(1.0);
@@ -324,18 +355,14 @@ pub(crate) fn add<M: Metric + Clone + Default>(
     add_as(registry, name, help, M::default())
 }
 
-fn add_as<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+pub(crate) fn add_as<M: Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
     registry.register(name, help, metric.clone());
     metric
-}
-
-/// The strongest contributions that have a name and a share above nothing.
-fn strongest<'a>(score: &Score, features: &'a [FeatureInfo]) -> Vec<(&'a str, f32)> {
-    let named = score.contributions.iter().filter(|c| c.share > 0.0).filter_map(|c| {
-        let feature = features.get(c.feature)?;
-        Some((feature.name.as_str(), c.share))
-    });
-    named.take(TOP_FEATURES).collect()
 }
 
 /// OpenMetrics text as classic text: there a counter is described under its full name, and the
@@ -363,18 +390,12 @@ fn described(line: &str) -> Option<(&str, &str, &str)> {
     matches!(kind, "HELP" | "TYPE").then_some((kind, name, rest))
 }
 
-/// Resident memory of this process; `None` where the system does not tell.
-fn resident_bytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oddns_core::{Contribution, Scrape, Timestamp};
+    use crate::scoreboard::TOP_FEATURES;
+    use oddns::State;
+    use oddns_core::{Contribution, Score};
 
     fn features() -> Vec<FeatureInfo> {
         (0..9).map(|n| FeatureInfo { name: format!("f{n}"), ..FeatureInfo::default() }).collect()
@@ -438,7 +459,8 @@ mod tests {
             duration_seconds: 0.1,
             samples: vec![],
         };
-        let scraped = Scraped { scrape, error: None, n_scraped: 0, n_untimely: 0, n_bytes: 0 };
+        let scraped =
+            Scraped { scrape, error: None, n_scraped: 0, left_out: LeftOut::default(), n_bytes: 0 };
         let evil = "a\"} 1\nevil 1 \\";
         metrics.scraped(evil, &scraped);
         let text = metrics.expose("").text;

@@ -39,7 +39,7 @@ const METRICS: &[StorageMetric] = &[
     gauge("oddns_storage_series", "Series kept", |s| s.series as u64),
     counter("oddns_storage_samples", "Samples kept", |s| s.samples),
     counter("oddns_storage_duplicates", "Samples left out: there was one at that time", |s| {
-        s.duplicates
+        s.duplicates + s.repeated
     }),
     counter("oddns_storage_out_of_order", "Samples kept although older than others", |s| {
         s.out_of_order

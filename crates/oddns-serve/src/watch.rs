@@ -3,27 +3,35 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use oddns_collect::{
-    Discovery, DiscoveryError, Gone, Job, Pace, RefusedTarget, ScrapeError, ScrapeTarget, Scraped,
-    Sink, Sinks, Throttle, scrape_jobs, wall_clock,
+    Discovery, DiscoveryError, Gone, Job, Pace, RefusedTarget, ScrapeTarget, Scraped, Sink, Sinks,
+    scrape_jobs, wall_clock,
 };
-use oddns_core::{Scrape, SeriesTable, Timestamp};
+use oddns_core::{Scrape, SeriesTable};
 use oddns_store::ScrapeAppender;
 use tokio::sync::mpsc;
 
+use crate::budget::lift;
 use crate::error::ServeError;
 use crate::event::Event;
+use crate::judged::Judged;
+use crate::origin::Origin;
 use crate::shared::Shared;
 use crate::states::{Kept, StateFolder};
 use crate::storage::Stored;
-use crate::view::ModelInfo;
+use crate::teller::Teller;
+use crate::view::{ModelInfo, View};
 use oddns::{Detector, DetectorError, Fleet, IncidentEvent, Pipeline, State, Step};
 
 /// Longest text of an error that is kept.
 const MAX_ERROR_CHARS: usize = 500;
+/// A new champion sees the latest rows, so many times those that it has to see: averages that reach
+/// further back are then as they would be.
+const SEEN_WARM_UPS: usize = 4;
+/// Scrapes from one time to the next that a server tells how far its features have wandered.
+const TOLD_EVERY: u32 = 20;
 
 /// Turns the scrapes of one server into verdicts. The pipeline does; tests use a simpler one.
 pub trait Judge: Send {
@@ -31,42 +39,151 @@ pub trait Judge: Send {
     fn push(&mut self, series: &SeriesTable, scrape: &Scrape) -> Result<Step, DetectorError>;
 }
 
+/// What all servers that are judged have in common.
+#[derive(Clone)]
+pub(crate) struct Around {
+    pub(crate) states: Option<StateFolder>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) events: mpsc::Sender<Event>,
+}
+
 /// A server beside the others of its job.
 pub(crate) struct Replica {
     kept: Kept,
     fleet: SharedFleet,
     instance: String,
-    events: mpsc::Sender<Event>,
+    around: Around,
+    /// The turn of the champion that judges.
+    turn: u64,
+    /// Scrapes until it is told how far features have wandered.
+    until_told: u32,
+    /// The budget that its line was lifted for, and the detector that drew it.
+    lifted_for: Option<(u64, Weak<Detector>)>,
+    /// An incident that began while a model judged that knew nothing of the site: nobody was told.
+    untold: Option<String>,
 }
 
 impl Replica {
-    /// A server of `fleet`. What is kept of it in `states` and cannot be used is told.
+    /// A server of `fleet`, judged by the champion, or by `detector` while there is none.
+    /// What is kept of it and cannot be used is told.
     pub(crate) fn new(
         detector: Arc<Detector>,
         instance: &str,
-        states: Option<StateFolder>,
         fleet: SharedFleet,
-        events: mpsc::Sender<Event>,
+        around: Around,
     ) -> Result<Self, DetectorError> {
-        let (kept, trouble) = Kept::open(detector, instance, states)?;
+        let (turn, detector) =
+            around.shared.succession().after(instance, 0).unwrap_or((0, detector));
+        let (kept, trouble) = Kept::open(detector, instance, around.states.clone())?;
         if let Some(reason) = trouble {
-            let _ = events.try_send(state_lost(instance, reason));
+            let _ = around.events.try_send(state_lost(instance, reason));
         }
-        Ok(Self { kept, fleet, instance: instance.to_owned(), events })
+        let instance = instance.to_owned();
+        Ok(Self {
+            kept,
+            fleet,
+            instance,
+            around,
+            turn,
+            until_told: 0,
+            lifted_for: None,
+            untold: None,
+        })
+    }
+
+    /// Goes on with the champion, if that has changed since the last scrape. It has judged the history of
+    /// this server, or sees the latest rows first, so that it need not warm up.
+    fn follow_champion(&mut self) {
+        let shared = &self.around.shared;
+        let Some((turn, champion)) = shared.succession().after(&self.instance, self.turn) else {
+            return;
+        };
+        (self.turn, self.until_told) = (turn, 0);
+        let n_rows = SEEN_WARM_UPS * champion.warm_up_rows();
+        let recent = shared.read(|view| view.recent(&self.instance, n_rows));
+        let taken = match shared.succession().prepared(&self.instance, &champion) {
+            Some(stream) => self.kept.hand_over(stream, &recent),
+            // The turn was another server's.
+            None if Arc::ptr_eq(&champion, self.kept.pipeline.detector()) => Ok(()),
+            None => self.kept.succeed(champion, &recent),
+        };
+        // Fails for another schema only, which no champion has: the one of before goes on then.
+        if let Err(error) = taken {
+            let _ = self.around.events.try_send(state_lost(&self.instance, chain(&error)));
+        }
+    }
+
+    fn tell_drift(&mut self) {
+        match self.until_told.checked_sub(1) {
+            Some(left) => self.until_told = left,
+            None => {
+                self.until_told = TOLD_EVERY;
+                let wandered = self.kept.pipeline.wandered();
+                self.around.shared.succession().wandered(&self.instance, wandered);
+            }
+        }
+    }
+
+    /// A step without what a model says that knows nothing of the site: it goes on warming up.
+    fn untold(&mut self, step: Step) -> Step {
+        if let Some(IncidentEvent::Opened(incident)) = &step.incident {
+            self.untold = Some(incident.id.clone());
+        }
+        let seen = self.kept.pipeline.detector().warm_up_rows() + 1;
+        let state = match step.state {
+            State::Scoring => State::WarmingUp { seen, needed: seen + 1 },
+            state => state,
+        };
+        Step { state, score: None, expected: Vec::new(), incident: None, ..step }
+    }
+
+    /// A step as it is to be told: what went on before anything was told begins now.
+    fn known(&mut self, step: Step) -> Step {
+        let untold = self.untold.take();
+        let Some(id) = untold else { return step };
+        let incident = match step.incident {
+            Some(event) if event.incident().id == id => match event {
+                IncidentEvent::Closed(_) => None,
+                event => Some(IncidentEvent::Opened(event.incident().clone())),
+            },
+            event => {
+                self.untold = Some(id).filter(|_| event.is_none());
+                event
+            }
+        };
+        Step { incident, ..step }
+    }
+
+    /// Lifts the line to what the budget leaves for this server, when that is another than before.
+    fn lift(&mut self) {
+        let each = self.around.shared.budget().each();
+        let detector = self.kept.pipeline.detector();
+        let is_lifted = self.lifted_for.as_ref().is_some_and(|(bits, of)| {
+            *bits == each.to_bits() && Weak::as_ptr(of) == Arc::as_ptr(detector)
+        });
+        if !is_lifted {
+            self.lifted_for = Some((each.to_bits(), Arc::downgrade(detector)));
+            let lift = lift(detector, each);
+            self.kept.pipeline.set_lift(lift);
+        }
     }
 }
 
 impl Judge for Replica {
     fn push(&mut self, series: &SeriesTable, scrape: &Scrape) -> Result<Step, DetectorError> {
+        self.follow_champion();
+        self.lift();
         // What a task that panicked left behind are rows like any other.
         let step = {
             let mut fleet = self.fleet.lock().unwrap_or_else(PoisonError::into_inner);
             self.kept.pipeline.push_in(&mut fleet, series, scrape)?
         };
         if let Some(reason) = self.kept.judged(scrape.time) {
-            let _ = self.events.try_send(state_lost(&self.instance, reason));
+            let _ = self.around.events.try_send(state_lost(&self.instance, reason));
         }
-        Ok(step)
+        self.tell_drift();
+        let is_strange = self.around.shared.read(View::origin) == Origin::Elsewhere;
+        Ok(if is_strange { self.untold(step) } else { self.known(step) })
     }
 }
 
@@ -80,7 +197,7 @@ pub type NewJudge =
 /// Watches the targets of `jobs` with a [`Pipeline`] each; those of one job are taken for replicas,
 /// and compared with each other. `model_id` is what tells the model from others. What is learned of
 /// a server since training is kept in `states`, where there is such a folder: every few minutes,
-/// and at the end. See [`watch_with`]. Fails also when the model was not trained on the features of
+/// and at the end. When `shared` has another champion, it judges from the next scrapes on. See [`watch_with`]. Fails also when the model was not trained on the features of
 /// this version.
 pub async fn watch(
     jobs: Vec<Arc<Job>>,
@@ -94,13 +211,13 @@ pub async fn watch(
     Pipeline::new(Arc::clone(&detector), String::new()).map_err(ServeError::Model)?;
     shared.set_model(ModelInfo::of(&detector, model_id));
     let fleets: Mutex<HashMap<String, SharedFleet>> = Mutex::default();
-    let telling = events.clone();
+    let around = Around { states, shared: Arc::clone(&shared), events: events.clone() };
     let new_judge: NewJudge = Arc::new(move |target| {
         let mut fleets = fleets.lock().unwrap_or_else(PoisonError::into_inner);
         let fleet = Arc::clone(fleets.entry(target.job.config().name.clone()).or_default());
-        let (detector, states) = (Arc::clone(&detector), states.clone());
-        let replica = Replica::new(detector, &target.instance, states, fleet, telling.clone())?;
-        Ok(Box::new(replica))
+        around.shared.succession().follow(&target.instance, &target.job.config().name);
+        let detector = Arc::clone(&detector);
+        Ok(Box::new(Replica::new(detector, &target.instance, fleet, around.clone())?))
     });
     watch_with(jobs, new_judge, shared, events, shutdown).await
 }
@@ -124,7 +241,7 @@ pub async fn watch_with(
     }
     // Many targets are spread over the interval; a person who watches one wants to see it now.
     let pace = if has_one_target(&jobs) { Pace::Together(wall_clock()) } else { Pace::Spread };
-    let teller = Teller { shared, events, throttle: Arc::default() };
+    let teller = Teller::new(shared, events);
     scrape_jobs(jobs, pace, Watch { new_judge, teller }, shutdown).await;
     Ok(())
 }
@@ -140,28 +257,6 @@ fn has_one_target(jobs: &[Arc<Job>]) -> bool {
     n_written == 1 && !discoveries.any(Discovery::is_dynamic)
 }
 
-/// Says what happened: to the page, the metrics and the reader of events.
-#[derive(Clone)]
-struct Teller {
-    shared: Arc<Shared>,
-    events: mpsc::Sender<Event>,
-    throttle: Arc<Mutex<Throttle>>,
-}
-
-impl Teller {
-    fn send(&self, event: Event) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
-            self.shared.metrics().event_dropped();
-        }
-    }
-
-    /// Whether a failure may be told now: of each cause one a minute.
-    fn may_tell(&self, job: &Job, cause: &'static str) -> bool {
-        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        throttle.allows(&job.config().name, cause, wall_clock())
-    }
-}
-
 /// What becomes of targets as they come and go.
 struct Watch {
     new_judge: NewJudge,
@@ -172,18 +267,18 @@ impl Sinks for Watch {
     fn open(&mut self, target: &ScrapeTarget) -> Option<Box<dyn Sink>> {
         self.teller.shared.watch(vec![target.instance.clone()]);
         match (self.new_judge)(target) {
-            Ok(judge) => Some(Box::new(Watched {
-                target: target.clone(),
-                new_judge: Arc::clone(&self.new_judge),
-                teller: self.teller.clone(),
-                judge,
-                appender: ScrapeAppender::new(&target.instance),
-                state: None,
-                failure: None,
-            })),
+            Ok(judge) => {
+                let name = (target.job.config().name.clone(), target.instance.clone());
+                Some(Box::new(Watched {
+                    target: target.clone(),
+                    new_judge: Arc::clone(&self.new_judge),
+                    teller: self.teller.clone(),
+                    judged: Judged::new(name, judge, self.teller.clone()),
+                    appender: ScrapeAppender::new(&target.instance),
+                }))
+            }
             Err(error) => {
-                let text = Some(chain(&error));
-                self.teller.shared.change(|view| view.set_trouble(&target.instance, text));
+                self.teller.shared.set_unfit(&target.instance, chain(&error));
                 None
             }
         }
@@ -219,7 +314,7 @@ impl Sinks for Watch {
 
 impl Watch {
     fn tell_trouble(&self, job: &Job, cause: &'static str, error: String) {
-        if self.teller.may_tell(job, cause) {
+        if self.teller.may_tell(&job.config().name, cause) {
             let job = job.config().name.clone();
             self.teller.send(Event::DiscoveryFailed { job, time: wall_clock(), error });
         }
@@ -231,40 +326,39 @@ struct Watched {
     target: ScrapeTarget,
     new_judge: NewJudge,
     teller: Teller,
-    judge: Box<dyn Judge>,
+    judged: Judged,
     appender: ScrapeAppender,
-    state: Option<State>,
-    /// Kind of the error that was last told, while scrapes fail.
-    failure: Option<&'static str>,
 }
 
 impl Sink for Watched {
     fn take(&mut self, series: &SeriesTable, scraped: &Scraped) {
-        let scrape = &scraped.scrape;
-        let failure = scraped.error.as_ref().map(ScrapeError::kind);
         self.teller.shared.metrics().scraped(&self.target.instance, scraped);
-        match (&scraped.error, failure) {
-            (Some(error), Some(kind)) => self.report_failure(scrape.time, kind, error),
-            _ => self.report_recovery(scrape.time),
-        }
-        self.keep(series, scrape);
-        let start = Instant::now();
-        match self.judge.push(series, scrape) {
-            Ok(step) => self.show(step, start.elapsed()),
-            Err(error) => self.report_failure(scrape.time, "judging", &error),
-        }
+        self.tell_left_out(scraped);
+        self.keep(series, &scraped.scrape);
+        let failure = scraped.error.as_ref().map(|error| (error.kind(), error as &dyn Error));
+        self.judged.take(series, &scraped.scrape, failure);
     }
 
     fn forget_series(&mut self) {
         self.appender = ScrapeAppender::new(&self.target.instance);
         // Cannot fail: it worked at the start, with the same model.
         if let Ok(judge) = (self.new_judge)(&self.target) {
-            self.judge = judge;
+            self.judged.begin_anew(judge);
         }
     }
 }
 
 impl Watched {
+    /// Of each cause in a job one a minute.
+    fn tell_left_out(&self, scraped: &Scraped) {
+        for (reason, n, what) in scraped.left_out.by_reason() {
+            if self.teller.may_tell(&self.target.job.config().name, reason) {
+                let text = format!("{}: {n} samples {what} are left out", self.target.instance);
+                self.teller.send(Event::Warning { time: scraped.scrape.time, text });
+            }
+        }
+    }
+
     fn keep(&mut self, series: &SeriesTable, scrape: &Scrape) {
         let storage = self.teller.shared.metrics().storage();
         match storage.keep(&mut self.appender, series, scrape) {
@@ -273,46 +367,6 @@ impl Watched {
                 self.teller.send(Event::StorageFailed { error: chain(&error) });
             }
             Stored::Again => self.teller.send(Event::StorageRecovered),
-        }
-    }
-
-    fn show(&mut self, step: Step, took: Duration) {
-        let (shared, instance) = (&self.teller.shared, &self.target.instance);
-        shared.change(|view| view.push(instance, &step));
-        shared.read(|view| shared.metrics().stepped(instance, &step, view.features(), took));
-        self.tell(step);
-    }
-
-    fn report_failure(&mut self, time: Timestamp, kind: &'static str, error: &dyn Error) {
-        let text = chain(error);
-        let instance = self.target.instance.clone();
-        self.teller.shared.change(|view| view.set_trouble(&instance, Some(text.clone())));
-        if self.failure != Some(kind) && self.teller.may_tell(&self.target.job, kind) {
-            self.failure = Some(kind);
-            self.teller.send(Event::ScrapeFailed { instance, time, error: text });
-        }
-    }
-
-    fn report_recovery(&mut self, time: Timestamp) {
-        let instance = self.target.instance.clone();
-        self.teller.shared.change(|view| view.set_trouble(&instance, None));
-        if self.failure.take().is_some() {
-            self.teller.send(Event::ScrapeRecovered { instance, time });
-        }
-    }
-
-    fn tell(&mut self, step: Step) {
-        let Step { time, state, score, incident, .. } = step;
-        let instance = self.target.instance.clone();
-        if self.state.as_ref() != Some(&state) {
-            self.state = Some(state.clone());
-            self.teller.send(Event::State { instance: instance.clone(), time, state });
-        }
-        if let Some(score) = score {
-            self.teller.send(Event::Score { instance, score });
-        }
-        if let Some(incident) = incident {
-            self.teller.send(Event::Incident(incident));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The world around a server during one interval: what the clients, the upstream servers, the
 //! machine and the cluster do. Faults change it; the server model only feels it.
 
+use crate::scenario::Corefile;
+
 /// Most upstream servers of a simulated CoreDNS.
 pub(crate) const MAX_UPSTREAMS: usize = 8;
 
@@ -59,8 +61,8 @@ pub(crate) struct Conditions {
     pub(crate) copies: f64,
     /// Share of the search-path lookups that are written with the dot at the end instead.
     pub(crate) qualified: f64,
-    /// Share of the lookups of qualified names that go through the search path instead.
-    pub(crate) searched: f64,
+    /// Times the lookups of outside names, all of them through the search path; `None` is the usual.
+    pub(crate) searched: Option<f64>,
     /// Weight of SRV, PTR and TXT lookups that come on top.
     pub(crate) odd_types: f64,
     /// Share of lookups over TCP; `None` is the usual.
@@ -143,7 +145,7 @@ pub(crate) struct Conditions {
     pub(crate) restarts: bool,
     pub(crate) reloads: bool,
     pub(crate) reload_fails: bool,
-    /// Restarted with another release.
+    /// Restarted with another release, or with the usual one after that.
     pub(crate) upgraded: bool,
 }
 
@@ -156,7 +158,7 @@ impl Default for Conditions {
             hot: 0.0,
             copies: 1.0,
             qualified: 0.0,
-            searched: 0.0,
+            searched: None,
             odd_types: 0.0,
             tcp: None,
             lost_aaaa: 0.0,
@@ -202,6 +204,16 @@ impl Default for Conditions {
 }
 
 impl Conditions {
+    /// Nothing wrong, with what the configuration makes of it.
+    pub(crate) fn usual(corefile: Corefile) -> Self {
+        Self {
+            max_concurrent: corefile.max_concurrent(),
+            cluster_uncached: !corefile.caches_cluster(),
+            capacity: corefile.cache_entries(),
+            ..Self::default()
+        }
+    }
+
     /// Changes every upstream server of the root zone.
     pub(crate) fn each_upstream(&mut self, change: impl Fn(&mut UpstreamState)) {
         self.upstreams.iter_mut().for_each(change);

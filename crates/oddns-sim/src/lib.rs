@@ -21,15 +21,17 @@ mod series;
 mod shape;
 
 mod dice;
+mod load;
 mod nearest;
 mod release;
 mod span;
 
 pub use fault::{FAULTS, Family, Fault, Reach, Sign, Strength, UnknownFault, fault};
+pub use load::{Load, LoadStep};
 pub use release::{Release, UnknownRelease};
 pub use scenario::{
     BUILT_IN, BuiltIn, Campaign, Corefile, Cron, Day, Machine, Mix, PlannedFault, Scenario,
-    ScenarioError, Traffic, Upstreams, built_in,
+    ScenarioError, Traffic, UnknownCorefile, Upstreams, built_in,
 };
 pub use schedule::{Label, labels};
 pub use simulation::{Simulation, empty_scrape};

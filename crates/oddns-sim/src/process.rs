@@ -23,6 +23,12 @@ const CPU_TICK: f64 = 0.01;
 /// Half-life of resident memory above what is needed, in seconds.
 const RELEASE_SECONDS: f64 = 150.0;
 
+/// Share of the heap's room that is ever touched.
+const TOUCHED: f64 = 0.65;
+/// Slow movement of resident memory: how far as a logarithm, and for how long.
+const SWAY: f64 = 0.004;
+const SWAY_SECONDS: f64 = 60.0;
+
 /// What the process did during an interval.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Work {
@@ -55,6 +61,8 @@ pub(crate) struct Process {
     size: f64,
     /// Slow movement of the CPU cost of a query, as a logarithm.
     cost: f64,
+    /// The same of resident memory.
+    sway: f64,
 }
 
 impl Process {
@@ -85,6 +93,7 @@ impl Process {
             resident: machine.resident_bytes * size,
             size,
             cost: 0.0,
+            sway: 0.0,
         }
     }
 
@@ -185,7 +194,7 @@ impl Process {
         self.allocated -= n_collections * room;
         self.collect(dice, book, n_collections);
         let heap = live + self.allocated;
-        self.resides(work.seconds, machine, next);
+        self.resides(dice, work.seconds, machine, next);
         self.tell(book, heap, next, allocated);
     }
 
@@ -209,12 +218,14 @@ impl Process {
     }
 
     /// Resident memory follows the heap's size up at once, and down slowly.
-    fn resides(&mut self, seconds: f64, machine: &Machine, next: f64) {
+    fn resides(&mut self, dice: &mut Dice, seconds: f64, machine: &Machine, next: f64) {
         let idle = 2.0 * machine.heap_bytes * self.size;
-        let needed = machine.resident_bytes * self.size + (next - idle);
+        let needed = machine.resident_bytes * self.size + TOUCHED * (next - idle);
         let keep = 0.5_f64.powf(seconds / RELEASE_SECONDS);
         let released = needed + (self.resident - needed) * keep;
         self.resident = if needed > self.resident { needed } else { released };
+        let keep = (-seconds / SWAY_SECONDS).exp();
+        self.sway = keep * self.sway + (1.0 - keep * keep).sqrt() * dice.normal();
     }
 
     fn tell(&self, book: &mut Book, heap: f64, next: f64, allocated: f64) {
@@ -235,7 +246,7 @@ impl Process {
             (Single::MspanInuseBytes, (inuse / 60.0).round()),
             (Single::StackBytes, stacks),
             (Single::SysBytes, page(system.max(inuse) + 7.5e6 + stacks)),
-            (Single::ResidentBytes, page(self.resident)),
+            (Single::ResidentBytes, page(self.resident * (SWAY * self.sway).exp())),
         ] {
             book.set(single(what), value);
         }

@@ -3,7 +3,7 @@
 use crate::book::{NOERROR, NXDOMAIN};
 use crate::conditions::Conditions;
 use crate::names::Names;
-use crate::scenario::{Corefile, Mix, Scenario};
+use crate::scenario::{Mix, Scenario};
 
 /// Most that the `cache` plugin keeps an answer, as configured.
 const MOST_TTL: f64 = 30.0;
@@ -101,7 +101,7 @@ pub(crate) fn questions(scenario: &Scenario) -> Vec<Questions> {
             ..foreign.for_each(Kind::Outside, 2.0)
         });
     }
-    if scenario.corefile == Corefile::Kubernetes {
+    if scenario.corefile.has_stub() {
         all.push(Questions {
             zone: 1,
             source: Source::Stub,
@@ -177,13 +177,14 @@ const EDNS_BYTES: f64 = 11.0;
 
 /// Names of addresses: the `kubernetes` plugin knows those of services, a zone file none.
 fn reverse(scenario: &Scenario, own: &Questions, foreign: &Questions) -> Questions {
-    let base = match scenario.corefile {
-        Corefile::Kubernetes => own.for_each(Kind::Ptr, 1.0),
-        Corefile::ZoneFile => Questions {
+    let base = if scenario.corefile.has_api() {
+        own.for_each(Kind::Ptr, 1.0)
+    } else {
+        Questions {
             together: 1.0,
             names: Names::new(scenario.traffic.n_outside_names, scenario.traffic.zipf_exponent),
             ..foreign.for_each(Kind::Ptr, 1.0)
-        },
+        }
     };
     Questions { types: PTR, bytes: [44.0, 95.0], ..base }
 }
@@ -230,10 +231,14 @@ pub(crate) fn kinds(mix: &Mix, conditions: &Conditions) -> [f64; N_KINDS] {
         weights[0] = 1.0;
     }
     let [_, outside, qualified, ..] = weights;
-    weights[Kind::Outside as usize] =
-        outside * (1.0 - conditions.qualified) + qualified * conditions.searched;
-    weights[Kind::Qualified as usize] =
-        qualified * (1.0 - conditions.searched) + outside * conditions.qualified;
+    let [outside, qualified] = match conditions.searched {
+        Some(times) => [times * (outside + qualified), 0.0],
+        None => {
+            [outside * (1.0 - conditions.qualified), qualified + outside * conditions.qualified]
+        }
+    };
+    weights[Kind::Outside as usize] = outside;
+    weights[Kind::Qualified as usize] = qualified;
     // The rate stays, so what is odd takes the place of the usual.
     if conditions.odd_types > 0.0 {
         let usual = whole.max(1e-9);
@@ -267,7 +272,7 @@ mod tests {
         let mix = Mix::default();
         for conditions in [
             Conditions { qualified: 1.0, ..Conditions::default() },
-            Conditions { searched: 1.0, ..Conditions::default() },
+            Conditions { searched: Some(4.0), ..Conditions::default() },
             Conditions { odd_types: 2.2, ..Conditions::default() },
         ] {
             assert!((kinds(&mix, &conditions).iter().sum::<f64>() - 1.0).abs() < 1e-9);

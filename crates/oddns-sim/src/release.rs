@@ -47,7 +47,7 @@ impl Release {
     }
 
     /// The one that an upgrade leads to; of the newest the one before, which is a rollback.
-    pub(crate) const fn other(self) -> Self {
+    pub const fn other(self) -> Self {
         match self {
             Self::V1_6_9 => Self::V1_8_4,
             Self::V1_8_4 => Self::V1_10_1,

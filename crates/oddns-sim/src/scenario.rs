@@ -3,15 +3,18 @@
 //! The same file is for the simulator and the lab. Reading it is pure.
 
 mod builtin;
+mod corefile;
 mod written;
 
 use oddns_core::Timestamp;
 
 use crate::fault::Fault;
+use crate::load::Load;
 use crate::release::Release;
 use crate::span::Span;
 
 pub use builtin::{BUILT_IN, BuiltIn, built_in};
+pub use corefile::{Corefile, UnknownCorefile};
 
 /// A checked scenario with every default filled in.
 #[derive(Debug, Clone)]
@@ -48,15 +51,6 @@ pub struct Scenario {
     pub campaign: Option<Campaign>,
 }
 
-/// The configuration of the servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Corefile {
-    /// As kubeadm writes it, with the `kubernetes` plugin, and a stub zone `corp.example`.
-    Kubernetes,
-    /// As the lab writes it: the cluster comes from a zone file.
-    ZoneFile,
-}
-
 /// Clients, as a fleet has them at its mean.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Traffic {
@@ -90,8 +84,15 @@ pub struct Traffic {
     pub day: Option<Day>,
     /// Lookups at a weekend for each of a working day.
     pub weekend_ratio: f64,
+    /// Lookups a year later for each at the start; growth is even on a logarithmic scale.
+    pub yearly_growth: f64,
+    /// Swing over a year as a share of the mean: it rises in the first quarter after the start.
+    pub season_ratio: f64,
     /// Jobs that start at full hours or the like; `None` for none.
     pub cron: Option<Cron>,
+    /// How busy the clients are over time, beside all else; `None` for always alike. A file cannot
+    /// say this: it comes from a log of a cluster's pods.
+    pub load: Option<Load>,
     /// Services and endpoints that change each second, at the mean.
     pub changes_per_second: f64,
     /// Median time until the server knows of a change, in seconds.
@@ -235,6 +236,24 @@ impl Scenario {
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         written::parse(text)
     }
+
+    /// The same with another configuration of the servers. What follows from the configuration
+    /// follows it, unless the scenario says otherwise: how long answers about the cluster are good,
+    /// the machine, and whether names of a stub zone are asked for.
+    #[must_use]
+    pub fn with_corefile(mut self, corefile: Corefile) -> Self {
+        let before = std::mem::replace(&mut self.corefile, corefile);
+        if self.traffic.cluster_ttl_seconds == before.cluster_ttl_seconds() {
+            self.traffic.cluster_ttl_seconds = corefile.cluster_ttl_seconds();
+        }
+        if self.machine == Machine::usual(before) {
+            self.machine = Machine::usual(corefile);
+        }
+        if !corefile.has_stub() {
+            self.traffic.mix.stub = 0.0;
+        }
+        self
+    }
 }
 
 impl Default for Mix {
@@ -272,7 +291,10 @@ impl Default for Traffic {
             unrest: 0.05,
             day: None,
             weekend_ratio: 1.0,
+            yearly_growth: 1.0,
+            season_ratio: 0.0,
             cron: None,
+            load: None,
             changes_per_second: 0.2,
             programming_seconds: 0.15,
         }
@@ -293,7 +315,7 @@ impl Default for Upstreams {
 }
 
 impl Machine {
-    /// Measured on CoreDNS 1.15.0 on two cores of a shared machine.
+    /// Measured on CoreDNS 1.15.0 on two cores; see [`Machine::run_by`] for other releases.
     pub const fn usual(corefile: Corefile) -> Self {
         let zone_file = Self {
             answer_seconds: 0.000_102,
@@ -301,26 +323,48 @@ impl Machine {
             busy_seconds: 0.000_8,
             query_cpu_seconds: 0.000_13,
             exchange_cpu_seconds: 0.000_25,
-            idle_cpu_ratio: 0.008,
-            resident_bytes: 5.9e7,
+            idle_cpu_ratio: 0.01,
+            resident_bytes: 6.37e7,
             heap_bytes: 2.6e6,
             health_seconds: 0.001_05,
             goroutines: 19.0,
-            open_files: 19.0,
-            scrape_seconds: 0.004,
+            open_files: 16.0,
+            scrape_seconds: 0.003,
         };
         match corefile {
-            Corefile::ZoneFile => zone_file,
-            Corefile::Kubernetes => Self {
-                busy_ratio: 0.02,
+            Corefile::ZoneFile | Corefile::NodeLocal => zone_file,
+            _ => Self {
+                answer_seconds: if corefile.has_stub() { 0.000_102 } else { 0.000_12 },
+                busy_ratio: 0.006,
                 busy_seconds: 0.001,
-                resident_bytes: 6.2e7,
-                heap_bytes: 1.0e7,
-                goroutines: 46.0,
-                open_files: 27.0,
-                scrape_seconds: 0.008,
+                resident_bytes: 6.86e7,
+                heap_bytes: 7.0e6,
+                goroutines: if corefile.has_stub() { 49.0 } else { 48.0 },
+                open_files: 24.0,
+                scrape_seconds: if corefile.has_stub() { 0.0043 } else { 0.0036 },
                 ..zone_file
             },
+        }
+    }
+
+    /// The same with another release than 1.15.0: how much memory, goroutines and files it takes, and
+    /// how long to answer. Measured on 1.11.4, 1.8.4 and 1.6.9; 1.10.1 lies between.
+    #[must_use]
+    pub fn run_by(self, release: Release) -> Self {
+        let (memory, goroutines, files, scrape, answer) = match release {
+            Release::V1_15_0 => (1.0, 0.0, 0.0, 1.0, 1.0),
+            Release::V1_11_4 => (0.97, -5.0, -4.0, 1.0, 1.0),
+            Release::V1_10_1 => (0.9, -4.0, -3.5, 0.9, 0.9),
+            Release::V1_8_4 => (0.7, -2.0, -3.0, 0.79, 0.72),
+            Release::V1_6_9 => (0.576, 5.0, 0.0, 0.93, 1.0),
+        };
+        Self {
+            resident_bytes: self.resident_bytes * memory,
+            goroutines: self.goroutines + goroutines,
+            open_files: self.open_files + files,
+            scrape_seconds: self.scrape_seconds * scrape,
+            answer_seconds: self.answer_seconds * answer,
+            ..self
         }
     }
 }

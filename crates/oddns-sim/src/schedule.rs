@@ -5,7 +5,7 @@ use oddns_core::Timestamp;
 use crate::conditions::Conditions;
 use crate::dice::Dice;
 use crate::fault::{Dose, Fault, Reach};
-use crate::scenario::{Campaign, Scenario};
+use crate::scenario::{Campaign, Corefile, Scenario};
 
 /// Chance for a campaign has a sequence of its own, apart from the servers'.
 const STREAM: u64 = u64::MAX;
@@ -47,6 +47,7 @@ pub fn labels(scenario: &Scenario) -> Vec<Label> {
 pub(crate) struct Schedule {
     entries: Vec<Entry>,
     n_servers: usize,
+    corefile: Corefile,
     lookups_per_second: f64,
     /// Entries before this one are over.
     first: usize,
@@ -73,6 +74,7 @@ impl Schedule {
         Self {
             entries,
             n_servers: scenario.servers,
+            corefile: scenario.corefile,
             lookups_per_second: scenario.traffic.lookups_per_second,
             first: 0,
         }
@@ -116,7 +118,7 @@ impl Schedule {
 
     /// What the interval is like for a server.
     pub(crate) fn conditions(&self, from: i64, until: i64, server: usize) -> Conditions {
-        let mut conditions = Conditions::default();
+        let mut conditions = Conditions::usual(self.corefile);
         for entry in self.in_force(from, until) {
             if entry.fault.reach == Reach::Server && entry.server != server {
                 continue;

@@ -58,10 +58,7 @@ impl Setup {
 
     /// Zones that server blocks are for.
     pub(crate) fn zones(self) -> &'static [&'static str] {
-        match self.corefile {
-            Corefile::Kubernetes => &[".", "corp.example."],
-            Corefile::ZoneFile => &["."],
-        }
+        if self.corefile.has_stub() { &[".", "corp.example."] } else { &["."] }
     }
 
     /// Whether caches of several zones are told apart.
@@ -75,26 +72,23 @@ impl Setup {
     }
 
     fn plugins(self) -> &'static [&'static str] {
-        match self.corefile {
-            Corefile::Kubernetes => {
-                &["cache", "errors", "forward", "kubernetes", "loadbalance", "loop", "prometheus"]
-            }
-            Corefile::ZoneFile => {
-                &["cache", "errors", "file", "forward", "loadbalance", "loop", "prometheus"]
-            }
+        if self.corefile.has_api() {
+            &["cache", "errors", "forward", "kubernetes", "loadbalance", "loop", "prometheus"]
+        } else {
+            &["cache", "errors", "file", "forward", "loadbalance", "loop", "prometheus"]
         }
     }
 
     /// How many upstream servers there are, the one of the stub zone among them.
     pub(crate) fn n_targets(self) -> usize {
-        self.n_upstreams + usize::from(self.corefile == Corefile::Kubernetes)
+        self.n_upstreams + usize::from(self.corefile.has_stub())
     }
 
     /// Places of the upstream servers, and how they are called.
     fn targets(self) -> Vec<(usize, String)> {
         let root = (0..self.n_upstreams).map(|at| (at, format!("192.0.2.{}:53", at + 1)));
         let stub = (N_UPSTREAMS - 1, "192.0.2.100:53".to_owned());
-        root.chain((self.corefile == Corefile::Kubernetes).then_some(stub)).collect()
+        root.chain(self.corefile.has_stub().then_some(stub)).collect()
     }
 }
 
@@ -372,7 +366,7 @@ impl List {
     }
 
     fn kubernetes(&mut self) {
-        if self.setup.corefile != Corefile::Kubernetes {
+        if !self.setup.corefile.has_api() {
             return;
         }
         let family = "coredns_kubernetes_dns_programming_duration_seconds";

@@ -13,7 +13,7 @@ use crate::names::Fill;
 use crate::process::{Process, Work};
 use crate::questions::{N_KINDS, Questions, Source, kinds, questions};
 use crate::release::Release;
-use crate::scenario::{Corefile, Scenario};
+use crate::scenario::Scenario;
 use crate::series::Setup;
 use crate::shape::{Part, Shape, Timed};
 
@@ -27,6 +27,8 @@ const QUOTA_PERIOD: f64 = 0.1;
 const STOPPED_RATIO: f64 = 0.03;
 /// Watches of the API are renewed after so many seconds; there are three.
 const WATCH_SECONDS: f64 = 450.0;
+/// Share of the services that are headless.
+const HEADLESS: f64 = 0.18;
 /// Seconds of an interval while a server is brought to what it is when the scenario starts.
 const WARM_UP_STEP: f64 = 15.0;
 
@@ -152,9 +154,10 @@ impl Server {
         let n_steps = (self.scenario.warm_up.as_seconds().min(86_400.0) / WARM_UP_STEP) as i64;
         let begin = end - (WARM_UP_STEP * 1000.0) as i64 * n_steps;
         self.start(begin as f64 / 1000.0);
+        let usual = Conditions::usual(self.scenario.corefile);
         for step in 1..=n_steps {
             share.until = Timestamp::from_millis(begin + step * (WARM_UP_STEP * 1000.0) as i64);
-            self.live(&share, &Conditions::default());
+            self.live(&share, &usual);
         }
     }
 
@@ -186,7 +189,7 @@ impl Server {
         self.n_reloads = 0;
         self.configuration = None;
         self.empty_caches();
-        if self.setup.corefile == Corefile::Kubernetes {
+        if self.setup.corefile.has_api() {
             // What is there already is counted as if it had just come.
             self.programmed(8.0, 2.0);
         }
@@ -234,8 +237,8 @@ impl Server {
 
     /// What happens at the end of the interval before.
     fn happen(&mut self, share: &Share, conditions: &Conditions) {
-        if conditions.upgraded != self.upgraded {
-            self.upgraded = conditions.upgraded;
+        if conditions.upgraded {
+            self.upgraded = !self.upgraded;
             let usual = self.scenario.coredns;
             self.setup.release = if self.upgraded { usual.other() } else { usual };
             self.show();
@@ -515,7 +518,7 @@ impl Server {
         let (mean, usual) = (shape.mean(), self.calm.mean());
         let noise = self.dice.factor(0.2);
         let median = (machine.health_seconds + 2.0 * (mean - usual).max(0.0)) * noise;
-        let median = Part::Tailed { shift: 0.000_25, median: median * 0.4, deviation: 0.6 };
+        let median = Part::Tailed { shift: 0.000_4, median: median * 0.315, deviation: 0.6 };
         let timed = Shape::mixture(&[(1.0, median)]).draw(&mut self.dice, n);
         self.book.observe(book::health(), &timed);
         if utilisation > 1.5 || mean > 0.5 {
@@ -618,7 +621,7 @@ impl Server {
     }
 
     fn watch_api(&mut self, share: &Share, conditions: &Conditions) {
-        if self.setup.corefile != Corefile::Kubernetes || conditions.api_silent {
+        if !self.setup.corefile.has_api() || conditions.api_silent {
             return;
         }
         let usual = share.changes_per_second * conditions.churn;
@@ -636,12 +639,14 @@ impl Server {
             return;
         }
         let usual = self.scenario.traffic.programming_seconds;
-        let headless = self.dice.binomial(changes, 0.4);
-        for (is_headless, n) in [(false, changes - headless), (true, headless)] {
+        let headless = self.dice.binomial(changes, HEADLESS);
+        // Releases up to 1.11.4 count those of headless services only.
+        let others = if self.setup.release < Release::V1_15_0 { 0.0 } else { changes - headless };
+        for (is_headless, n) in [(false, others), (true, headless)] {
             let (mut counts, mut seconds) = ([0.0; N_PROGRAMMING], 0.0);
             for _ in 0..(n.min(64.0) as usize) {
                 let each = n / n.min(64.0).floor();
-                let took = delay * self.dice.factor(0.2) + usual * self.dice.factor(0.8);
+                let took = delay * self.dice.factor(0.2) + usual * self.dice.factor(0.35);
                 let place = (took / 0.001).log2().ceil().clamp(0.0, N_PROGRAMMING as f64 - 1.0);
                 counts[place as usize] += each;
                 seconds += each * took;

@@ -34,7 +34,8 @@ pub struct Simulation {
 
 impl Simulation {
     /// Prepares the servers: their caches are filled when the scenario starts.
-    pub fn new(scenario: Scenario) -> Self {
+    pub fn new(mut scenario: Scenario) -> Self {
+        scenario.machine = scenario.machine.run_by(scenario.coredns);
         let mut servers: Vec<Server> =
             (0..scenario.servers).map(|index| Server::new(&scenario, index)).collect();
         let rate = rate_at(&scenario.traffic, scenario.start, 0) / scenario.servers as f64;
@@ -52,7 +53,7 @@ impl Simulation {
             dice: Dice::new(scenario.seed, STREAM),
             unrest: 0.0,
             step: 0,
-            quiet: Conditions::default(),
+            quiet: Conditions::usual(scenario.corefile),
             scenario,
         }
     }
@@ -140,14 +141,18 @@ impl Simulation {
         let seconds = (until - from) as f64 / 1000.0;
         let keep = (-seconds / UNREST_SECONDS).exp();
         self.unrest = keep * self.unrest + (1.0 - keep * keep).sqrt() * self.dice.normal();
-        let rate = rate_at(traffic, self.scenario.start, (from + until) / 2);
+        let load = traffic.load.as_ref();
+        let load = load.map(|load| load.mean(from as f64 / 1000.0, until as f64 / 1000.0));
+        let busy = load.map_or(1.0, |load| load.rate_ratio);
+        let rate = busy * rate_at(traffic, self.scenario.start, (from + until) / 2);
         let n = self.scenario.servers as f64;
         Share {
             seconds,
             until: Timestamp::from_millis(self.scenario.start.millis() + until),
             lookups_per_second: rate * (traffic.unrest * self.unrest).exp() / n,
             part: 1.0 / n,
-            changes_per_second: traffic.changes_per_second,
+            changes_per_second: traffic.changes_per_second
+                + load.map_or(0.0, |load| load.changes_per_second),
         }
     }
 }
@@ -169,6 +174,9 @@ fn rate_at(traffic: &Traffic, start: Timestamp, millis: i64) -> f64 {
         let turn = (millis as f64 / 1000.0 - day.rises_after_seconds) / day.period.as_seconds();
         rate *= 1.0 + day.amplitude_ratio * (std::f64::consts::TAU * turn).sin();
     }
+    let year = millis as f64 / (365 * DAY_MILLIS) as f64;
+    rate *= traffic.yearly_growth.powf(year);
+    rate *= 1.0 + traffic.season_ratio * (std::f64::consts::TAU * year).sin();
     let days = start.millis().saturating_add(millis).div_euclid(DAY_MILLIS);
     if (days + EPOCH_WEEKDAY).rem_euclid(WEEK_DAYS) >= 5 {
         rate *= traffic.weekend_ratio;
@@ -195,6 +203,10 @@ mod tests {
         assert!((rate(13) - 149.6).abs() < 1.0 && (rate(1) - 50.4).abs() < 1.0, "{}", rate(1));
         // Saturday.
         assert!((rate(5 * 24 + 13) - 74.8).abs() < 1.0);
+        let grown = Traffic { yearly_growth: 4.0, season_ratio: 0.2, ..scenario.traffic.clone() };
+        let later = |hours: i64| rate_at(&grown, scenario.start, hours * hour + hour / 2);
+        let ratio = later(365 * 12 + 13) / rate(365 * 12 + 13);
+        assert!((1.9..2.1).contains(&ratio), "{ratio}");
         let burst = rate_at(&scenario.traffic, scenario.start, 8 * hour + 30_000);
         assert!((burst - 200.0).abs() < 2.0, "{burst}");
     }

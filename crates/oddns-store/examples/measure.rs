@@ -24,7 +24,7 @@ use oddns_store::{
 const N_SERIES: u32 = 300;
 const STEP_MILLIS: i64 = 15_000;
 const START_MILLIS: i64 = 1_795_305_600_000;
-const RUNS: usize = 15;
+const RUNS: usize = 25;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -121,24 +121,28 @@ fn read(out: &Path) -> Outcome<()> {
     drop(recordings);
     let instance = "10.0.0.7:9153";
     let filter = HistoryFilter { instance: Some(instance.into()), ..HistoryFilter::default() };
-    let instance_day = millis(|| {
+    let (instance_day, instance_cpu) = millis(|| {
         let history = read_history(&root, &filter)?;
         Ok(history.recordings[0].scrapes.len() == 5760)
     })?;
-    let series_day = millis(|| {
+    let (series_day, series_cpu) = millis(|| {
         Ok(read_series(&root, instance, &key(177), &HistoryFilter::default())?.len() == 5760)
     })?;
     let list = |runs: &[f64]| runs.iter().map(f64::to_string).collect::<Vec<_>>().join(",");
     println!(
-        "{{\"instance_day_ms\":[{}],\"series_day_ms\":[{}]}}",
+        "{{\"instance_day_ms\":[{}],\"series_day_ms\":[{}],\
+         \"instance_day_cpu_ms\":{instance_cpu},\"series_day_cpu_ms\":{series_cpu}}}",
         list(&instance_day),
         list(&series_day)
     );
     Ok(())
 }
 
-fn millis(mut run: impl FnMut() -> Outcome<bool>) -> Outcome<Vec<f64>> {
+/// Milliseconds of each run, and of the processor for one of them, which do not count what else the
+/// machine does.
+fn millis(mut run: impl FnMut() -> Outcome<bool>) -> Outcome<(Vec<f64>, f64)> {
     let mut runs = Vec::new();
+    let before = thread_millis()?;
     for _ in 0..RUNS {
         let start = Instant::now();
         if !run()? {
@@ -146,7 +150,7 @@ fn millis(mut run: impl FnMut() -> Outcome<bool>) -> Outcome<Vec<f64>> {
         }
         runs.push(start.elapsed().as_secs_f64() * 1000.0);
     }
-    Ok(runs)
+    Ok((runs, (thread_millis()? - before) / RUNS as f64))
 }
 
 /// Appends as fast as it goes, so that seconds of the clock and of the processor can be told apart.
@@ -187,6 +191,12 @@ fn append(n_instances: u32, seconds: u64) -> Outcome<()> {
         peak_mib()?
     );
     Ok(())
+}
+
+/// Processor time of this thread so far.
+fn thread_millis() -> Outcome<f64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text.split(' ').next().unwrap_or_default().parse::<f64>()? / 1e6)
 }
 
 /// Processor time of all threads so far.

@@ -8,22 +8,20 @@ use sha2::{Digest, Sha256};
 
 use crate::history::HistoryFilter;
 use crate::live::{HistoryStore, StoreSettings};
-use crate::walk::{SeriesWalk, WholeHistory};
+use crate::walk::{Rows, SeriesWalk, WholeHistory};
 use crate::{Dataset, LabelledInterval, SeriesSample, StoreError, read_labels, write_labels};
 
-/// Labels whose values say what is measured, not where; all others are hashed.
-const KEPT_LABELS: &[&str] = &[
-    "code",
+/// Labels whose values say what is measured, not where, whatever the metric.
+const KEPT_LABELS: &[&str] = &["code", "le", "method", "quantile"];
+/// The same of metrics that CoreDNS and its Go runtime have; elsewhere they may name anything.
+const KEPT_OF_COREDNS: &[&str] = &[
     "family",
     "goversion",
     "hash",
-    "le",
-    "method",
     "name",
     "plugin",
     "proto",
     "proxy_name",
-    "quantile",
     "rcode",
     "revision",
     "service_kind",
@@ -31,6 +29,7 @@ const KEPT_LABELS: &[&str] = &[
     "type",
     "version",
 ];
+const METRICS_OF_COREDNS: &[&str] = &["coredns_", "go_", "process_"];
 
 /// Values that mean something to CoreDNS itself.
 const KEPT_VALUES: &[&str] = &["", ".", "dropped"];
@@ -52,10 +51,13 @@ impl Anonymiser {
         self.address(instance)
     }
 
-    /// Labels with hashed values, but for those that say what is measured.
-    pub fn labels(&self, labels: &Labels) -> Labels {
+    /// Labels of a metric with hashed values, but for those that say what is measured.
+    pub fn labels(&self, metric: &str, labels: &Labels) -> Labels {
+        let of_coredns = METRICS_OF_COREDNS.iter().any(|prefix| metric.starts_with(prefix));
         let pairs = labels.iter().map(|(name, value)| {
-            let is_kept = KEPT_LABELS.contains(&name) && !is_address(value);
+            let says_what =
+                KEPT_LABELS.contains(&name) || of_coredns && KEPT_OF_COREDNS.contains(&name);
+            let is_kept = says_what && !is_address(value);
             let value = if is_kept { value.to_owned() } else { self.address(value) };
             (name.to_owned(), value)
         });
@@ -117,10 +119,10 @@ pub fn anonymise(root: &Path, out: &Path, names: &Anonymiser) -> Result<u64, Sto
     }
     let mut n_samples = 0;
     for parts in history.days() {
-        let mut walk = SeriesWalk::open(parts, None)?;
+        let mut walk = SeriesWalk::open(parts, Rows::All)?;
         while let Some(([instance, name, labels], samples)) = walk.next()? {
             let labels: Labels = labels.parse().map_err(StoreError::damaged(root))?;
-            let labels = names.labels(&labels).to_string();
+            let labels = names.labels(&name, &labels).to_string();
             let series = store.intern_text(&names.instance(&instance), &name, &labels);
             let Some(series) = series else { continue };
             n_samples += store.append_series(series, samples)?;
@@ -184,18 +186,20 @@ mod tests {
         let names = Anonymiser::new(b"salt");
         let labels: Labels = concat!(
             r#"{server="dns://10.0.0.1:53",zone="corp.example.",to="10.0.0.1:53","#,
-            r#"rcode="NOERROR",pod="coredns-1",view=""}"#
+            r#"rcode="NOERROR",pod="coredns-1",plugin="cache"}"#
         )
         .parse()
         .unwrap();
-        let hidden = names.labels(&labels);
+        let hidden = names.labels("coredns_x", &labels);
         let get = |name| hidden.get(name).unwrap();
-        assert_eq!((get("rcode"), get("view")), ("NOERROR", ""));
+        assert_eq!((get("rcode"), get("plugin")), ("NOERROR", "cache"));
         assert_eq!(get("server"), format!("dns://{}", get("to")));
         assert!(get("zone").ends_with('.') && get("zone") != "corp.example.");
         assert!(!hidden.to_string().contains("10.0") && !hidden.to_string().contains("coredns"));
         assert_eq!(names.instance("10.0.0.1:53"), get("to"));
-        assert_ne!(Anonymiser::new(b"other").labels(&labels), hidden);
+        assert_ne!(Anonymiser::new(b"other").labels("coredns_x", &labels), hidden);
+        let foreign = names.labels("shop_orders_total", &labels);
+        assert_ne!(foreign.get("plugin").unwrap(), "cache", "it may name anything there");
     }
 
     #[test]
@@ -205,6 +209,6 @@ mod tests {
             assert_eq!(names.address(kept), kept);
         }
         let labels: Labels = r#"{name="10.0.0.7"}"#.parse().unwrap();
-        assert_ne!(names.labels(&labels), labels, "an address, wherever it stands");
+        assert_ne!(names.labels("coredns_x", &labels), labels, "an address, wherever it stands");
     }
 }

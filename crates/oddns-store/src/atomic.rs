@@ -24,8 +24,9 @@ enum Target {
 }
 
 impl AtomicFile {
-    /// Starts a file that will be at `path`. The folder must exist.
+    /// Starts a file that will be at `path`. The folder must exist; `-` is refused.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
+        StoreError::refuse_dash(path)?;
         let target = open_target(path).map_err(StoreError::write(path))?;
         Ok(Self { path: path.to_owned(), target })
     }
@@ -86,7 +87,16 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     // The user knows the final name, not the temporary one that the error would name.
-    builder.tempfile_in(folder_of(&real_path(path))).map_err(|error| error.kind().into())
+    let path = real_path(path);
+    let folder = folder_of(&path);
+    builder.tempfile_in(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if !folder.is_dir() => {
+            let folder = folder.display();
+            let reason = format!("the folder `{folder}` does not exist, make it first");
+            io::Error::new(io::ErrorKind::NotFound, reason)
+        }
+        kind => kind.into(),
+    })
 }
 
 fn commit(target: Target, path: &Path, overwrite: bool) -> io::Result<()> {

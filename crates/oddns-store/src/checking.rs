@@ -10,7 +10,7 @@ use crate::history::{
 };
 use crate::log::{LogDamage, LogReader, read_segment};
 use crate::parquet_file::{ParquetFile, guarded};
-use crate::walk::SeriesWalk;
+use crate::walk::{self, SeriesWalk};
 use crate::{Dataset, Place, StoreError, read_labels};
 
 /// More mistakes of one file are not told.
@@ -25,6 +25,13 @@ pub struct Mistake {
     pub place: Option<Place>,
     /// What is wrong, and what it should be.
     pub reason: String,
+}
+
+impl Mistake {
+    pub(crate) fn of_log(damage: &LogDamage) -> Self {
+        let text = damage.to_string();
+        Self { path: damage.path.clone(), place: None, reason: without_path(&damage.path, &text) }
+    }
 }
 
 /// What was looked at, and what is wrong with it.
@@ -59,10 +66,45 @@ pub fn validate(root: &Path) -> Result<Validation, StoreError> {
         validation.look_at_day(folder, parts);
     }
     for path in &snapshot.segments {
-        let read = read_segment(path, &mut validation).map(drop);
-        validation.look_at(path, read);
+        let read = read_segment(path, &mut validation).map(|read| read.n_unknown);
+        if let Ok(n) = &read
+            && *n > 0
+        {
+            validation.add(path, None, format!("{n} samples are of series that damage has taken"));
+        }
+        validation.look_at(path, read.map(drop));
     }
     Ok(validation)
+}
+
+/// The damaged pages of the Parquet file `path`, of a file without checksums what of it cannot be
+/// decoded; as an error, why nothing of it can be read.
+pub(crate) fn damage_of(path: &Path) -> Result<Vec<Mistake>, Mistake> {
+    let found = guarded(path, || {
+        let file = ParquetFile::open(path)?;
+        check_columns(path, file.schema())?;
+        if !file.has_checksums() {
+            let mut batches = file.into_batches(&COLUMNS, None)?;
+            return batches.try_for_each(|batch| batch.map(drop)).map(|()| Vec::new());
+        }
+        file.damaged_pages()
+    });
+    let mistake = |reason: String| Mistake { path: path.to_owned(), place: None, reason };
+    match found {
+        Ok(pages) => Ok(pages.into_iter().map(|page| mistake(page.to_string())).collect()),
+        Err(error) => Err(mistake(reason_of(path, &error))),
+    }
+}
+
+/// What an error says of the file `path`, without its name, which is told anyway.
+fn reason_of(path: &Path, error: &StoreError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    without_path(path, &format!("{error}{}", cause.unwrap_or_default()))
+}
+
+fn without_path(path: &Path, text: &str) -> String {
+    let reason = text.strip_prefix(&format!("`{}`", path.display())).unwrap_or(text);
+    reason.trim_start_matches([',', ':', ' ']).to_owned()
 }
 
 impl Validation {
@@ -73,11 +115,7 @@ impl Validation {
     /// Notes an error as a mistake.
     fn look_at(&mut self, path: &Path, result: Result<(), StoreError>) {
         let Err(error) = result else { return };
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-        let text = format!("{error}{}", cause.unwrap_or_default());
-        // The message begins with the path, which is told anyway.
-        let reason = text.strip_prefix(&format!("`{}`", path.display())).unwrap_or(&text);
-        self.add(path, None, reason.trim_start_matches([',', ':', ' ']));
+        self.add(path, None, reason_of(path, &error));
     }
 
     fn look_at_day(&mut self, folder: &Path, parts: &[PathBuf]) {
@@ -103,6 +141,13 @@ impl Validation {
     fn look_at_part(&mut self, folder: &Path, path: &Path) -> Result<(), StoreError> {
         let file = ParquetFile::open(path)?;
         check_columns(path, file.schema())?;
+        let damaged = file.damaged_pages()?;
+        if !damaged.is_empty() {
+            for page in damaged.into_iter().take(MAX_TOLD) {
+                self.add(path, None, page.to_string());
+            }
+            return Ok(());
+        }
         let mut batches = file.with_string_dictionaries()?.into_batches(&COLUMNS, None)?;
         let mut rows = Rows { midnight: midnight_of(folder), last: None, n_rows: 0 };
         let mut n_told = 0;
@@ -124,9 +169,9 @@ impl Validation {
 }
 
 fn duplicates(parts: &[PathBuf]) -> Result<u64, StoreError> {
-    let mut walk = SeriesWalk::open(parts, None)?;
+    let mut walk = SeriesWalk::open(parts, walk::Rows::All)?;
     while walk.next()?.is_some() {}
-    Ok(walk.n_duplicates)
+    Ok(walk.surplus.duplicates)
 }
 
 /// Rows of a part, one after the other.
@@ -197,8 +242,7 @@ impl LogReader for Validation {
 
     fn damage(&mut self, damage: LogDamage, is_end: bool) {
         if !is_end {
-            let LogDamage { path, offset, length, .. } = damage;
-            self.add(&path, None, format!("{length} bytes from byte {offset} on are damaged"));
+            self.mistakes.push(Mistake::of_log(&damage));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 
 use oddns_core::Timestamp;
@@ -34,11 +35,12 @@ pub(crate) struct Compacted {
     /// First and last sample.
     pub(crate) times: Option<(Timestamp, Timestamp)>,
     pub(crate) damage: Vec<LogDamage>,
+    pub(crate) surplus: Surplus,
 }
 
 /// Writes the samples of `segments` as one part for each day, each on disk for good and under a
 /// temporary name. `number` is the number of the first part. Of samples of one series at one time
-/// the last one stays.
+/// the first one stays.
 pub(crate) fn compact(
     root: &Path,
     segments: &[PathBuf],
@@ -46,15 +48,18 @@ pub(crate) fn compact(
 ) -> Result<Compacted, StoreError> {
     let census = Census::take(segments)?;
     let order = census.identities.in_order();
-    let mut parts = Vec::new();
+    let (mut parts, mut surplus) = (Vec::new(), Surplus::default());
     for (day, number) in census.days.iter().zip(number..) {
-        parts.push(census.write_day(root, segments, *day, &order, number)?);
+        let (part, n) = census.write_day(root, segments, *day, &order, number)?;
+        parts.push(part);
+        surplus += n;
     }
     let mut instances: Vec<String> =
         order.iter().map(|series| census.identities.texts(*series)[0].to_owned()).collect();
     instances.dedup();
     let times = |(from, to)| (Timestamp::from_millis(from), Timestamp::from_millis(to));
-    Ok(Compacted { parts, instances, times: census.times.map(times), damage: census.damage })
+    let (times, damage) = (census.times.map(times), census.damage);
+    Ok(Compacted { parts, instances, times, damage, surplus })
 }
 
 /// What is in the segments, without the samples.
@@ -83,6 +88,7 @@ impl Census {
         Ok(census)
     }
 
+    /// The part, and the samples that were left out for others.
     fn write_day(
         &self,
         root: &Path,
@@ -90,23 +96,23 @@ impl Census {
         day: i64,
         order: &[u32],
         number: u64,
-    ) -> Result<NewPart, StoreError> {
+    ) -> Result<(NewPart, Surplus), StoreError> {
         let folder = day_folder(day);
         let names = part_names(&folder, number);
         fs::create_dir_all(root.join(&folder)).map_err(StoreError::write(&root.join(&folder)))?;
         let path = root.join(&names.0);
         let file = File::create(&path).map_err(StoreError::write(&path))?;
         let mut part = PartWriter::new(&path, file)?;
-        let mut rest = order;
+        let (mut rest, mut surplus) = (order, Surplus::default());
         while !rest.is_empty() {
             let (now, later) = rest.split_at(self.fitting(rest));
             let mut sorted = Sorted::new(&self.counts, now);
             self.fill(segments, day, &mut sorted)?;
-            sorted.write(&self.identities, now, &mut part)?;
+            surplus += sorted.write(&self.identities, now, &mut part)?;
             rest = later;
         }
         part.finish()?.sync_all().map_err(StoreError::write(&path))?;
-        Ok(NewPart { names })
+        Ok((NewPart { names }, surplus))
     }
 
     /// How many of the series that come next fit into memory; at least one.
@@ -128,7 +134,7 @@ impl Census {
         for (path, numbers) in segments.iter().zip(&self.numbers) {
             let mut steps = Steps::open(path)?;
             while let Some(step) = steps.next()? {
-                let Step::Record(Payload::Samples(body)) = step else { continue };
+                let Step::Record(Payload::Samples { body, .. }) = step else { continue };
                 samples(body, |id, millis, value| {
                     if let Some(Some(series)) = numbers.get(id as usize)
                         && (from..until).contains(&millis)
@@ -205,38 +211,83 @@ impl Sorted {
         identities: &Identities,
         order: &[u32],
         part: &mut PartWriter<File>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Surplus, StoreError> {
+        let mut surplus = Surplus::default();
         for (series, start) in order.iter().zip(&self.starts) {
             let end = self.next[*series as usize];
             let samples = &mut self.samples[*start as usize..end as usize];
-            let n = in_order(samples);
-            if n > 0 {
-                part.add(identities.texts(*series), &samples[..n])?;
+            let ordered = in_order(samples);
+            surplus += ordered.surplus;
+            if ordered.n > 0 {
+                part.add(identities.texts(*series), &samples[..ordered.n])?;
             }
         }
-        Ok(())
+        Ok(surplus)
     }
 }
 
-/// Sorts the samples of a series by time and says how many are left when of those at one time only
-/// the last one stays.
-pub(crate) fn in_order(samples: &mut [(i64, f64)]) -> usize {
+/// What is left of the samples of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Ordered {
+    /// How many stay; they stand first.
+    pub(crate) n: usize,
+    pub(crate) surplus: Surplus,
+}
+
+/// Samples left out because an earlier one of the series has the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Surplus {
+    pub(crate) duplicates: u64,
+    /// Of these, how many had another value.
+    pub(crate) conflicts: u64,
+}
+
+impl AddAssign for Surplus {
+    fn add_assign(&mut self, other: Self) {
+        self.duplicates += other.duplicates;
+        self.conflicts += other.conflicts;
+    }
+}
+
+/// Sorts the samples of a series by time; of those at one time only the first one stays, as in
+/// Prometheus.
+pub(crate) fn in_order(samples: &mut [(i64, f64)]) -> Ordered {
     if samples.is_sorted_by(|a, b| a.0 < b.0) {
-        return samples.len();
+        return Ordered { n: samples.len(), surplus: Surplus::default() };
     }
     samples.sort_by_key(|(millis, _)| *millis);
-    let mut kept = 0;
+    let mut ordered = Ordered::default();
     for at in 0..samples.len() {
-        if kept > 0 && samples[kept - 1].0 == samples[at].0 {
-            kept -= 1;
+        let before = ordered.n.checked_sub(1).map(|last| samples[last]);
+        match before.filter(|(millis, _)| *millis == samples[at].0) {
+            Some((_, value)) => {
+                let is_other = value.to_bits() != samples[at].1.to_bits();
+                ordered.surplus += Surplus { duplicates: 1, conflicts: u64::from(is_other) };
+            }
+            None => {
+                samples[ordered.n] = samples[at];
+                ordered.n += 1;
+            }
         }
-        samples[kept] = samples[at];
-        kept += 1;
     }
-    kept
+    ordered
 }
 
 /// Temporary and final name of a part.
 pub(crate) fn part_names(folder: &Path, number: u64) -> (PathBuf, PathBuf) {
     (folder.join(format!(".part-{number}.tmp")), folder.join(format!("part-{number}.parquet")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_samples_at_one_time_the_first_one_stays_and_other_values_are_counted() {
+        let mut samples = [(2, 1.0), (1, 5.0), (2, 1.0), (2, f64::NAN), (1, 6.0)];
+        let ordered = in_order(&mut samples);
+        let surplus = Surplus { duplicates: 3, conflicts: 2 };
+        assert_eq!(ordered, Ordered { n: 2, surplus });
+        assert_eq!(samples[..2], [(1, 5.0), (2, 1.0)]);
+    }
 }

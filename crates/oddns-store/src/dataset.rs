@@ -79,6 +79,21 @@ impl Dataset {
     }
 }
 
+/// What several descriptions agree on: the keys that all of them have, with the same value. Times and
+/// instances are left out, as those of data that is brought together are others; none agree on nothing.
+pub fn agreed(descriptions: &[Dataset]) -> Dataset {
+    let mut objects = descriptions.iter().map(|one| match serde_json::to_value(one) {
+        Ok(serde_json::Value::Object(keys)) => keys,
+        _ => serde_json::Map::default(),
+    });
+    let mut keys = objects.next().unwrap_or_default();
+    for other in objects {
+        keys.retain(|key, value| other.get(key) == Some(value));
+    }
+    let known: Dataset = serde_json::from_value(keys.into()).unwrap_or_default();
+    Dataset { start: None, end: None, instances: Vec::new(), ..known }
+}
+
 mod unix_seconds {
     use oddns_core::Timestamp;
     use serde::de::{Deserialize, Deserializer, Error};
@@ -120,6 +135,22 @@ mod tests {
         assert_eq!(dataset.other["speed"], 72);
         dataset.write(folder.path()).unwrap();
         assert_eq!(Dataset::read(folder.path()).unwrap(), Some(dataset));
+    }
+
+    #[test]
+    fn what_two_agree_on_is_what_both_say() {
+        let parse = |text: &str| serde_json::from_str::<Dataset>(text).unwrap();
+        let one = parse(
+            r#"{"name":"a","start":5,"licence":"MIT","scrape_interval_seconds":1,"speed":[7],"of":1}"#,
+        );
+        let other = parse(
+            r#"{"name":"b","start":5,"licence":"MIT","scrape_interval_seconds":1,"speed":[7]}"#,
+        );
+        let both = parse(r#"{"licence":"MIT","scrape_interval_seconds":1,"speed":[7]}"#);
+        assert_eq!(agreed(&[one.clone(), other.clone()]), both);
+        assert_eq!(agreed(std::slice::from_ref(&one)), Dataset { start: None, ..one.clone() });
+        assert_eq!(agreed(&[one, other, Dataset::default()]), Dataset::default());
+        assert_eq!(agreed(&[]), Dataset::default());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use oddns_core::{Labels, Timestamp};
 
 use crate::StoreError;
 use crate::history::{HistoryFilter, MetricSample};
-use crate::walk::{SeriesWalk, WholeHistory};
+use crate::walk::{Rows, SeriesWalk, WholeHistory};
 
 /// A pause this many times the usual interval is a gap.
 const GAP_INTERVALS: i64 = 3;
@@ -59,7 +59,7 @@ pub fn describe(root: &Path, filter: &HistoryFilter) -> Result<Description, Stor
         bytes += std::fs::metadata(path).map_err(StoreError::read(path))?.len();
     }
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
-    let mut walk = SeriesWalk::open(&history.parts, None)?;
+    let mut walk = SeriesWalk::open(&history.parts, Rows::All)?;
     while let Some(([instance, name, labels], samples)) = walk.next()? {
         let samples = filter.cut(&instance, samples);
         if !samples.is_empty() {

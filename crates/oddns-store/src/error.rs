@@ -31,6 +31,11 @@ pub enum StoreError {
         /// What is in the way.
         path: PathBuf,
     },
+    /// A dash as the name of what is to be written.
+    #[error(
+        "`-` is the name of no file here: for standard output say `/dev/stdout`, for a file of that name `./-`"
+    )]
+    Dash,
     /// There is nothing in it.
     #[error("`{}` is empty: expected {expected}", path.display())]
     Empty {
@@ -46,6 +51,22 @@ pub enum StoreError {
         path: PathBuf,
         /// What the decoder says.
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// A page of a Parquet file that is not as it was written.
+    #[error(
+        "`{}`, row group {row_group}, column `{column}`, byte {offset}: the page is not as it was \
+         written: copy the file again, or keep the rest with `oddns dataset import --skip-damaged`",
+        path.display()
+    )]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// Which row group, counted from 0.
+        row_group: usize,
+        /// Name of the column.
+        column: String,
+        /// First byte of the page in the file.
+        offset: u64,
     },
     /// A file of a history whose rows do not come in the order of the format.
     #[error("`{}` is not sorted by instance, name and labels: `oddns dataset import` it", path.display())]
@@ -148,6 +169,11 @@ impl StoreError {
 
     pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         |source| Self::Write { path: path.to_owned(), source }
+    }
+
+    /// Refuses a dash, which many programs take for standard output.
+    pub(crate) fn refuse_dash(path: &Path) -> Result<(), Self> {
+        if path.as_os_str() == "-" { Err(Self::Dash) } else { Ok(()) }
     }
 
     pub(crate) fn damaged<E>(path: &Path) -> impl FnOnce(E) -> Self + '_

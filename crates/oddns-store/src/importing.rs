@@ -4,10 +4,11 @@ use std::path::Path;
 
 use oddns_core::{Labels, Recording, Scrape, SeriesId, SeriesKey, SeriesTable};
 
-use crate::history::{HistoryFilter, SCRAPE_DURATION, UP, read_history};
+use crate::checking::damage_of;
+use crate::history::{History, HistoryFilter, SCRAPE_DURATION, UP, read_history};
 use crate::live::{Appended, HistoryStore, SeriesRef, SeriesSample, StoreSettings};
-use crate::walk::{SeriesWalk, WholeHistory};
-use crate::{Dataset, StoreError};
+use crate::walk::{Rows, SeriesWalk, WholeHistory};
+use crate::{Dataset, Mistake, StoreError};
 
 /// Appends the scrapes of one server to a [`HistoryStore`], with `up` and
 /// `scrape_duration_seconds` as series of their own.
@@ -34,6 +35,27 @@ impl ScrapeAppender {
         series: &SeriesTable,
         scrape: &Scrape,
     ) -> Result<Appended, StoreError> {
+        let mut forgotten = Vec::new();
+        let samples = self.samples(store, series, scrape);
+        let appended = store.append_known(scrape.time, &samples, &mut forgotten)?;
+        if forgotten.is_empty() {
+            return Ok(appended);
+        }
+        // Series that come back after a long time have other references.
+        (self.own, self.known) = (None, Vec::new());
+        let samples = self.samples(store, series, scrape);
+        let back: Vec<SeriesSample> =
+            forgotten.iter().filter_map(|place| samples.get(*place)).copied().collect();
+        let more = store.append(scrape.time, &back)?;
+        Ok(Appended { taken: appended.taken + more.taken, unknown_series: 0, ..appended })
+    }
+
+    fn samples(
+        &mut self,
+        store: &HistoryStore,
+        series: &SeriesTable,
+        scrape: &Scrape,
+    ) -> Vec<SeriesSample> {
         let mut samples = Vec::with_capacity(scrape.samples.len() + 2);
         let time = scrape.time;
         let mut add = |series, value| samples.push(SeriesSample { series, time, value });
@@ -48,7 +70,7 @@ impl ScrapeAppender {
                 add(series, sample.value);
             }
         }
-        store.append(time, &samples)
+        samples
     }
 
     fn own(&mut self, store: &HistoryStore) -> Option<(SeriesRef, SeriesRef)> {
@@ -86,27 +108,73 @@ pub fn write_history(
     for recording in recordings {
         store.import_recording(recording, &HistoryFilter::default())?;
     }
-    store.finish()
+    store.finish().map(drop)
+}
+
+/// What was taken out of another history.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Imported {
+    /// Samples taken.
+    pub samples: u64,
+    /// Samples left out because the other history has one of the series at that time.
+    pub duplicates: u64,
+    /// Of these, how many had another value.
+    pub conflicts: u64,
+    /// What could not be read: of the log always, of Parquet files where damage was to be skipped.
+    pub damage: Vec<Mistake>,
 }
 
 impl HistoryStore {
-    /// Appends what passes the filter of the data set folder or Parquet file `path`; says how many
-    /// samples. Memory does not grow with the data when it is sorted as the format says.
-    pub fn import_history(&self, path: &Path, filter: &HistoryFilter) -> Result<u64, StoreError> {
-        match self.import_sorted(path, filter) {
+    /// Appends what passes the filter of the data set folder or Parquet file `path`. Memory does
+    /// not grow with the data when it is sorted as the format says. A damaged file is an error.
+    pub fn import_history(
+        &self,
+        path: &Path,
+        filter: &HistoryFilter,
+    ) -> Result<Imported, StoreError> {
+        let history = WholeHistory::open(path, filter)?;
+        match self.import_days(&history, filter, Rows::All) {
             Err(StoreError::Unsorted { .. }) => {
-                let recordings = read_history(path, filter)?.recordings;
-                recordings.iter().map(|recording| self.import_recording(recording, filter)).sum()
+                let History { recordings, duplicate_rows, .. } = read_history(path, filter)?;
+                let taken = recordings.iter().map(|one| self.import_recording(one, filter));
+                let samples = taken.sum::<Result<u64, _>>()?;
+                let duplicates = duplicate_rows;
+                Ok(Imported { samples, duplicates, ..Imported::default() })
             }
             done => done,
         }
     }
 
-    fn import_sorted(&self, path: &Path, filter: &HistoryFilter) -> Result<u64, StoreError> {
-        let history = WholeHistory::open(path, filter)?;
-        let mut n_samples = 0;
+    /// Like [`HistoryStore::import_history`], but leaves out damaged files, of files with checksums
+    /// only the rows of damaged pages, and says what was left out.
+    pub fn import_sound(
+        &self,
+        path: &Path,
+        filter: &HistoryFilter,
+    ) -> Result<Imported, StoreError> {
+        let mut history = WholeHistory::open(path, filter)?;
+        let mut damage = Vec::new();
+        history.parts.retain(|part| {
+            let found = damage_of(part);
+            let is_readable = found.is_ok();
+            damage.extend(found.unwrap_or_else(|error| Vec::from([error])));
+            is_readable
+        });
+        let mut imported = self.import_days(&history, filter, Rows::Sound)?;
+        imported.damage.splice(0..0, damage);
+        Ok(imported)
+    }
+
+    fn import_days(
+        &self,
+        history: &WholeHistory,
+        filter: &HistoryFilter,
+        rows: Rows<'_>,
+    ) -> Result<Imported, StoreError> {
+        let damage = history.log_damage.iter().map(Mistake::of_log).collect();
+        let mut imported = Imported { damage, ..Imported::default() };
         for parts in history.days() {
-            let mut walk = SeriesWalk::open(parts, None)?;
+            let mut walk = SeriesWalk::open(parts, rows)?;
             while let Some(([instance, name, labels], samples)) = walk.next()? {
                 let samples = filter.cut(&instance, samples);
                 if samples.is_empty() {
@@ -116,11 +184,13 @@ impl HistoryStore {
                 let canonical = labels.parse::<Labels>().map(|labels| labels.to_string());
                 let labels = canonical.unwrap_or(labels);
                 if let Some(series) = self.intern_text(&instance, &name, &labels) {
-                    n_samples += self.append_series(series, samples)?;
+                    imported.samples += self.append_series(series, samples)?;
                 }
             }
+            imported.duplicates += walk.surplus.duplicates;
+            imported.conflicts += walk.surplus.conflicts;
         }
-        Ok(n_samples)
+        Ok(imported)
     }
 
     /// Appends what passes the filter of a recording; says how many samples.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use oddns_core::Timestamp;
 
 use crate::commit::Commit;
-use crate::compaction::{Compacted, compact};
-use crate::history::{day_folders, midnight_of, parquet_files, part_number};
+use crate::compaction::{Compacted, Surplus, compact};
+use crate::history::{MILLIS_PER_DAY, day_folders, midnight_of, parquet_files, part_number};
 use crate::live::StoreSettings;
 use crate::log::{FOLDER, segments};
 use crate::merging::{first_to_join, join};
@@ -21,6 +21,9 @@ use crate::{Dataset, StoreError};
 const TIDY_EVERY: Duration = Duration::from_secs(10 * 60);
 /// A day to which nothing has come for so long is quiet.
 const QUIET: Duration = Duration::from_secs(60 * 60);
+
+/// What the names of segments end with that are kept because of damage.
+const DAMAGED: &str = "log.damaged";
 
 /// Who writes the Parquet files of a history; there is one at a time.
 #[derive(Debug)]
@@ -48,6 +51,7 @@ pub(crate) struct Done {
     pub(crate) parts_written: u64,
     pub(crate) damaged_stretches: u64,
     pub(crate) expired_files: u64,
+    pub(crate) surplus: Surplus,
 }
 
 impl Keeper {
@@ -84,14 +88,15 @@ impl Keeper {
         // Somebody may want to look at them.
         publish.extend(damaged.into_iter().map(|path| {
             let path = self.relative(path);
-            (path.clone(), path.with_extension("log.damaged"))
+            (path.clone(), path.with_extension(DAMAGED))
         }));
         let remove = whole.into_iter().map(|path| self.relative(path)).collect();
         Commit::new(publish, remove).apply(&self.root)?;
         let parts_written = compacted.parts.len() as u64;
         let damaged_stretches = compacted.damage.len() as u64;
+        let surplus = compacted.surplus;
         self.news.add(compacted);
-        Ok(Done { parts_written, damaged_stretches, expired_files: 0 })
+        Ok(Done { parts_written, damaged_stretches, expired_files: 0, surplus })
     }
 
     /// Brings `dataset.json` up to date, joins small parts, removes what is too old. Does nothing
@@ -104,7 +109,7 @@ impl Keeper {
         self.describe()?;
         let mut done = Done::default();
         for folder in day_folders(&self.root)? {
-            done.parts_written += self.join_parts(&folder, false)?;
+            self.join_parts(&folder, false, &mut done)?;
         }
         done.expired_files = self.remove_expired(settings)?;
         self.tidied = Some(Instant::now());
@@ -112,16 +117,23 @@ impl Keeper {
     }
 
     /// Joins the parts of each day, as if nothing will come any more.
-    pub(crate) fn join_all(&mut self) -> Result<(), StoreError> {
-        let folders = day_folders(&self.root)?;
-        folders.iter().try_for_each(|folder| self.join_parts(folder, true).map(drop))
+    pub(crate) fn join_all(&mut self) -> Result<Done, StoreError> {
+        let mut done = Done::default();
+        for folder in day_folders(&self.root)? {
+            self.join_parts(&folder, true, &mut done)?;
+        }
+        Ok(done)
     }
 
-    /// Joins the small parts of a day; says how many parts were written.
-    fn join_parts(&mut self, folder: &Path, is_over: bool) -> Result<u64, StoreError> {
-        let mut n_written = 0;
+    /// Joins the small parts of a day.
+    fn join_parts(
+        &mut self,
+        folder: &Path,
+        is_over: bool,
+        done: &mut Done,
+    ) -> Result<(), StoreError> {
         if self.unsorted.contains(folder) {
-            return Ok(0);
+            return Ok(());
         }
         loop {
             let parts = parquet_files(folder)?;
@@ -129,26 +141,28 @@ impl Keeper {
             let about: Vec<fs::Metadata> = about.collect::<Result<_, _>>()?;
             let sizes: Vec<u64> = about.iter().map(fs::Metadata::len).collect();
             let is_quiet = is_over || about.iter().all(is_quiet);
-            let Some(first) = first_to_join(&sizes, is_quiet) else { return Ok(n_written) };
+            let Some(first) = first_to_join(&sizes, is_quiet) else { return Ok(()) };
             let day = self.relative(folder);
-            let part = match join(&self.root, &day, &parts[first..], self.next_part) {
+            let (part, surplus) = match join(&self.root, &day, &parts[first..], self.next_part) {
                 Ok(part) => part,
                 // Left as they are: every reader copes with small parts.
                 Err(
                     StoreError::Damaged { .. }
+                    | StoreError::Page { .. }
                     | StoreError::Unsorted { .. }
                     | StoreError::Column { .. },
                 ) => {
                     remove_unfinished(folder)?;
                     self.unsorted.insert(folder.to_owned());
-                    return Ok(n_written);
+                    return Ok(());
                 }
                 Err(other) => return Err(other),
             };
             self.next_part += 1;
             let remove = parts[first..].iter().map(|path| self.relative(path)).collect();
             Commit::new(vec![part.names], remove).apply(&self.root)?;
-            n_written += 1;
+            done.parts_written += 1;
+            done.surplus += surplus;
         }
     }
 
@@ -160,7 +174,8 @@ impl Keeper {
         if oldest.is_none() && settings.retention_bytes.is_none() {
             return Ok(0);
         }
-        let mut files = Vec::new();
+        // Nobody needs them to read the history, so they go first.
+        let mut files = self.damaged_segments();
         for folder in day_folders(&self.root)? {
             for path in parquet_files(&folder)? {
                 let n_bytes = fs::metadata(&path).map_err(StoreError::read(&path))?.len();
@@ -175,6 +190,23 @@ impl Keeper {
             let _ = file.path.parent().map(fs::remove_dir);
         }
         Ok(gone.len() as u64)
+    }
+
+    /// Segments that are kept because of damage, oldest first.
+    fn damaged_segments(&self) -> Vec<KeptFile> {
+        let entries = fs::read_dir(self.root.join(FOLDER)).into_iter().flatten().flatten();
+        let mut found: Vec<KeptFile> = entries
+            .filter(|entry| entry.file_name().to_string_lossy().ends_with(DAMAGED))
+            .filter_map(|entry| {
+                let about = entry.metadata().ok()?;
+                let written = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+                let midnight = written.as_millis() as i64 / MILLIS_PER_DAY * MILLIS_PER_DAY;
+                let (path, n_bytes) = (entry.path(), about.len());
+                Some(KeptFile { path, midnight: Some(midnight), n_bytes })
+            })
+            .collect();
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        found
     }
 
     fn log_bytes(&self) -> u64 {

@@ -2,13 +2,15 @@
 //!
 //! A log is a folder `_wal` of numbered segments. A segment is a header and records; a record is a
 //! marker, the length of its payload, a CRC-32C over length and payload, and the payload. Segments
-//! do not need each other: each defines the series that its samples speak of. A segment is only
-//! ever appended to by the process that began it.
+//! do not need each other: each defines the series that its samples speak of, and a little later
+//! once more, so that damage to one place takes no other samples with it. A segment is only ever
+//! appended to by the process that began it.
 
 mod payload;
 mod reading;
 mod segment;
 
+use std::fmt;
 use std::path::PathBuf;
 
 pub(crate) use payload::{Definitions, Payload, SampleEncoder, samples};
@@ -36,4 +38,18 @@ pub struct LogDamage {
     /// The end of the last segment, where a process was killed while writing: nothing that had
     /// been synced is lost by it.
     pub is_torn_end: bool,
+    /// How many samples were in it; `None` when that cannot be known: at the end of a segment, and
+    /// in segments of older versions.
+    pub samples: Option<u64>,
+}
+
+impl fmt::Display for LogDamage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, offset, length, .. } = self;
+        write!(f, "`{}`: {length} bytes from byte {offset} on are damaged, ", path.display())?;
+        match self.samples {
+            Some(n) => write!(f, "{n} samples are lost with them"),
+            None => write!(f, "nobody knows how many samples are lost with them"),
+        }
+    }
 }

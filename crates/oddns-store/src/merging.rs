@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::StoreError;
-use crate::compaction::{NewPart, part_names};
+use crate::compaction::{NewPart, Surplus, part_names};
 use crate::part::PartWriter;
-use crate::walk::SeriesWalk;
+use crate::walk::{Rows, SeriesWalk};
 
 /// So many parts of about one size become one.
 const FAN_IN: usize = 8;
@@ -16,7 +16,7 @@ const SMALL_BYTES: u64 = 64 << 10;
 const MAX_BYTES: u64 = 1 << 30;
 
 /// Which of a day's parts, from which one on, are to be joined; `sizes` in bytes, in the order of
-/// the parts. Only the last ones are, so that later values of a series stay later ones. When
+/// the parts. Only the last ones are, so that the first of several values stays the first. When
 /// nothing comes any more (`is_quiet`), all are, but for what would be too large.
 pub(crate) fn first_to_join(sizes: &[u64], is_quiet: bool) -> Option<usize> {
     let tier = |size: u64| (size / SMALL_BYTES).checked_ilog(FAN_IN as u64).map_or(0, |t| t + 1);
@@ -41,14 +41,15 @@ fn fitting(sizes: &[u64]) -> usize {
 
 /// Writes the rows of `parts`, which lie in `folder` of the history `root`, as one part with number
 /// `number`, on disk for good and under a temporary name. Of samples of one series at one time that
-/// of the last part stays. Each part must be sorted as the format says; otherwise it is an error.
+/// of the first part stays; says what was left out. Each part must be sorted as the
+/// format says; otherwise it is an error.
 pub(crate) fn join(
     root: &Path,
     folder: &Path,
     parts: &[PathBuf],
     number: u64,
-) -> Result<NewPart, StoreError> {
-    let mut walk = SeriesWalk::open(parts, None)?;
+) -> Result<(NewPart, Surplus), StoreError> {
+    let mut walk = SeriesWalk::open(parts, Rows::All)?;
     let names = part_names(folder, number);
     let path = root.join(&names.0);
     let file = File::create(&path).map_err(StoreError::write(&path))?;
@@ -57,7 +58,7 @@ pub(crate) fn join(
         part.add(series.each_ref().map(String::as_str), samples)?;
     }
     part.finish()?.sync_all().map_err(StoreError::write(&path))?;
-    Ok(NewPart { names })
+    Ok((NewPart { names }, walk.surplus))
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::any::Any;
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -20,11 +20,12 @@ use parquet::arrow::arrow_reader::{
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
+use parquet::file::metadata::{KeyValue, PageIndexPolicy, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::file::reader::{ChunkReader, Length};
 
+use crate::checksums::{self, PageChecksums, PageDamage, PageLedger, Seal, Sealing, seal_of};
 use crate::{AtomicFile, StoreError};
 
 /// Rows decoded at once: large enough to be fast, small enough to stay in the second-level cache.
@@ -40,9 +41,16 @@ pub(crate) struct ParquetFile {
     metadata: ArrowReaderMetadata,
 }
 
-/// Where the bytes are; cheap to clone.
+/// Bytes of which every page that has a checksum is checked when it is read; cheap to clone.
 #[derive(Clone)]
-enum Source {
+struct Source {
+    bytes: Medium,
+    checksums: Arc<PageChecksums>,
+}
+
+/// Where the bytes are.
+#[derive(Clone)]
+enum Medium {
     Disk { file: Arc<File>, length: u64 },
     Memory(Bytes),
 }
@@ -65,19 +73,20 @@ impl ParquetFile {
         if about.is_dir() {
             return Err(StoreError::kind(path, "is a folder: name a file in it"));
         }
-        Self::new(path, Source::Disk { file: Arc::new(file), length: about.len() }, index)
+        Self::new(path, Medium::Disk { file: Arc::new(file), length: about.len() }, index)
     }
 
     /// Reads the footer of a whole file in memory; `path` is what errors call it.
     pub(crate) fn in_memory(path: &Path, bytes: Bytes) -> Result<Self, StoreError> {
-        Self::new(path, Source::Memory(bytes), PageIndexPolicy::Skip)
+        Self::new(path, Medium::Memory(bytes), PageIndexPolicy::Skip)
     }
 
-    fn new(path: &Path, source: Source, index: PageIndexPolicy) -> Result<Self, StoreError> {
-        if source.len() == 0 {
+    fn new(path: &Path, bytes: Medium, index: PageIndexPolicy) -> Result<Self, StoreError> {
+        if bytes.len() == 0 {
             let expected = "a Parquet file";
             return Err(StoreError::Empty { path: path.to_owned(), expected });
         }
+        let mut source = Source { bytes, checksums: Arc::default() };
         let first = source.get_bytes(0, MAGIC.len().min(source.len() as usize));
         if !first.map_err(StoreError::damaged(path))?.starts_with(MAGIC) {
             return Err(StoreError::kind(
@@ -85,16 +94,76 @@ impl ParquetFile {
                 "is no Parquet file: it does not begin with `PAR1`",
             ));
         }
+        let seal = seal_of(source.len(), |at, length| source.get_bytes(at, length));
+        let seal = seal.map_err(StoreError::damaged(path))?;
+        if seal == Seal::Broken {
+            return Err(StoreError::damaged(path)("the footer is not the one that was written"));
+        }
         // The Arrow schema that a writer may have embedded asks for whatever in-memory types it
         // liked; without it the types are those of the file.
-        let options =
-            ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(index);
+        let options = ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(true)
+            .with_column_index_policy(index)
+            .with_offset_index_policy(PageIndexPolicy::Optional);
         let metadata =
             ArrowReaderMetadata::load(&source, options).map_err(StoreError::damaged(path))?;
         if !metadata.metadata().row_groups().iter().all(has_sound_ranges) {
             return Err(StoreError::damaged(path)("a column lies outside the file"));
         }
+        let checksums = PageChecksums::new(metadata.metadata());
+        let fits = checksums.filter(|found| found.are_there() == (seal == Seal::Sound));
+        let unsealed = || StoreError::damaged(path)("the footer has lost its checksum");
+        source.checksums = Arc::new(fits.ok_or_else(unsealed)?);
         Ok(Self { path: path.to_owned(), source, metadata })
+    }
+
+    /// Whether the file says what the bytes of its pages should be.
+    pub(crate) fn has_checksums(&self) -> bool {
+        self.source.checksums.are_there()
+    }
+
+    /// All damaged pages; none in a file without checksums.
+    pub(crate) fn damaged_pages(&self) -> Result<Vec<PageDamage>, StoreError> {
+        Ok(self.damaged()?.into_iter().map(|(damage, _)| damage).collect())
+    }
+
+    /// The rows of the file that no damaged page holds a part of; `None` when there is no damage.
+    pub(crate) fn sound_rows(&self) -> Result<Option<SelectedRows>, StoreError> {
+        let damaged = self.damaged()?;
+        if damaged.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.selected(|number, n_rows| {
+            let mut sound = Vec::from([Range { start: 0, end: n_rows }]);
+            for (_, rows) in damaged.iter().filter(|(damage, _)| damage.row_group == number) {
+                let rest = [0..rows.start, rows.end..n_rows.max(rows.end)];
+                sound = intersection(&sound, &rest.map(|range| range.start..range.end.min(n_rows)));
+            }
+            sound
+        })))
+    }
+
+    /// Those rows of each row group, by its number and how many it has, that `of_group` names.
+    fn selected(&self, of_group: impl Fn(usize, usize) -> Vec<Range<usize>>) -> SelectedRows {
+        let (mut row_groups, mut ranges, mut first) = (Vec::new(), Vec::new(), 0);
+        for number in 0..self.row_groups().len() {
+            let n_rows = self.n_rows(number);
+            let found = of_group(number, n_rows);
+            // The decoder looks into the dictionaries of a row group of which all rows are passed over.
+            if found.is_empty() {
+                continue;
+            }
+            row_groups.push(number);
+            ranges.extend(found.into_iter().map(|range| range.start + first..range.end + first));
+            first += n_rows;
+        }
+        let rows = RowSelection::from_consecutive_ranges(ranges.into_iter(), first);
+        SelectedRows { row_groups, rows }
+    }
+
+    fn damaged(&self) -> Result<Vec<(PageDamage, Range<usize>)>, StoreError> {
+        let get = |at, length| self.source.bytes.get(at, length);
+        self.source.checksums.damaged(get).map_err(StoreError::damaged(&self.path))
     }
 
     /// Decodes strings as dictionaries: one text for each distinct value, not for each row.
@@ -134,8 +203,8 @@ impl ParquetFile {
         columns: &[&str],
     ) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>> + '_, StoreError> {
         let reader = self.reader(columns).with_row_groups(vec![row_group]).build();
-        let reader = reader.map_err(StoreError::damaged(&self.path))?;
-        Ok(reader.map(|batch| batch.map_err(StoreError::damaged(&self.path))))
+        let reader = reader.map_err(|error| self.error(error))?;
+        Ok(reader.map(|batch| batch.map_err(|error| self.error(error))))
     }
 
     /// Like [`ParquetFile::batches`], but only some of the rows.
@@ -143,24 +212,32 @@ impl ParquetFile {
         &self,
         row_group: usize,
         columns: &[&str],
-        rows: RowSelection,
+        rows: &[Range<usize>],
     ) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>> + '_, StoreError> {
+        let n_rows = self.n_rows(row_group);
+        let rows = RowSelection::from_consecutive_ranges(rows.iter().cloned(), n_rows);
         let reader = self.reader(columns).with_row_groups(vec![row_group]);
         let reader = reader.with_row_selection(rows).build();
-        let reader = reader.map_err(StoreError::damaged(&self.path))?;
-        Ok(reader.map(|batch| batch.map_err(StoreError::damaged(&self.path))))
+        let reader = reader.map_err(|error| self.error(error))?;
+        Ok(reader.map(|batch| batch.map_err(|error| self.error(error))))
     }
 
     /// Decodes the named columns from the first row to the last, or some of the rows.
     pub(crate) fn into_batches(
         self,
         columns: &[&str],
-        rows: Option<RowSelection>,
+        rows: Option<SelectedRows>,
     ) -> Result<Batches, StoreError> {
-        let reader = self.reader(columns);
-        let reader = if let Some(rows) = rows { reader.with_row_selection(rows) } else { reader };
-        let reader = reader.build().map_err(StoreError::damaged(&self.path))?;
-        Ok(Batches { path: self.path, reader })
+        let mut reader = self.reader(columns);
+        if let Some(SelectedRows { row_groups, rows }) = rows {
+            reader = reader.with_row_groups(row_groups).with_row_selection(rows);
+        }
+        let reader = reader.build().map_err(|error| self.error(error))?;
+        Ok(Batches { path: self.path, checksums: self.source.checksums, reader })
+    }
+
+    fn error(&self, error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+        unreadable(&self.path, &self.source.checksums, error)
     }
 
     fn reader(&self, columns: &[&str]) -> ParquetRecordBatchReaderBuilder<Source> {
@@ -174,31 +251,39 @@ impl ParquetFile {
     }
 
     /// The rows of a row group that may have all the `wanted` texts in their columns, by the bounds
-    /// of the pages; `None` when there are none. All of them in a file without an index.
-    pub(crate) fn pages(&self, row_group: usize, wanted: &[(&str, &[u8])]) -> Option<RowSelection> {
-        let n_rows = usize::try_from(self.row_groups()[row_group].num_rows()).unwrap_or(0);
-        let mut ranges = Vec::from([Range { start: 0, end: n_rows }]);
+    /// of the pages, and the columns of which the bounds do not say that they have; all rows and
+    /// columns in a file without an index.
+    pub(crate) fn pages<'a>(
+        &self,
+        row_group: usize,
+        wanted: &[(&'a str, &str)],
+    ) -> (Vec<Range<usize>>, Vec<&'a str>) {
+        let n_rows = self.n_rows(row_group);
+        let (mut ranges, mut open) = (Vec::from([Range { start: 0, end: n_rows }]), Vec::new());
         for (column, text) in wanted {
-            if let Some(found) = self.pages_with(row_group, column, text, n_rows) {
-                ranges = intersection(&ranges, &found);
+            if let Some(found) = self.pages_with(row_group, column, text.as_bytes(), n_rows) {
+                ranges = intersection(&ranges, &joined(&found));
             }
         }
-        (!ranges.is_empty())
-            .then(|| RowSelection::from_consecutive_ranges(ranges.into_iter(), n_rows))
+        for (column, text) in wanted {
+            let sure = self.pages_of(row_group, column, text.as_bytes(), n_rows);
+            if sure.is_none_or(|sure| intersection(&ranges, &sure) != ranges) {
+                open.push(*column);
+            }
+        }
+        (ranges, open)
+    }
+
+    fn n_rows(&self, row_group: usize) -> usize {
+        usize::try_from(self.row_groups()[row_group].num_rows()).unwrap_or(0)
     }
 
     /// The rows of the file that may have `text` in `column`, by the bounds of the pages.
-    pub(crate) fn rows_with(&self, column: &str, text: &[u8]) -> RowSelection {
-        let mut first = 0;
-        let mut ranges = Vec::new();
-        for (number, group) in self.row_groups().iter().enumerate() {
-            let n_rows = usize::try_from(group.num_rows()).unwrap_or(0);
+    pub(crate) fn rows_with(&self, column: &str, text: &[u8]) -> SelectedRows {
+        self.selected(|number, n_rows| {
             let found = self.pages_with(number, column, text, n_rows);
-            let found = found.unwrap_or_else(|| Vec::from([Range { start: 0, end: n_rows }]));
-            ranges.extend(found.into_iter().map(|range| range.start + first..range.end + first));
-            first += n_rows;
-        }
-        RowSelection::from_consecutive_ranges(ranges.into_iter(), first)
+            found.unwrap_or_else(|| Vec::from([Range { start: 0, end: n_rows }]))
+        })
     }
 
     /// The rows of the pages whose bounds enclose `text`; `None` without an index.
@@ -209,6 +294,39 @@ impl ParquetFile {
         text: &[u8],
         n_rows: usize,
     ) -> Option<Vec<Range<usize>>> {
+        self.pages_where(row_group, column, n_rows, |min, max| {
+            min.is_none_or(|min| min <= text) && max.is_none_or(|max| text <= max)
+        })
+    }
+
+    /// The rows of the pages in which every row has `text`, joined where they touch; `None` without
+    /// an index, or where values may be missing.
+    fn pages_of(
+        &self,
+        row_group: usize,
+        column: &str,
+        text: &[u8],
+        n_rows: usize,
+    ) -> Option<Vec<Range<usize>>> {
+        let leaf = self.metadata.parquet_schema().column(self.leaf(column)?);
+        if leaf.max_def_level() > 0 {
+            return None;
+        }
+        // A bound that was shortened is never equal to the text: the upper one is made larger.
+        let is_it = |bound: Option<&[u8]>| bound == Some(text);
+        let pages =
+            self.pages_where(row_group, column, n_rows, |min, max| is_it(min) && is_it(max));
+        pages.map(|pages| joined(&pages))
+    }
+
+    /// The rows of each page of which `is_wanted` likes the bounds; `None` without an index.
+    fn pages_where(
+        &self,
+        row_group: usize,
+        column: &str,
+        n_rows: usize,
+        is_wanted: impl Fn(Option<&[u8]>, Option<&[u8]>) -> bool,
+    ) -> Option<Vec<Range<usize>>> {
         let leaf = self.leaf(column)?;
         let metadata = self.metadata.metadata();
         let bounds = metadata.column_index()?.get(row_group)?.get(leaf)?;
@@ -216,24 +334,29 @@ impl ParquetFile {
         let pages = metadata.offset_index()?.get(row_group)?.get(leaf)?.page_locations();
         let starts = pages.iter().map(|page| usize::try_from(page.first_row_index).unwrap_or(0));
         let ends = starts.clone().skip(1).chain([n_rows]);
-        let may_have = |page: usize| {
-            bounds.min_value(page).is_none_or(|min| min <= text)
-                && bounds.max_value(page).is_none_or(|max| text <= max)
-        };
         if bounds.num_pages() != pages.len() as u64 {
             return None;
         }
-        let pages = starts
-            .zip(ends)
-            .enumerate()
-            .filter(|(page, (from, to))| from < to && *to <= n_rows && may_have(*page));
+        let pages = starts.zip(ends).enumerate().filter(|(page, (from, to))| {
+            let (min, max) = (bounds.min_value(*page), bounds.max_value(*page));
+            from < to && *to <= n_rows && is_wanted(min, max)
+        });
         Some(pages.map(|(_, (from, to))| from..to).collect())
     }
+}
+
+/// Some rows of a file.
+pub(crate) struct SelectedRows {
+    /// The row groups that they are in.
+    row_groups: Vec<usize>,
+    /// Which rows of these row groups.
+    rows: RowSelection,
 }
 
 /// All rows of a file, in batches.
 pub(crate) struct Batches {
     path: PathBuf,
+    checksums: Arc<PageChecksums>,
     reader: ParquetRecordBatchReader,
 }
 
@@ -242,7 +365,24 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        Some(batch.map_err(StoreError::damaged(&self.path)))
+        Some(batch.map_err(|error| unreadable(&self.path, &self.checksums, error)))
+    }
+}
+
+/// Why a batch cannot be read: the decoder passes on what the checksums found, as text only.
+fn unreadable(
+    path: &Path,
+    checksums: &PageChecksums,
+    error: impl Into<Box<dyn Error + Send + Sync>>,
+) -> StoreError {
+    match checksums.met() {
+        None => StoreError::damaged(path)(error),
+        Some(damage) => StoreError::Page {
+            path: path.to_owned(),
+            row_group: damage.row_group,
+            column: damage.column.clone(),
+            offset: damage.offset,
+        },
     }
 }
 
@@ -257,6 +397,18 @@ fn intersection(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
         if x.end <= y.end { at += 1 } else { bt += 1 }
     }
     common
+}
+
+/// Sorted ranges, those that touch as one.
+fn joined(ranges: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut joined: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut().filter(|last| last.end == range.start) {
+            Some(last) => last.end = range.end,
+            None => joined.push(range.clone()),
+        }
+    }
+    joined
 }
 
 /// The Parquet crate panics on negative offsets, the commonest damage of a footer; refusing them
@@ -290,14 +442,61 @@ pub(crate) fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) -> Result<(), S
         columns.into_iter().map(|(name, column)| (name, column, true)),
     )
     .map_err(write_error(path))?;
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties(path)?.build())
-        .with_skip_arrow_metadata(true);
     let file = AtomicFile::create(path)?;
-    let mut writer = ArrowWriter::try_new_with_options(file, batch.schema(), options)
-        .map_err(write_error(path))?;
-    writer.write(&batch).map_err(write_error(path))?;
-    writer.into_inner().map_err(write_error(path))?.commit()
+    let properties = properties(path)?.build();
+    let mut writer = ParquetWriter::new(path, file, batch.schema(), properties)?;
+    writer.write(&batch)?;
+    writer.finish()?.commit()
+}
+
+/// Writes a Parquet file in which every byte is under a checksum.
+pub(crate) struct ParquetWriter<W: Write + Send> {
+    path: PathBuf,
+    writer: ArrowWriter<Sealing<W>>,
+    ledger: PageLedger,
+}
+
+impl<W: Write + Send> ParquetWriter<W> {
+    /// Writes to `file`; `path` is what errors call it.
+    pub(crate) fn new(
+        path: &Path,
+        file: W,
+        schema: SchemaRef,
+        properties: WriterProperties,
+    ) -> Result<Self, StoreError> {
+        let ledger = PageLedger::default();
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_page_store_factory(Arc::new(ledger.clone()))
+            .with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(Sealing::new(file), schema, options);
+        Ok(Self { path: path.to_owned(), writer: writer.map_err(write_error(path))?, ledger })
+    }
+
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
+        self.writer.write(batch).map_err(write_error(&self.path))
+    }
+
+    /// Rows of the row group that has not ended yet.
+    pub(crate) fn in_progress_rows(&self) -> usize {
+        self.writer.in_progress_rows()
+    }
+
+    pub(crate) fn end_row_group(&mut self) -> Result<(), StoreError> {
+        self.writer.flush().map_err(write_error(&self.path))
+    }
+
+    /// Writes the footer and gives the file back, not yet synced.
+    pub(crate) fn finish(mut self) -> Result<W, StoreError> {
+        self.end_row_group()?;
+        let digits = self.ledger.digits();
+        self.writer.append_key_value_metadata(KeyValue::new(checksums::KEY.to_owned(), digits));
+        // All pages go to the file before it holds back what is sealed.
+        self.writer.sync().map_err(StoreError::write(&self.path))?;
+        self.writer.inner_mut().hold();
+        let sealing = self.writer.into_inner().map_err(write_error(&self.path))?;
+        sealing.seal().map_err(StoreError::write(&self.path))
+    }
 }
 
 /// What every file of ours has in common: zstd, level 3.
@@ -320,10 +519,7 @@ pub(crate) fn string_dictionary() -> DataType {
 
 impl Length for Source {
     fn len(&self) -> u64 {
-        match self {
-            Self::Disk { length, .. } => *length,
-            Self::Memory(bytes) => bytes.len() as u64,
-        }
+        self.bytes.len()
     }
 }
 
@@ -331,14 +527,29 @@ impl ChunkReader for Source {
     type T = Box<dyn Read>;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        self.check(start, 0)?;
-        match self {
-            Self::Disk { file, .. } => Ok(Box::new(file.get_read(start)?)),
-            Self::Memory(bytes) => Ok(Box::new(bytes.get_read(start)?)),
+        self.bytes.check(start, 0)?;
+        match &self.bytes {
+            Medium::Disk { file, .. } => Ok(Box::new(file.get_read(start)?)),
+            Medium::Memory(bytes) => Ok(Box::new(bytes.get_read(start)?)),
         }
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let bytes = self.bytes.get(start, length)?;
+        self.checksums.check(start, &bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl Medium {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Disk { length, .. } => *length,
+            Self::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+
+    fn get(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
         self.check(start, length)?;
         match self {
             Self::Disk { file, .. } => {
@@ -351,9 +562,7 @@ impl ChunkReader for Source {
             Self::Memory(bytes) => bytes.get_bytes(start, length),
         }
     }
-}
 
-impl Source {
     /// A damaged footer may name any range; memory for it is only taken when the file has it.
     fn check(&self, start: u64, length: usize) -> ParquetResult<()> {
         match start.checked_add(length as u64) {

@@ -8,13 +8,12 @@ use arrow_array::builder::{Float64Builder, Int32Builder, TimestampMillisecondBui
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, DictionaryArray, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
-use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::Encoding;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::StoreError;
-use crate::parquet_file::{self, string_dictionary, write_error};
+use crate::parquet_file::{self, ParquetWriter, string_dictionary, write_error};
 
 /// Rows given to the encoder at once.
 const BATCH_ROWS: usize = 32_768;
@@ -30,7 +29,7 @@ const PAGE_ROWS: usize = 65_536;
 /// A part being written. Rows must come sorted by instance, name, labels and time.
 pub(crate) struct PartWriter<W: Write + Send> {
     path: PathBuf,
-    writer: ArrowWriter<W>,
+    writer: ParquetWriter<W>,
     batch: Batch,
 }
 
@@ -48,11 +47,7 @@ struct Batch {
 impl<W: Write + Send> PartWriter<W> {
     /// Writes to `file`; `path` is what errors call it.
     pub(crate) fn new(path: &Path, file: W) -> Result<Self, StoreError> {
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties(path)?)
-            .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file, Arc::new(schema()), options)
-            .map_err(write_error(path))?;
+        let writer = ParquetWriter::new(path, file, Arc::new(schema()), properties(path)?)?;
         Ok(Self { path: path.to_owned(), writer, batch: Batch::default() })
     }
 
@@ -82,7 +77,7 @@ impl<W: Write + Send> PartWriter<W> {
         if is_other && self.writer.in_progress_rows() + self.batch.n_rows >= ROW_GROUP_ROWS {
             self.write_batch()?;
             self.batch = Batch::default();
-            self.writer.flush().map_err(write_error(&self.path))?;
+            self.writer.end_row_group()?;
         }
         Ok(())
     }
@@ -90,7 +85,7 @@ impl<W: Write + Send> PartWriter<W> {
     fn write_batch(&mut self) -> Result<(), StoreError> {
         if self.batch.n_rows > 0 {
             let batch = self.batch.finish().map_err(write_error(&self.path))?;
-            self.writer.write(&batch).map_err(write_error(&self.path))?;
+            self.writer.write(&batch)?;
         }
         Ok(())
     }
@@ -98,7 +93,7 @@ impl<W: Write + Send> PartWriter<W> {
     /// Writes the footer and gives the file back, not yet synced.
     pub(crate) fn finish(mut self) -> Result<W, StoreError> {
         self.write_batch()?;
-        self.writer.into_inner().map_err(write_error(&self.path))
+        self.writer.finish()
     }
 }
 

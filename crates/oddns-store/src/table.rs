@@ -1,31 +1,49 @@
 //! CSV with a header, where every error says line and column.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use csv::{Reader, ReaderBuilder, StringRecord};
 
 use crate::{Place, StoreError};
 
+/// Bytes read at once from a file.
+const BUFFER_BYTES: usize = 1 << 17;
+/// The longest line of a file, in bytes: some hundred thousand features.
+const MAX_LINE_BYTES: usize = 8 << 20;
+
 /// A CSV text read record by record.
 pub(crate) struct Table<'a> {
-    path: &'a Path,
-    reader: Reader<&'a [u8]>,
+    path: PathBuf,
+    reader: Reader<Box<dyn Read + Send + 'a>>,
     header: Vec<String>,
     record: StringRecord,
 }
 
+impl Table<'static> {
+    /// Reads the header of the file `path`, of which never more than a line is in memory.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(StoreError::read(path))?;
+        Self::over(path, Box::new(Lines { source: file, line_bytes: 0 }))
+    }
+}
+
 impl<'a> Table<'a> {
     /// Reads the header of `text`.
-    pub(crate) fn new(path: &'a Path, text: &'a [u8]) -> Result<Self, StoreError> {
-        let mut reader = ReaderBuilder::new().from_reader(text);
+    pub(crate) fn new(path: &Path, text: &'a [u8]) -> Result<Self, StoreError> {
+        Self::over(path, Box::new(text))
+    }
+
+    fn over(path: &Path, text: Box<dyn Read + Send + 'a>) -> Result<Self, StoreError> {
+        let mut reader = ReaderBuilder::new().buffer_capacity(BUFFER_BYTES).from_reader(text);
         let header = reader.headers().map_err(|error| csv_error(path, &error))?;
         let header: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
         if header.iter().all(String::is_empty) {
             let expected = "a CSV file with a header";
             return Err(StoreError::Empty { path: path.to_owned(), expected });
         }
-        Ok(Self { path, reader, header, record: StringRecord::new() })
+        Ok(Self { path: path.to_owned(), reader, header, record: StringRecord::new() })
     }
 
     pub(crate) fn header(&self) -> &[String] {
@@ -41,7 +59,7 @@ impl<'a> Table<'a> {
         for (place, name) in places.iter_mut().zip(names) {
             *place = self.header.iter().position(|column| column == name).ok_or_else(|| {
                 StoreError::Column {
-                    path: self.path.to_owned(),
+                    path: self.path.clone(),
                     column: name.to_owned(),
                     expected: format!("a header with `{}`", names.join(",")),
                     found: format!("`{}`", self.header.join(",")),
@@ -53,7 +71,7 @@ impl<'a> Table<'a> {
 
     /// Goes to the next record; false at the end.
     pub(crate) fn advance(&mut self) -> Result<bool, StoreError> {
-        self.reader.read_record(&mut self.record).map_err(|error| csv_error(self.path, &error))
+        self.reader.read_record(&mut self.record).map_err(|error| csv_error(&self.path, &error))
     }
 
     pub(crate) fn place(&self) -> Place {
@@ -75,12 +93,35 @@ impl<'a> Table<'a> {
         let text = self.text(column);
         parse(text).ok_or_else(|| {
             let name = self.header.get(column).map_or("", String::as_str);
-            StoreError::cell(self.path, self.place(), name, text, expected)
+            StoreError::cell(&self.path, self.place(), name, text, expected)
         })
     }
 
     pub(crate) fn row_error(&self, reason: impl Into<String>) -> StoreError {
-        StoreError::Row { path: self.path.to_owned(), place: self.place(), reason: reason.into() }
+        StoreError::Row { path: self.path.clone(), place: self.place(), reason: reason.into() }
+    }
+}
+
+/// A text without endless lines: a record is in memory as a whole.
+struct Lines<R> {
+    source: R,
+    /// Bytes since the last end of a line.
+    line_bytes: usize,
+}
+
+impl<R: Read> Read for Lines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n_bytes = self.source.read(buffer)?;
+        let ended = buffer[..n_bytes].iter().rposition(|byte| *byte == b'\n');
+        self.line_bytes = match ended {
+            Some(at) => n_bytes - at,
+            None => self.line_bytes + n_bytes,
+        };
+        if self.line_bytes > MAX_LINE_BYTES {
+            let reason = format!("a line is longer than {} MiB", MAX_LINE_BYTES >> 20);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        Ok(n_bytes)
     }
 }
 
@@ -109,6 +150,7 @@ fn csv_error(path: &Path, error: &csv::Error) -> StoreError {
             format!("{len} fields, but the header has {expected_len}: is the file cut short?")
         }
         csv::ErrorKind::Utf8 { .. } => "not UTF-8 text".to_owned(),
+        csv::ErrorKind::Io(error) => error.to_string(),
         _ => error.to_string(),
     };
     StoreError::Row { path: path.to_owned(), place: Place::Line(line), reason }

@@ -8,8 +8,9 @@ use arrow_array::RecordBatch;
 use tempfile::TempDir;
 
 use crate::StoreError;
-use crate::compaction::{compact, in_order};
+use crate::compaction::{Surplus, compact, in_order};
 use crate::history::{COLUMNS, Columns, HistoryFilter, Snapshot, check_columns};
+use crate::log::LogDamage;
 use crate::parquet_file::{Batches, ParquetFile, guarded};
 
 /// Walks over all series of some Parquet files in their order: by instance, name, labels.
@@ -18,18 +19,27 @@ use crate::parquet_file::{Batches, ParquetFile, guarded};
 pub(crate) struct SeriesWalk {
     sources: Vec<Source>,
     samples: Vec<(i64, f64)>,
-    /// Samples left out because a later one has the same time.
-    pub(crate) n_duplicates: u64,
+    pub(crate) surplus: Surplus,
+}
+
+/// Which rows a walk looks at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rows<'a> {
+    All,
+    /// Only those of this name.
+    Named(&'a str),
+    /// Those that no damaged page holds a part of. Costs a second look at all bytes.
+    Sound,
 }
 
 impl SeriesWalk {
     /// Over `parts`, of which later ones come later in time of writing: of samples of one series at
-    /// one time that of the last part stays. Each part must be sorted as the format says;
-    /// otherwise it is an error on the way. With `name`, only series of that name.
-    pub(crate) fn open(parts: &[PathBuf], name: Option<&str>) -> Result<Self, StoreError> {
-        let sources = parts.iter().map(|path| Source::open(path, name));
+    /// one time that of the first part stays. Each part must be sorted as the format says;
+    /// otherwise it is an error on the way.
+    pub(crate) fn open(parts: &[PathBuf], rows: Rows<'_>) -> Result<Self, StoreError> {
+        let sources = parts.iter().map(|path| Source::open(path, rows));
         let sources = sources.collect::<Result<_, _>>()?;
-        Ok(Self { sources, samples: Vec::new(), n_duplicates: 0 })
+        Ok(Self { sources, samples: Vec::new(), surplus: Surplus::default() })
     }
 
     /// The next series (instance, name, labels) with its samples, oldest first.
@@ -43,15 +53,17 @@ impl SeriesWalk {
                 source.take_series(&series, &mut self.samples)?;
             }
         }
-        let n = in_order(&mut self.samples);
-        self.n_duplicates += (self.samples.len() - n) as u64;
-        Ok(Some((series, &self.samples[..n])))
+        let ordered = in_order(&mut self.samples);
+        self.surplus += ordered.surplus;
+        Ok(Some((series, &self.samples[..ordered.n])))
     }
 }
 
 /// The Parquet files that hold all of a history, what its log holds among them.
 pub(crate) struct WholeHistory {
     pub(crate) parts: Vec<PathBuf>,
+    /// What of the log could not be read.
+    pub(crate) log_damage: Vec<LogDamage>,
     /// Where the log has become Parquet, for us alone.
     _log: TempDir,
 }
@@ -61,17 +73,20 @@ impl WholeHistory {
     pub(crate) fn open(root: &Path, filter: &HistoryFilter) -> Result<Self, StoreError> {
         let log = tempfile::tempdir().map_err(StoreError::write(Path::new("temporary folder")))?;
         if root.is_file() {
-            return Ok(Self { parts: vec![root.to_owned()], _log: log });
+            return Ok(Self { parts: vec![root.to_owned()], log_damage: Vec::new(), _log: log });
         }
         let snapshot = Snapshot::take(root)?;
         let mut parts = snapshot.part_files(root, filter)?;
+        let mut log_damage = Vec::new();
         if !snapshot.segments.is_empty() {
             let compacted = compact(log.path(), &snapshot.segments, 0)?;
             parts.extend(compacted.parts.iter().map(|part| log.path().join(&part.names.0)));
             // By day, and what is in the log last.
             parts.sort_by_key(|path| day_name(path));
+            // What is being written right now is only half there.
+            log_damage.extend(compacted.damage.into_iter().filter(|damage| !damage.is_torn_end));
         }
-        Ok(Self { parts, _log: log })
+        Ok(Self { parts, log_damage, _log: log })
     }
 
     /// The files of one day after the other, so that a walk over them keeps few files open.
@@ -81,21 +96,32 @@ impl WholeHistory {
 
     /// The names of all series, sorted.
     pub(crate) fn names(&self) -> Result<BTreeSet<String>, StoreError> {
+        self.texts_of("name")
+    }
+
+    /// All texts of a column, sorted.
+    fn texts_of(&self, column: &str) -> Result<BTreeSet<String>, StoreError> {
         let mut names = BTreeSet::new();
         for path in &self.parts {
             let mut batches = guarded(path, || {
                 let file = ParquetFile::open(path)?;
                 check_columns(path, file.schema())?;
-                file.with_string_dictionaries()?.into_batches(&COLUMNS[2..3], None)
+                file.with_string_dictionaries()?.into_batches(&[column], None)
             })?;
             while let Some(batch) = guarded(path, || batches.next().transpose())? {
-                let texts = batch.column_by_name("name").and_then(crate::history::texts);
-                let texts = texts.ok_or_else(|| StoreError::damaged(path)("no names"))?;
+                let texts = batch.column_by_name(column).and_then(crate::history::texts);
+                let texts = texts.ok_or_else(|| StoreError::damaged(path)("no texts"))?;
                 names.extend(texts.into_iter().map(str::to_owned));
             }
         }
         Ok(names)
     }
+}
+
+/// The names of the servers in the data set folder or Parquet file `root`, sorted.
+pub fn instances(root: &Path) -> Result<Vec<String>, StoreError> {
+    let history = WholeHistory::open(root, &HistoryFilter::default())?;
+    Ok(history.texts_of("instance")?.into_iter().collect())
 }
 
 fn day_name(path: &Path) -> Option<OsString> {
@@ -116,15 +142,20 @@ struct Source {
 }
 
 impl Source {
-    fn open(path: &Path, name: Option<&str>) -> Result<Self, StoreError> {
+    fn open(path: &Path, rows: Rows<'_>) -> Result<Self, StoreError> {
         let batches = guarded(path, || {
             let file = ParquetFile::open_with_index(path)?;
             check_columns(path, file.schema())?;
             let file = file.with_string_dictionaries()?;
-            let rows = name.map(|name| file.rows_with("name", name.as_bytes()));
+            let rows = match rows {
+                Rows::All => None,
+                Rows::Named(name) => Some(file.rows_with("name", name.as_bytes())),
+                Rows::Sound => file.sound_rows()?,
+            };
             file.into_batches(&COLUMNS, rows)
         })?;
-        let (path, name) = (path.to_owned(), name.map(str::to_owned));
+        let name = if let Rows::Named(name) = rows { Some(name.to_owned()) } else { None };
+        let path = path.to_owned();
         let mut source = Self { path, batches, batch: None, name, at: 0, series: None };
         source.next_batch()?;
         source.skip_others()?;

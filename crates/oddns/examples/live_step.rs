@@ -1,6 +1,6 @@
 //! Times steps of a live stream for `cargo xtask bench live`: `live_step FEATURES STEPS` trains the
 //! default detector on a made-up table, follows it row by row, and prints one line: microseconds of
-//! a step (median, 99 %, 99.9 %, most), bytes of a saved state, and bytes that each of a thousand
+//! a step (median, 99 %, 99.9 %, most), bytes of a saved state, and bytes that each of some hundred
 //! streams more takes.
 #![expect(clippy::print_stdout, reason = "its answers go to stdout")]
 
@@ -19,7 +19,9 @@ const ROUND: usize = 4_096;
 /// Times that they are followed.
 const RUNS: usize = 5;
 /// Streams that are counted by their memory.
-const STREAMS: usize = 1_000;
+const STREAMS: usize = 200;
+/// Rows that each of these has followed: half a day, after which it holds a structure of its own.
+const SETTLED: usize = 3_000;
 /// Rows after which the memories of a stream are full.
 const WARM: usize = 64;
 /// Of the numbers in `/proc/self/statm`.
@@ -72,7 +74,7 @@ fn bytes_of_a_stream(detector: &Arc<Detector>, rows: &Frame) -> Result<usize, Fa
     let mut streams = Vec::with_capacity(STREAMS);
     for at in 0..STREAMS {
         let mut follower = Follower::new(Arc::clone(detector), format!("table-{at}"));
-        for (time, row) in rows.rows().take(WARM) {
+        for (time, row) in rows.rows().take(SETTLED) {
             follower.push(time, row)?;
         }
         streams.push(follower);

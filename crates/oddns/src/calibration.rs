@@ -10,11 +10,13 @@ use oddns_features::Scaler;
 use crate::column::Column;
 use crate::detector::DetectorError;
 use crate::held_out::{Blocks, N_FOLDS};
+use crate::leniency::Leniency;
 use crate::members::{
-    Calibration, Exhibit, Finding, Memory, N_FRESH, N_MEMBERS, SURPRISE_FLOOR, SURPRISE_UNIT,
-    SUSTAINED_ROWS, Smoothing, StandardRow, misses,
+    Calibration, Exhibit, Finding, LEVEL_ROWS, Memory, N_FRESH, N_MEMBERS, SURPRISE_FLOOR,
+    SURPRISE_UNIT, SUSTAINED_ROWS, Smoothing, StandardRow, USUAL_FLOOR, misses,
 };
 use crate::normal::{Normal, Sampled, Seen, Stretch, fit_chosen};
+use crate::reach::Reach;
 use crate::trailing::{Level, TrailingRms};
 
 /// Quantile that is one unit.
@@ -31,6 +33,8 @@ const FEATURE_UNIT: f32 = 1.5;
 const SUSTAINED_FLOOR: f32 = 0.03;
 /// No unit of a feature is below this part of the smallest change of it that matters.
 const RESOLUTION_PART: f32 = 0.5;
+/// Smallest change that matters of a feature whose first step says all that a member can say.
+const FIRST_STEP: f32 = 0.1;
 /// A scale inside a member is never below this share of the range seen in training.
 const RANGE_PART: f32 = 0.02;
 /// Smallest unit of a level, in standard deviations.
@@ -57,8 +61,6 @@ const LINE_HALF_LIFE: f64 = 7.0 * DAY;
 /// The median moves by one step a row, up or down, and so by twice the density times the distance
 /// that is left.
 const MEDIAN_DENSITY: f32 = 2.0;
-/// Smallest median of a member, in its unit: below, it is about rounding.
-const USUAL_FLOOR: f32 = 0.02;
 /// How far the line follows the scores of a detector as a whole, …
 const LINE_FOLLOWS: f32 = 0.5;
 /// … and those of members, whose units follow already.
@@ -71,27 +73,42 @@ const DAY: f64 = 86_400.0;
 /// An interval that is not known counts as CoreDNS's usual one.
 const USUAL_INTERVAL: f64 = 15.0;
 /// Alarms for each that the exponential tail of the scores foretells: real tails are heavier.
-const ALARMS_PER_FORETOLD: f64 = 3.0;
-/// The line is not extrapolated to less than this: more is not known about the tail of any record.
+const ALARMS_PER_FORETOLD: f64 = 4.0;
+/// The line is not extrapolated to less than this: more is not known about the tail of any record …
 const SMALLEST_RISK: f64 = 3e-5;
+/// … unless a budget has to be kept. Below this no record of a server's life can tell the difference.
+const SMALLEST_STRICT_RISK: f64 = 1e-10;
 /// And not to more, or it would lie among the scores of normal operation.
 const LARGEST_RISK: f64 = 1e-3;
 const WEEK: f64 = 7.0 * DAY;
+/// With so many rows of a site nothing is borrowed from elsewhere, and how its features wander is
+/// half its own and half what is known.
+pub(crate) const ENOUGH_ROWS: usize = 2304;
+/// Rows of a site by which the line is twice as high as they put it; as many times more rows, and it
+/// is higher by as much less as the root of that. A quantile of few rows is as unsure.
+const LINE_DOUBT_ROWS: f32 = 8.0;
 
 /// What rests on the time between rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     interval_seconds: f64,
-    alarms_per_week: f64,
+    budget: Budget,
+}
+
+/// How many false alarms a server may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    pub(crate) alarms_per_week: f64,
+    /// Whether it is kept beyond what the tail of a record can tell.
+    pub(crate) is_strict: bool,
 }
 
 impl Pace {
-    /// `interval_seconds` may be no number; `alarms_per_week` is how many false alarms a server may
-    /// have.
-    pub(crate) fn new(interval_seconds: f32, alarms_per_week: f64) -> Self {
+    /// `interval_seconds` may be no number.
+    pub(crate) fn new(interval_seconds: f32, budget: Budget) -> Self {
         let known = interval_seconds.is_finite() && interval_seconds > 0.0;
         let interval_seconds = if known { f64::from(interval_seconds) } else { USUAL_INTERVAL };
-        Self { interval_seconds, alarms_per_week }
+        Self { interval_seconds, budget }
     }
 
     fn rows(self, seconds: f64) -> f64 {
@@ -113,10 +130,12 @@ impl Pace {
     }
 
     /// Probability that a row of normal operation lies above the line.
-    fn risk(self) -> f64 {
-        let risk = self.alarms_per_week / ALARMS_PER_FORETOLD * self.interval_seconds / WEEK;
+    pub(crate) fn risk(self) -> f64 {
+        let Budget { alarms_per_week, is_strict } = self.budget;
+        let smallest = if is_strict { SMALLEST_STRICT_RISK } else { SMALLEST_RISK };
+        let risk = alarms_per_week / ALARMS_PER_FORETOLD * self.interval_seconds / WEEK;
         // `max` ignores NaN, which is then the smallest.
-        risk.max(SMALLEST_RISK).clamp(SMALLEST_RISK, LARGEST_RISK)
+        risk.max(smallest).clamp(smallest, LARGEST_RISK)
     }
 
     /// A line above the scores of a detector without members, which follows them half the way.
@@ -148,14 +167,48 @@ impl Pace {
     }
 }
 
+/// What is known of a detector's features from elsewhere, for a record of a site that is too short to
+/// tell all by itself.
+pub(crate) struct Elsewhere<'a> {
+    pub(crate) known: &'a Calibration,
+    /// Stretches that were borrowed: the first ones. They are learned from, and not judged.
+    pub(crate) n_borrowed: usize,
+    /// Rows of the site in a row.
+    pub(crate) n_rows: usize,
+    /// How many independent rows those of the site are worth, for each feature.
+    pub(crate) worth: Vec<f32>,
+}
+
+impl Elsewhere<'_> {
+    /// How much of each reach is to be added to it: what a short record does not show.
+    fn margin(&self) -> Vec<f32> {
+        self.worth.iter().map(|worth| 1.0 / worth.max(1.0).sqrt()).collect()
+    }
+
+    /// By how many times the line is higher than so few rows put it.
+    fn doubt(&self) -> f32 {
+        1.0 + (LINE_DOUBT_ROWS / self.n_rows.max(1) as f32).sqrt()
+    }
+
+    /// How features wander by the record of the site and by what is known.
+    fn wandering(&self, seen: &mut [Wandering]) {
+        let trust = self.n_rows as f32 / (self.n_rows + ENOUGH_ROWS) as f32;
+        for (own, known) in seen.iter_mut().zip(&self.known.level_gain) {
+            let known = 1.0 - known.sqrt();
+            own.correlation = known + trust * (own.correlation - known);
+        }
+    }
+}
+
 impl Calibration {
-    /// From normal operation.
+    /// From normal operation; of a site, also from what is known from elsewhere.
     pub(crate) fn fit(
         normal: &Normal<'_>,
         blocks: &Blocks,
         scaler: &Scaler,
         columns: &[Column],
         pace: Pace,
+        elsewhere: Option<&Elsewhere<'_>>,
     ) -> Result<Self, DetectorError> {
         let resolution: Vec<f32> = columns
             .iter()
@@ -163,46 +216,77 @@ impl Calibration {
             .map(|(column, scale)| column.resolution / scale)
             .collect();
         let least: Vec<f32> = resolution.iter().map(|r| RESOLUTION_PART * r).collect();
-        let halves = OtherHalves::of(normal, scaler);
-        let wandering = wandering(normal);
+        let bounds = Bounds { least, margin: elsewhere.map(Elsewhere::margin) };
+        let halves = OtherHalves::of(normal, scaler, blocks);
+        let mut wandering = wandering(normal);
+        if let Some(elsewhere) = elsewhere {
+            elsewhere.wandering(&mut wandering);
+        }
+        let known = Known {
+            coarseness: coarseness(normal, &resolution, columns),
+            leniency: Leniency::of(columns, pace.step_seconds()),
+        };
+        let mut calibration = Self::of_features(normal, &halves, &wandering, &bounds, known, pace)?;
+        let found = calibration.held_out_findings(normal, &halves, blocks, pace, &bounds)?;
+        let n_borrowed = elsewhere.map_or(0, |elsewhere| elsewhere.n_borrowed);
+        let doubt = elsewhere.map_or(1.0, Elsewhere::doubt);
+        calibration.settle(&found[n_borrowed..], pace, doubt);
+        Ok(calibration)
+    }
+
+    /// All but the units of the members and the line.
+    fn of_features(
+        normal: &Normal<'_>,
+        halves: &OtherHalves,
+        wandering: &[Wandering],
+        bounds: &Bounds,
+        Known { coarseness, leniency }: Known,
+        pace: Pace,
+    ) -> Result<Self, DetectorError> {
+        let (steadiness, least) = (steadiness(wandering), &bounds.least);
         let changes = KMeans { distance: CentreDistance::Mean, seed: 0 };
-        let mut calibration = Self {
-            sustained: sustained_units(normal, &least)?,
+        let all = |_, _| true;
+        Ok(Self {
+            sustained: sustained_units(normal, least)?,
             surprise: mean_squares(normal)?,
             surprise_floor: least
                 .iter()
                 .map(|least| SURPRISE_FLOOR.max(least / SURPRISE_UNIT))
                 .collect(),
-            coarseness: coarseness(normal, &resolution),
-            level: level_units(normal, &halves, &least),
+            coarseness,
+            level: level_units(normal, halves, least),
             level_gain: wandering.iter().map(|w| (1.0 - w.correlation).powi(2)).collect(),
-            level_weight: level_weight(&wandering),
+            level_weight: (LEVEL_WEIGHT * steadiness).max(LEAST_LEVEL_WEIGHT),
+            reach: bounds.reach(normal, all),
+            // Where all wander, tomorrow's reach is another than today's.
+            outside_weight: steadiness,
+            leniency,
             unit: [1.0; N_MEMBERS],
             usual: [1.0; N_MEMBERS],
             usual_step: pace.weight(LINE_HALF_LIFE) / (2.0 * MEDIAN_DENSITY),
             fresh: [0.0; N_FRESH],
             scale_weight: pace.scale_weight(),
             surprise_weight: pace.weight(SURPRISE_HALF_LIFE),
-            change: fit_chosen(normal.stretches, |_, _| true, |rows| changes.fit(rows))?,
-            structure: fit_chosen(
-                normal.stretches,
-                |_, _| true,
-                |rows| pace.structure().fit(rows),
-            )?,
+            change: fit_chosen(normal.stretches, all, |rows| changes.fit(rows))?,
+            structure: fit_chosen(normal.stretches, all, |rows| pace.structure().fit(rows))?,
             line: pace.members_line(&[]),
-        };
-        let found = calibration.held_out_findings(normal, &halves, blocks, pace)?;
+        })
+    }
+
+    /// Units of the members and the line, from what was found at held-out rows; the line is `doubt`
+    /// times as high as these put it.
+    fn settle(&mut self, found: &[Vec<Finding>], pace: Pace, doubt: f32) {
         for at in 0..N_MEMBERS {
             let values: Vec<f32> = found.iter().flatten().map(|f| f.members[at]).collect();
-            calibration.unit[at] = quantile(&values, UNIT_QUANTILE).max(UNIT_FLOOR);
-            let usual = quantile(&values, 0.5) / calibration.unit[at];
-            calibration.usual[at] = usual.max(USUAL_FLOOR);
+            self.unit[at] = quantile(&values, UNIT_QUANTILE).max(UNIT_FLOOR);
+            self.usual[at] = (quantile(&values, 0.5) / self.unit[at]).max(USUAL_FLOOR);
         }
-        calibration.fresh = std::array::from_fn(|at| {
-            quantile(&smoothed(&found, |f| calibration.fresh_squares(f)[at]), FRESH_QUANTILES[at])
+        self.fresh = std::array::from_fn(|at| {
+            quantile(&smoothed(found, |f| self.fresh_squares(f)[at]), FRESH_QUANTILES[at])
         });
-        calibration.line = pace.members_line(&smoothed(&found, |f| calibration.strength(f)));
-        Ok(calibration)
+        let mut strengths = smoothed(found, |f| self.strength(f));
+        strengths.iter_mut().for_each(|strength| *strength *= doubt);
+        self.line = pace.members_line(&strengths);
     }
 
     /// What is found at each row with a full past. Leaves the scales of the misses as they are at
@@ -213,17 +297,18 @@ impl Calibration {
         halves: &OtherHalves,
         blocks: &Blocks,
         pace: Pace,
+        bounds: &Bounds,
     ) -> Result<Vec<Vec<Finding>>, DetectorError> {
         let rows = |stretch: &Stretch<'_>| vec![Finding::default(); stretch.len()];
         let mut findings: Vec<Vec<Finding>> = normal.stretches.iter().map(rows).collect();
         let mut surprise = Vec::new();
         for fold in 0..N_FOLDS {
-            let structure = fit_chosen(
-                normal.stretches,
-                |stretch, row| blocks.fold(stretch, row) != fold,
-                |rows| pace.structure().fit(rows),
-            )?;
-            let mut memory = Memory::new(&Self { structure, ..self.clone() });
+            let learned = |stretch, row| blocks.fold(stretch, row) != fold;
+            let structure =
+                fit_chosen(normal.stretches, learned, |rows| pace.structure().fit(rows))?;
+            let reach = bounds.reach(normal, learned);
+            let fold_calibration = Self { structure, reach, ..self.clone() };
+            let mut memory = Memory::new(&fold_calibration);
             normal.each(|seen| {
                 let standard = halves.standard_row(seen);
                 let exhibit = Exhibit {
@@ -231,7 +316,7 @@ impl Calibration {
                     standard: &standard,
                     forecast: seen.forecast,
                 };
-                let found = memory.take(exhibit, self).finding();
+                let found = memory.take(exhibit, &fold_calibration).finding();
                 if blocks.fold(seen.stretch, seen.row) == fold {
                     findings[seen.stretch][seen.row] = found;
                 }
@@ -243,6 +328,30 @@ impl Calibration {
             findings.drain(..normal.from.min(findings.len()));
         }
         Ok(findings)
+    }
+}
+
+/// What is known of the columns.
+struct Known {
+    coarseness: Vec<f32>,
+    leniency: Leniency,
+}
+
+/// Between what no unit of a feature lies.
+struct Bounds {
+    /// Smallest unit.
+    least: Vec<f32>,
+    /// What is added to each reach, in parts of it, where a record is too short to show all of it.
+    margin: Option<Vec<f32>>,
+}
+
+impl Bounds {
+    fn reach(&self, normal: &Normal<'_>, wanted: impl Fn(usize, usize) -> bool) -> Reach {
+        let mut reach = Reach::of(normal, &self.least, wanted);
+        for (half, margin) in reach.half.iter_mut().zip(self.margin.iter().flatten()) {
+            *half *= 1.0 + margin;
+        }
+        reach
     }
 }
 
@@ -282,7 +391,7 @@ fn units(seen: &[Vec<f32>], floor: f32, least: &[f32]) -> Vec<f32> {
 /// What part of the smallest change that matters (`resolution`, standardised) each feature moves by
 /// itself, at most 1: members that standardise for themselves know nothing of what matters, and
 /// would see much in little.
-fn coarseness(normal: &Normal<'_>, resolution: &[f32]) -> Vec<f32> {
+fn coarseness(normal: &Normal<'_>, resolution: &[f32], columns: &[Column]) -> Vec<f32> {
     let mut spreads = vec![Spread::default(); normal.width()];
     normal.each_standardised(|row| {
         spreads.iter_mut().zip(row).for_each(|(spread, value)| spread.take(*value));
@@ -290,12 +399,16 @@ fn coarseness(normal: &Normal<'_>, resolution: &[f32]) -> Vec<f32> {
     normal.each_standardised(|row| {
         spreads.iter_mut().zip(row).for_each(|(spread, value)| spread.take_again(*value));
     });
-    let coarseness = |(spread, resolution): (&Spread, &f32)| {
+    let coarseness = |((spread, resolution), column): ((&Spread, &f32), &Column)| {
         let own_scale = spread.scale();
-        // A feature that never moved has no scale of its own.
-        if own_scale > 0.0 { (own_scale / resolution).min(1.0) } else { 1.0 }
+        match own_scale > 0.0 {
+            true => (own_scale / resolution).min(1.0),
+            // It has no scale of its own, and any first step of it would be as odd as can be.
+            false if column.is_of_catalogue() => (FIRST_STEP / column.resolution).min(1.0),
+            false => 1.0,
+        }
     };
-    spreads.iter().zip(resolution).map(coarseness).collect()
+    spreads.iter().zip(resolution).zip(columns).map(coarseness).collect()
 }
 
 /// How far the values of a feature lie apart, those that are there.
@@ -373,8 +486,9 @@ struct OtherHalves {
 }
 
 impl OtherHalves {
-    fn of(normal: &Normal<'_>, scaler: &Scaler) -> Self {
-        let first: Vec<usize> = normal.stretches.iter().map(|s| s.len() / 2).collect();
+    fn of(normal: &Normal<'_>, scaler: &Scaler, blocks: &Blocks) -> Self {
+        let stretches = normal.stretches.iter().enumerate();
+        let first: Vec<usize> = stretches.map(|(at, s)| blocks.first_half(at, s.len())).collect();
         let scalers = [false, true].map(|second| {
             let each = |look: &mut dyn FnMut(&[f32])| {
                 normal.each_modelled(|stretch, row, modelled| {
@@ -409,9 +523,9 @@ fn level_units(normal: &Normal<'_>, halves: &OtherHalves, least: &[f32]) -> Vec<
     let mut level = Level::default();
     normal.each_modelled(|stretch, row, modelled| {
         if row == 0 {
-            level = Level::new(normal.width());
+            level = Level::over(LEVEL_ROWS, normal.width());
         }
-        let levels = level.push(&halves.deviation(stretch, row, modelled));
+        let levels = level.push(halves.deviation(stretch, row, modelled).into_iter());
         sampled.take(levels.iter().map(|level| level.abs()));
     });
     units(sampled.features(), LEVEL_FLOOR, least)
@@ -468,9 +582,10 @@ fn products_apart(stretches: &[Stretch<'_>], means: &[f64]) -> (Vec<f64>, f64) {
     (products, n_pairs)
 }
 
-fn level_weight(wandering: &[Wandering]) -> f32 {
+/// 1 where no feature that moves wanders, and towards 0 the more they do.
+fn steadiness(wandering: &[Wandering]) -> f32 {
     let lively: Vec<f32> = wandering.iter().filter(|w| w.lively).map(|w| w.correlation).collect();
     // Where nothing moves nothing wanders: `max` ignores NaN, the median of nothing.
     let median = quantile(&lively, 0.5).max(0.0);
-    (LEVEL_WEIGHT * (1.0 - median).powi(5)).max(LEAST_LEVEL_WEIGHT)
+    (1.0 - median).powi(5)
 }

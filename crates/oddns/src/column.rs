@@ -1,7 +1,7 @@
 //! What a detector knows of each column it is fitted on.
 
 use oddns_core::Frame;
-use oddns_features::{FEATURES, Transform, schema};
+use oddns_features::{Concern, FEATURES, Transform, schema};
 
 /// Without a catalogue entry, changes below this share of a column's largest value do not matter.
 const GENERIC_RESOLUTION: f32 = 1e-3;
@@ -19,6 +19,15 @@ pub struct Column {
     pub transform: Transform,
     /// The smallest change that matters, on the modelled scale.
     pub resolution: f32,
+    /// Which way it has to go to concern those who ask; either way where nothing is known.
+    pub concern: Concern,
+}
+
+impl Column {
+    /// Whether it is known what matters of this column: it is one of the CoreDNS features.
+    pub(crate) fn is_of_catalogue(&self) -> bool {
+        FEATURES.iter().any(|feature| feature.name == self.name)
+    }
 }
 
 /// The columns of `frames`, which must agree: catalogue entries for a frame of CoreDNS features,
@@ -34,6 +43,7 @@ pub(crate) fn columns_of(frames: &[&Frame]) -> Vec<Column> {
                 doc: feature.doc.to_owned(),
                 transform: feature.transform,
                 resolution: feature.resolution,
+                concern: feature.concern,
             })
             .collect();
     }
@@ -54,5 +64,6 @@ fn generic(name: &str, at: usize, frames: &[&Frame]) -> Column {
         transform: Transform::Linear,
         // A column of zeros still needs a scale above zero.
         resolution: if largest > 0.0 { GENERIC_RESOLUTION * largest } else { 1.0 },
+        concern: Concern::Either,
     }
 }

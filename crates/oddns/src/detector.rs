@@ -9,9 +9,15 @@ use oddns_model::{Model, ModelError};
 
 use crate::column::Column;
 use crate::forecaster::Forecaster;
+use crate::kept::Kept;
 use crate::kind::DetectorKind;
 use crate::manifest;
 use crate::method::Method;
+use crate::precedent::Precedents;
+
+/// Entries of a model file: old normal rows, and what people said of patterns.
+const KEPT: &str = "oddns.kept.bin";
+const PRECEDENTS: &str = "oddns.precedents.json";
 
 /// Why a detector cannot be trained, saved, loaded or used.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +40,7 @@ pub enum DetectorError {
         at: usize,
     },
     /// No feature ever had a value.
-    #[error("no column has a single value: is this the recording of a CoreDNS server?")]
+    #[error("no column has a single value: all are missing, look at where the data comes from")]
     Empty,
     /// The data's schema is not the model's.
     #[error(
@@ -86,8 +92,8 @@ pub enum DetectorError {
     },
     /// What a detector of this kind says rests on more than a window.
     #[error(
-        "a detector of kind `{kind}` cannot be told by one window of rows: \
-         only those with a network can"
+        "a detector of kind `{kind}` cannot be told by one window of rows: take `masked`, \
+         `masked_without_network`, `reconstruction` or `reconstruction_2d`"
     )]
     NoWindow {
         /// The kind.
@@ -98,6 +104,35 @@ pub enum DetectorError {
         "the file is a Keras model without the entry `oddns.json`: it was not written by `oddns train`"
     )]
     NotOurs,
+    /// An update that has nothing to learn.
+    #[error(
+        "there is nothing quiet to learn from: of {n_rows} rows {n_alarmed} are alarmed or near an \
+         alarm, {n_incident} are called incidents, {n_trending} go on in one direction, and no \
+         {needed} rows in a row are left; wait for quiet, or say with feedback what was normal"
+    )]
+    NothingQuiet {
+        /// Rows looked at.
+        n_rows: usize,
+        /// Alarmed, or near an alarm.
+        n_alarmed: usize,
+        /// Called incidents.
+        n_incident: usize,
+        /// From where a feature goes on in one direction.
+        n_trending: usize,
+        /// Rows in a row that are needed.
+        needed: usize,
+    },
+    /// Feedback that says two things of the same time.
+    #[error("feedback contradicts itself: {one}, and {other}: take one of them back")]
+    Contradiction {
+        /// The one.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// Whoever was asked whether to go on said no.
+    #[error("the work was ended before it was done: nothing has changed")]
+    Ended,
     /// The entry that oddns adds is damaged.
     #[error("the entry `oddns.json` of the model is damaged: {reason}")]
     Manifest {
@@ -117,6 +152,8 @@ pub struct TrainingRecord {
     pub interval_seconds: f32,
     /// False alarms that a server may have in a week.
     pub alarms_per_week: f64,
+    /// Whether that is kept beyond what the tail of the record could tell.
+    pub strict_budget: bool,
     /// Optimiser steps; 0 for a detector without a network.
     pub n_steps: usize,
     /// Seed of weights and batches.
@@ -137,6 +174,10 @@ pub struct Detector {
     pub(crate) kind: DetectorKind,
     pub(crate) method: Method,
     pub(crate) record: TrainingRecord,
+    /// Old normal rows, for updates.
+    pub(crate) kept: Arc<Kept>,
+    /// What people said of patterns.
+    pub(crate) precedents: Arc<Precedents>,
     /// What the incidents of all its streams share.
     pub(crate) tracked: Arc<Tracked>,
 }
@@ -188,8 +229,11 @@ impl Detector {
 
     /// Tells its states from those of others.
     pub(crate) fn fingerprint(&self) -> u64 {
-        let Self { schema, kind, record, scaler, .. } = self;
+        let Self { schema, kind, record, scaler, precedents, .. } = self;
         let text = format!("{} {kind} {record:?} {scaler:?}", schema.id());
+        if !precedents.is_empty() {
+            return stable_hash(format!("{text} {precedents:?}").bytes());
+        }
         stable_hash(text.bytes())
     }
 
@@ -198,19 +242,43 @@ impl Detector {
     /// same zip holds the entry `oddns.json` alone. The same detector gives the same bytes.
     pub fn encode(&self) -> Result<Vec<u8>, DetectorError> {
         let manifest = manifest::write(self)?;
-        match self.method.forecaster() {
+        let bytes = match self.method.forecaster() {
             Forecaster::Network(network) => oddns_model::encode(network, &manifest),
             Forecaster::Reconstruction(network) => {
                 Model::Reconstruction(network.as_ref().clone()).encode(&manifest)
             }
             Forecaster::LastValue | Forecaster::Nobody => oddns_model::encode_extra(&manifest),
+        };
+        self.attach(bytes.map_err(DetectorError::Model)?)
+    }
+
+    /// With what goes along for updates.
+    fn attach(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, DetectorError> {
+        let mut attach = |name, content: &[u8]| {
+            let whole = oddns_model::attach(std::mem::take(&mut bytes), name, content);
+            bytes = whole.map_err(DetectorError::Model)?;
+            Ok(())
+        };
+        if !self.kept.0.is_empty() {
+            attach(KEPT, &self.kept.encode())?;
         }
-        .map_err(DetectorError::Model)
+        if !self.precedents.is_empty() {
+            attach(PRECEDENTS, &self.precedents.encode()?)?;
+        }
+        Ok(bytes)
     }
 
     /// Reads what [`Detector::encode`] wrote. Damaged bytes are an error, never a panic.
     pub fn decode(bytes: &[u8]) -> Result<Self, DetectorError> {
         let manifest = oddns_model::decode_extra(bytes).map_err(DetectorError::Load)?;
-        manifest::read(&manifest.ok_or(DetectorError::NotOurs)?, bytes)
+        let mut detector = manifest::read(&manifest.ok_or(DetectorError::NotOurs)?, bytes)?;
+        let (attached, width) = (|name| oddns_model::attached(bytes, name), detector.columns.len());
+        if let Some(kept) = attached(KEPT).map_err(DetectorError::Load)? {
+            detector.kept = Arc::new(Kept::decode(&kept, width)?);
+        }
+        if let Some(precedents) = attached(PRECEDENTS).map_err(DetectorError::Load)? {
+            detector.precedents = Arc::new(Precedents::decode(&precedents, width)?);
+        }
+        Ok(detector)
     }
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use oddns_core::{Incident, Score, Timestamp};
-use oddns_detect::{IncidentEvent, IncidentTracker, PersistenceConfig};
+use oddns_core::{Frame, Incident, Schema, Score, Timestamp};
+use oddns_detect::{IncidentEvent, IncidentTracker};
 
 use crate::detector::{Detector, DetectorError};
 use crate::forecaster::Past;
 use crate::ledger::{self, Keep, Ledger};
 use crate::pipeline::track;
+use crate::pulse::{Pulse, beat};
+use crate::quiet::History;
 use crate::stream::{Stream, continues};
 
 /// Follows the rows of one server or table: what [`crate::score_frame`] says of a whole history, row
@@ -17,7 +19,7 @@ use crate::stream::{Stream, continues};
 #[derive(Debug, Clone)]
 pub struct Follower {
     detector: Arc<Detector>,
-    stream: Stream,
+    pub(crate) stream: Stream,
     past: Past,
     tracker: IncidentTracker,
     last_row: Option<Timestamp>,
@@ -40,12 +42,75 @@ impl Follower {
     /// At the end of training; `instance` names the rows in incidents.
     pub fn new(detector: Arc<Detector>, instance: String) -> Self {
         Self {
-            stream: Stream::new(Arc::clone(&detector), PersistenceConfig::default()),
+            stream: Stream::new(Arc::clone(&detector)),
             past: detector.method.forecaster().live(detector.columns.len()),
             tracker: IncidentTracker::of(instance, Arc::clone(&detector.tracked)),
             last_row: None,
             detector,
         }
+    }
+
+    /// Goes on with another detector of the same schema, from the next row on. It sees `recent` rows
+    /// first, which are judged by nobody again; without as many as its [`Detector::warm_up_rows`] it
+    /// warms up. The scales of a feature stay this server's own where they are like those that the
+    /// detector learned. An incident that goes on stays the same one. [`Follower::hand_over`] is the
+    /// way for a detector that has judged this server's history before it takes over.
+    ///
+    /// # Errors
+    /// A detector or rows of another schema.
+    pub fn succeed(
+        &self,
+        detector: Arc<Detector>,
+        instance: String,
+        recent: &Frame,
+    ) -> Result<Self, DetectorError> {
+        detector.check_schema(self.detector.schema())?;
+        detector.check_schema(&Schema::new(recent.columns().to_vec()))?;
+        let mut next = Self::new(detector, instance);
+        next.stream.inherit(&self.stream);
+        for (time, row) in recent.rows() {
+            next.push(time, row)?;
+        }
+        next.tracker = self.tracker.clone();
+        Ok(next)
+    }
+
+    /// Has judged a history already: its scales, its line and what it remembers are as if `detector`
+    /// had been there all along.
+    ///
+    /// # Errors
+    /// A history of another schema; [`DetectorError::Ended`] when `pulse`, which is called between
+    /// small pieces of work, breaks off.
+    pub fn after(
+        detector: Arc<Detector>,
+        history: &History<'_>,
+        pulse: &mut Pulse<'_>,
+    ) -> Result<Self, DetectorError> {
+        detector.check_schema(&Schema::new(history.frame.columns().to_vec()))?;
+        let mut follower = Self::new(detector, history.instance.to_owned());
+        for (at, (time, row)) in history.frame.rows().enumerate() {
+            beat(pulse, at)?;
+            follower.push(time, row)?;
+        }
+        Ok(follower)
+    }
+
+    /// Goes on as `next`, a follower of another detector of the same schema that has judged the history
+    /// of this server ([`Follower::after`]), from the next row on. It sees those of the `recent` rows
+    /// that came since, which are judged by nobody again. An incident that goes on stays the same one.
+    ///
+    /// # Errors
+    /// A follower or rows of another schema.
+    pub fn hand_over(&self, mut next: Self, recent: &Frame) -> Result<Self, DetectorError> {
+        next.detector.check_schema(self.detector.schema())?;
+        next.detector.check_schema(&Schema::new(recent.columns().to_vec()))?;
+        let seen = next.last_row;
+        for (time, row) in recent.rows().filter(|(time, _)| seen.is_none_or(|seen| *time > seen)) {
+            next.push(time, row)?;
+        }
+        next.stream.take_over(&self.stream);
+        next.tracker = self.tracker.clone();
+        Ok(next)
     }
 
     /// The detector that judges.
@@ -83,6 +148,19 @@ impl Follower {
         self.stream.adapt(&prepared);
         let incident = track(&mut self.tracker, &judged, row);
         Ok(Followed { score: judged.score, usual: judged.expected, warming_up, incident })
+    }
+
+    /// How far the mean of each feature of this server has wandered from what the detector learned, in
+    /// standard deviations, signed: with a half-life of days. NaN of a feature that was never there.
+    /// One server of several lies off by how it differs from the others; the mean over all of them is
+    /// how normal moved.
+    pub fn wandered(&self) -> Vec<f32> {
+        self.stream.wandered()
+    }
+
+    /// What each feature added to the last score, with the sign of its deviation.
+    pub(crate) fn signed_strengths(&self) -> Vec<f32> {
+        self.stream.signed_strengths()
     }
 
     /// All that later scores depend on, as bytes for [`Follower::resume`]: some tens of KiB at a

@@ -36,6 +36,16 @@ impl Forecaster {
         }
     }
 
+    /// Rows that decide what is told of a row, with itself.
+    pub(crate) fn reach(&self) -> usize {
+        match self {
+            Self::Network(network) => network.receptive_field(),
+            Self::Reconstruction(network) => network.window(),
+            Self::LastValue => 2,
+            Self::Nobody => 1,
+        }
+    }
+
     /// Values told of a row of so many features.
     pub(crate) fn n_told(&self, width: usize) -> usize {
         match self {
@@ -48,7 +58,16 @@ impl Forecaster {
     /// Of each row of a stretch, row-major.
     pub(crate) fn forecast(&self, rows: &[&StandardRow]) -> Result<Vec<f32>, DetectorError> {
         match self {
-            Self::Network(network) => predict(network, &sequence(rows)?),
+            Self::Network(network) => {
+                let sequence = sequence(rows)?;
+                let mut told = predict(network, &sequence)?;
+                let values = rows.iter().flat_map(|row| &row.values);
+                let last = last_values(&sequence, 0..rows.len());
+                for ((told, value), last) in told.iter_mut().zip(values).zip(last) {
+                    *told = nearer(*value, *told, last);
+                }
+                Ok(told)
+            }
             Self::Reconstruction(network) => {
                 let scores = network.score(&sequence(rows)?, 1).map_err(DetectorError::Model)?;
                 Ok(outlooks(&scores, network.n_features()))
@@ -74,6 +93,12 @@ impl Forecaster {
             n_rows: 0,
         }
     }
+}
+
+/// Of two forecasts the one that came nearer: what either foresaw is no surprise. The first where the
+/// value is missing.
+pub(crate) fn nearer(value: f32, one: f32, other: f32) -> f32 {
+    if (value - other).abs() < (value - one).abs() { other } else { one }
 }
 
 /// What a stream of rows left behind.
@@ -172,7 +197,11 @@ impl Past {
         match (forecaster, &mut self.network) {
             (Forecaster::Network(network), Some(past)) => {
                 let predicted = network.push(past, &self.last_seen, &self.observed);
-                Ok(predicted.map_err(DetectorError::Model)?.forecast)
+                let told = predicted.map_err(DetectorError::Model)?.forecast;
+                for ((last, told), value) in self.forecast.iter_mut().zip(told).zip(&row.values) {
+                    *last = nearer(*value, *told, *last);
+                }
+                Ok(&self.forecast)
             }
             (Forecaster::Reconstruction(network), _) => {
                 self.window.push(&self.last_seen, &self.observed, network.window());

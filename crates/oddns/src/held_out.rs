@@ -16,6 +16,8 @@ use crate::detector::DetectorError;
 pub(crate) const N_FOLDS: usize = 2;
 /// Most blocks that a sequence is cut into; longer records have longer blocks.
 const MAX_BLOCKS: usize = 16;
+/// Sequences of which each may be a block by itself.
+const FEWEST_WHOLE: usize = 16;
 /// Rows that are forecast at a time, so that a long record takes no more memory than a short one.
 const CHUNK_ROWS: usize = 256;
 
@@ -37,6 +39,11 @@ impl<'a> Course<'a> {
     pub(crate) fn new(parent: Option<&'a Network>, width: usize, options: TrainOptions) -> Self {
         let config = parent.map_or_else(|| Config::recipe(width), |p| p.config().clone());
         Self { parent, config, options, n_over: 0 }
+    }
+
+    /// Whether its networks are the parent as it is.
+    pub(crate) fn keeps_weights(&self) -> bool {
+        self.parent.is_some() && self.options.steps == 0
     }
 
     /// Rows that decide a prediction.
@@ -128,24 +135,65 @@ impl HeldOut {
 
     /// The share of each feature's correction that leaves the smallest squared miss.
     fn gains(&self, sequences: &[Sequence]) -> Result<Vec<f32>, DetectorError> {
-        let width = sequences.first().map_or(0, Sequence::n_features);
-        let (mut products, mut squares) = (vec![0.0_f64; width], vec![0.0_f64; width]);
+        let mut worth = Worth::new(sequences.first().map_or(0, Sequence::n_features));
         for (fold, at, rows) in self.blocks.chunks() {
-            let sequence = &sequences[at];
-            let (linear, full) = self.both(fold, sequence, rows.clone())?;
-            let rows = rows.zip(linear.chunks(width).zip(full.chunks(width)));
-            for (row, (linear, full)) in rows {
-                for at in (0..width).filter(|at| sequence.observed(row)[*at]) {
-                    let correction = f64::from(full[at] - linear[at]);
-                    products[at] += correction * f64::from(sequence.row(row)[at] - linear[at]);
-                    squares[at] += correction * correction;
-                }
+            let (linear, full) = self.both(fold, &sequences[at], rows.clone())?;
+            worth.take(&sequences[at], rows, &linear, &full);
+        }
+        Ok(worth.gains(0.0))
+    }
+}
+
+/// How much of the correction to a linear forecast is worth taking.
+pub(crate) struct Worth {
+    /// Of each feature: the correction times what was to be corrected, and its square.
+    products: Vec<f64>,
+    squares: Vec<f64>,
+    n_rows: f64,
+}
+
+impl Worth {
+    fn new(width: usize) -> Self {
+        Self { products: vec![0.0; width], squares: vec![0.0; width], n_rows: 0.0 }
+    }
+
+    /// Of the correction that a network gives for rows that it has not learned.
+    pub(crate) fn of(network: &Network, sequences: &[Sequence]) -> Result<Self, DetectorError> {
+        let mut worth = Self::new(network.config().n_features);
+        for sequence in sequences {
+            for from in (0..sequence.len()).step_by(CHUNK_ROWS) {
+                let rows = from..(from + CHUNK_ROWS).min(sequence.len());
+                let linear = network.linear_forecast_of(sequence, rows.clone());
+                let full = network.forecast_of(sequence, rows.clone());
+                let (linear, full) =
+                    (linear.map_err(DetectorError::Model)?, full.map_err(DetectorError::Model)?);
+                worth.take(sequence, rows, &linear, &full);
             }
         }
+        Ok(worth)
+    }
+
+    fn take(&mut self, sequence: &Sequence, rows: Range<usize>, linear: &[f32], full: &[f32]) {
+        let width = self.products.len();
+        self.n_rows += rows.len() as f64;
+        for (row, (linear, full)) in rows.zip(linear.chunks(width).zip(full.chunks(width))) {
+            for at in (0..width).filter(|at| sequence.observed(row)[*at]) {
+                let correction = f64::from(full[at] - linear[at]);
+                self.products[at] += correction * f64::from(sequence.row(row)[at] - linear[at]);
+                self.squares[at] += correction * correction;
+            }
+        }
+    }
+
+    /// Of each feature the share that leaves the smallest squared miss, 0 to 1, where so many rows
+    /// more found the whole of it worth taking.
+    pub(crate) fn gains(&self, n_more: f64) -> Vec<f32> {
+        let more = 1.0 + n_more / self.n_rows.max(1.0);
         let gain = |(product, square): (&f64, &f64)| {
-            if *square > 0.0 { (product / square).clamp(0.0, 1.0) as f32 } else { 0.0 }
+            let (product, square) = (product + (more - 1.0) * square, more * square);
+            if square > 0.0 { (product / square).clamp(0.0, 1.0) as f32 } else { 0.0 }
         };
-        Ok(products.iter().zip(&squares).map(gain).collect())
+        self.products.iter().zip(&self.squares).map(gain).collect()
     }
 }
 
@@ -159,7 +207,11 @@ struct Block {
 
 /// The blocks that sequences are cut into, in order.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Blocks(Vec<Block>);
+pub(crate) struct Blocks {
+    blocks: Vec<Block>,
+    /// Whether sequences are left whole.
+    are_whole: bool,
+}
 
 impl Blocks {
     /// Cuts sequences into blocks, in turns in one fold and the other. There is at least one block
@@ -167,6 +219,30 @@ impl Blocks {
     pub(crate) fn new(sequences: &[Sequence], receptive_field: usize) -> Self {
         let shortest = shortest_block(receptive_field);
         Self::cut(sequences, |rows| (rows / shortest).clamp(1, MAX_BLOCKS))
+    }
+
+    /// Leaves sequences whole: for many short ones, whose parts would be mostly beginnings. `later` says
+    /// which are in the second fold, as many as there are: windows of one time in turns in both would
+    /// tell nothing of how far normal moves in a week.
+    pub(crate) fn whole(sequences: &[Sequence], receptive_field: usize, later: &[bool]) -> Self {
+        if sequences.len() < FEWEST_WHOLE {
+            return Self::new(sequences, receptive_field);
+        }
+        let mut whole = Self { are_whole: true, ..Self::cut(sequences, |_| 1) };
+        for (block, later) in whole.blocks.iter_mut().zip(later) {
+            block.fold = usize::from(*later);
+        }
+        whole
+    }
+
+    /// How many rows of a sequence of so many lie in the first half, of which the second tells how far
+    /// normal moves: all or none where sequences are whole.
+    pub(crate) fn first_half(&self, sequence: usize, n_rows: usize) -> usize {
+        match (self.are_whole, self.fold(sequence, 0)) {
+            (false, _) => n_rows / 2,
+            (true, 0) => n_rows,
+            (true, _) => 0,
+        }
     }
 
     /// Cuts each sequence into halves, for what learns from how rows follow each other: few blocks
@@ -184,14 +260,14 @@ impl Blocks {
                 found.push(Block { sequence, fold: found.len() % N_FOLDS, rows });
             }
         }
-        Self(found)
+        Self { blocks: found, are_whole: false }
     }
 
     /// The fold in which `row` of `sequence` is held out.
     pub(crate) fn fold(&self, sequence: usize, row: usize) -> usize {
         let end_of = |block: &Block| (block.sequence, block.rows.end);
-        let at = self.0.partition_point(|block| end_of(block) <= (sequence, row));
-        self.0.get(at).map_or(0, |block| block.fold)
+        let at = self.blocks.partition_point(|block| end_of(block) <= (sequence, row));
+        self.blocks.get(at).map_or(0, |block| block.fold)
     }
 
     /// `rows` of a sequence, cut where the fold changes, each part with its fold.
@@ -200,7 +276,7 @@ impl Blocks {
         sequence: usize,
         rows: Range<usize>,
     ) -> impl Iterator<Item = (usize, Range<usize>)> {
-        let own = self.0.iter().filter(move |block| block.sequence == sequence);
+        let own = self.blocks.iter().filter(move |block| block.sequence == sequence);
         own.filter_map(move |block| {
             let part = block.rows.start.max(rows.start)..block.rows.end.min(rows.end);
             (part.start < part.end).then_some((block.fold, part))
@@ -209,7 +285,7 @@ impl Blocks {
 
     /// All rows, a few at a time: their fold, their sequence, and which they are.
     fn chunks(&self) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
-        self.0.iter().flat_map(|block| {
+        self.blocks.iter().flat_map(|block| {
             let (fold, sequence, end) = (block.fold, block.sequence, block.rows.end);
             let starts = block.rows.clone().step_by(CHUNK_ROWS);
             starts.map(move |from| (fold, sequence, from..(from + CHUNK_ROWS).min(end)))
@@ -219,7 +295,7 @@ impl Blocks {
 
 /// The blocks that are not of `fold`, as sequences of their own.
 pub(crate) fn kept(sequences: &[Sequence], blocks: &Blocks, fold: usize) -> Vec<Sequence> {
-    let others = blocks.0.iter().filter(|block| block.fold != fold);
+    let others = blocks.blocks.iter().filter(|block| block.fold != fold);
     others.map(|block| sequences[block.sequence].part(block.rows.clone())).collect()
 }
 
@@ -233,9 +309,9 @@ mod tests {
         for lengths in [vec![96], vec![48, 48], vec![50, 1000, 3617]] {
             let sequences: Vec<Sequence> = lengths.iter().map(|n| rows(*n)).collect();
             let blocks = Blocks::new(&sequences, 32);
-            let covered: usize = blocks.0.iter().map(|block| block.rows.len()).sum();
+            let covered: usize = blocks.blocks.iter().map(|block| block.rows.len()).sum();
             assert_eq!(covered, lengths.iter().sum::<usize>());
-            for block in &blocks.0 {
+            for block in &blocks.blocks {
                 let fold = |row| blocks.fold(block.sequence, row);
                 assert!(block.rows.clone().all(|row| fold(row) == block.fold));
             }

@@ -7,7 +7,7 @@ use oddns_core::stable_hash;
 use crate::detector::DetectorError;
 
 /// What a file of a state begins with: name and version of the format.
-const MAGIC: [u8; 16] = *b"oddns state 002\n";
+const MAGIC: [u8; 16] = *b"oddns state 004\n";
 /// Bytes of a number that tells a model, or what follows, from others.
 const HASH: usize = 8;
 /// Most numbers in one list: more than any state of 4096 features holds.

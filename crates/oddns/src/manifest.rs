@@ -5,22 +5,24 @@ use std::sync::Arc;
 use oddns_core::{Schema, Timestamp};
 use oddns_detect::AlarmLine;
 use oddns_detect::baseline::{Baseline, Score};
-use oddns_features::{Scaler, Transform};
+use oddns_features::{Concern, FEATURES, Scaler, Transform, schema};
 use oddns_model::{Model, Network};
 use serde::{Deserialize, Serialize};
 
-use crate::calibration::Pace;
+use crate::calibration::{Budget, Pace};
 use crate::column::Column;
 use crate::detector::{Detector, DetectorError, TrainingRecord, tracked};
 use crate::forecaster::Forecaster;
 use crate::kind::{DetectorKind, UnknownDetector};
+use crate::leniency::Leniency;
 use crate::members::{Calibration, N_FRESH, N_MEMBERS};
 use crate::method::Method;
+use crate::reach::Reach;
 use crate::reconstructed::{N_SCORES, Reconstructed};
 use crate::rival::Rival;
 
 /// Raised when an older program could not read what a newer one writes.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +69,8 @@ struct MembersEntry {
     coarseness: f32,
     level: f32,
     level_gain: f32,
+    reach_middle: f32,
+    reach_half: f32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,6 +99,7 @@ struct CalibrationEntry {
     usual_step: f32,
     fresh: [f32; N_FRESH],
     level_weight: f32,
+    outside_weight: f32,
     scale_weight: f32,
     surprise_weight: f32,
     /// States of what is learned beside the network, in the order each of them writes.
@@ -111,6 +116,7 @@ struct TrainingEntry {
     n_rows: usize,
     interval_seconds: Option<f32>,
     alarms_per_week: f64,
+    strict_budget: bool,
     n_steps: usize,
     seed: u64,
     /// Absent without a network.
@@ -170,6 +176,8 @@ fn column_entry(
             coarseness: calibration.coarseness[at],
             level: calibration.level[at],
             level_gain: calibration.level_gain[at],
+            reach_middle: calibration.reach.middle[at],
+            reach_half: calibration.reach.half[at],
         }),
     }
 }
@@ -181,6 +189,7 @@ fn calibration_entry(calibration: &Calibration) -> CalibrationEntry {
         usual_step: calibration.usual_step,
         fresh: calibration.fresh,
         level_weight: calibration.level_weight,
+        outside_weight: calibration.outside_weight,
         scale_weight: calibration.scale_weight,
         surprise_weight: calibration.surprise_weight,
         change: calibration.change.state(),
@@ -213,6 +222,7 @@ fn training_entry(record: &TrainingRecord) -> TrainingEntry {
         n_rows: record.n_rows,
         interval_seconds: record.interval_seconds.is_finite().then_some(record.interval_seconds),
         alarms_per_week: record.alarms_per_week,
+        strict_budget: record.strict_budget,
         n_steps: record.n_steps,
         seed: record.seed,
         loss: record.loss.is_finite().then_some(record.loss),
@@ -229,7 +239,7 @@ pub(crate) fn read(text: &str, bytes: &[u8]) -> Result<Detector, DetectorError> 
         damaged(format!("{error}, or use the oddns that wrote it"))
     })?;
     manifest.columns.iter().try_for_each(check_column)?;
-    let columns: Vec<Column> = manifest.columns.iter().map(column).collect();
+    let columns = columns(&manifest);
     let method = method(&manifest, kind, bytes)?;
     let schema = Schema::new(columns.iter().map(|column| column.name.clone()).collect());
     if schema.id().to_string() != manifest.schema_id {
@@ -244,6 +254,8 @@ pub(crate) fn read(text: &str, bytes: &[u8]) -> Result<Detector, DetectorError> 
             missing_ratio: each(|c| c.missing_ratio),
             n_rows: manifest.n_rows,
         },
+        kept: Arc::default(),
+        precedents: Arc::default(),
         tracked: tracked(&columns, record(&manifest.training).interval_seconds),
         record: record(&manifest.training),
         columns: columns.into(),
@@ -315,7 +327,11 @@ fn check_format(text: &str) -> Result<(), DetectorError> {
 fn check_calibration(entry: &CalibrationEntry) -> Result<(), DetectorError> {
     let weights = [entry.scale_weight, entry.surprise_weight, entry.usual_step];
     let in_range = weights.iter().all(|weight| (0.0..=1.0).contains(weight))
-        && entry.fresh.iter().chain([&entry.level_weight]).all(|x| *x >= 0.0 && x.is_finite());
+        && entry
+            .fresh
+            .iter()
+            .chain([&entry.level_weight, &entry.outside_weight])
+            .all(|x| *x >= 0.0 && x.is_finite());
     if !in_range || !entry.unit.iter().chain(&entry.usual).all(is_above_zero) {
         return Err(damaged("a unit or weight of the calibration is out of range".to_owned()));
     }
@@ -337,6 +353,9 @@ fn calibration(manifest: &Manifest) -> Result<Calibration, DetectorError> {
         level: each(|c| c.level),
         level_gain: each(|c| c.level_gain),
         level_weight: entry.level_weight,
+        reach: Reach { middle: each(|c| c.reach_middle), half: each(|c| c.reach_half) },
+        outside_weight: entry.outside_weight,
+        leniency: Leniency::of(&columns(manifest), pace(manifest).step_seconds()),
         unit: entry.unit,
         usual: entry.usual,
         usual_step: entry.usual_step,
@@ -371,7 +390,8 @@ fn rival(manifest: &Manifest, baseline: &'static Baseline) -> Result<Rival, Dete
 
 fn pace(manifest: &Manifest) -> Pace {
     let training = record(&manifest.training);
-    Pace::new(training.interval_seconds, training.alarms_per_week)
+    let TrainingRecord { alarms_per_week, strict_budget: is_strict, .. } = training;
+    Pace::new(training.interval_seconds, Budget { alarms_per_week, is_strict })
 }
 
 fn line(new: &AlarmLine, state: &[f32]) -> Result<AlarmLine, DetectorError> {
@@ -397,7 +417,7 @@ fn check_column(column: &ColumnEntry) -> Result<(), DetectorError> {
     let members = column
         .members
         .iter()
-        .flat_map(|m| [&m.sustained, &m.level, &m.surprise_floor, &m.coarseness]);
+        .flat_map(|m| [&m.sustained, &m.level, &m.surprise_floor, &m.coarseness, &m.reach_half]);
     let scales = [scale, floor, resolution].into_iter().chain(members);
     if !scales.chain(&column.log_offset).all(is_above_zero) {
         return Err(damaged(format!(
@@ -405,12 +425,13 @@ fn check_column(column: &ColumnEntry) -> Result<(), DetectorError> {
         )));
     }
     let is_share = |share: f32| (0.0..=1.0).contains(&share);
-    let members = column.members.is_none_or(|MembersEntry { surprise, level_gain, .. }| {
-        surprise >= 0.0 && surprise.is_finite() && is_share(level_gain)
+    let members = column.members.is_none_or(|m| {
+        let MembersEntry { surprise, level_gain, reach_middle, .. } = m;
+        surprise >= 0.0 && surprise.is_finite() && is_share(level_gain) && reach_middle.is_finite()
     });
     if !column.mean.is_finite() || !members || !is_share(column.missing_ratio) {
         return Err(damaged(format!(
-            "mean, surprise, missing_ratio or level_gain of column `{name}` is out of range"
+            "mean, surprise, missing_ratio, level_gain or reach of column `{name}` is out of range"
         )));
     }
     Ok(())
@@ -419,6 +440,17 @@ fn check_column(column: &ColumnEntry) -> Result<(), DetectorError> {
 /// JSON has no NaN and no infinity, but a number too large for an f32 is read as one.
 fn is_above_zero(value: &f32) -> bool {
     *value > 0.0 && value.is_finite()
+}
+
+/// What concerns those who ask is the catalogue's to say: it is nothing of a site.
+fn columns(manifest: &Manifest) -> Vec<Column> {
+    let mut columns: Vec<Column> = manifest.columns.iter().map(column).collect();
+    if columns.iter().map(|column| &column.name).eq(schema().columns()) {
+        for (column, feature) in columns.iter_mut().zip(FEATURES) {
+            column.concern = feature.concern;
+        }
+    }
+    columns
 }
 
 fn column(entry: &ColumnEntry) -> Column {
@@ -431,6 +463,7 @@ fn column(entry: &ColumnEntry) -> Column {
             Some(offset) => Transform::Log { offset },
         },
         resolution: entry.resolution,
+        concern: Concern::Either,
     }
 }
 
@@ -441,6 +474,7 @@ fn record(entry: &TrainingEntry) -> TrainingRecord {
         n_rows: entry.n_rows,
         interval_seconds: entry.interval_seconds.unwrap_or(f32::NAN),
         alarms_per_week: entry.alarms_per_week,
+        strict_budget: entry.strict_budget,
         n_steps: entry.n_steps,
         seed: entry.seed,
         loss: entry.loss.unwrap_or(f32::NAN),

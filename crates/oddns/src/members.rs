@@ -6,25 +6,34 @@ use oddns_features::{CLIP, Scaler};
 
 use crate::detector::DetectorError;
 use crate::ledger::{Keep, Ledger};
+use crate::leniency::Leniency;
 use crate::method::keep_line;
+use crate::reach::{self, Reach};
 use crate::trailing::{FollowedMedian, Level, TrailingRms};
 
 /// How many members make the score.
-pub(crate) const N_MEMBERS: usize = 6;
+pub(crate) const N_MEMBERS: usize = 7;
 /// What tells that the newest rows are odd by themselves: surprise, and their values.
 pub(crate) const N_FRESH: usize = 2;
 /// Rows over which forecasts must have been off.
 pub(crate) const SUSTAINED_ROWS: usize = 32;
 /// Rows over which the structure must have been off.
-const STRUCTURE_ROWS: usize = 8;
+pub(crate) const STRUCTURE_ROWS: usize = 8;
+/// Rows over which a level is averaged while it moves away.
+pub(crate) const LEVEL_ROWS: f32 = 16.0;
 /// Rows of which the score is a mean.
-const SMOOTHING_ROWS: usize = 3;
+pub(crate) const SMOOTHING_ROWS: usize = 3;
 /// Rows counted in a saved state at most, so that counting on cannot overflow.
 const MOST_ROWS: usize = usize::MAX / 2;
 /// Features that can be surprised at once and count for the most surprised.
-const TOP: usize = 3;
+pub(crate) const TOP: usize = 3;
+/// Features that count for those furthest outside of their reach. One alone leaves it every now and
+/// then; a change of what a server does takes several along.
+pub(crate) const TOP_OUTSIDE: usize = 10;
+/// Smallest median of a member, in its unit: below, it is about rounding.
+pub(crate) const USUAL_FLOOR: f32 = 0.02;
 /// A feature beyond so many of its own units says nothing more.
-const MOST_UNITS: f32 = 10.0;
+pub(crate) const MOST_UNITS: f32 = 10.0;
 /// Smallest scale of a forecast's miss, in standard deviations of the feature.
 pub(crate) const SURPRISE_FLOOR: f32 = 0.04;
 /// A miss in normal operation stays below so many of its root mean squares (2.5 is the 99 %
@@ -84,6 +93,12 @@ pub(crate) struct Calibration {
     pub(crate) level_gain: Vec<f32>,
     /// How much the levels say together.
     pub(crate) level_weight: f32,
+    /// Where levels have been.
+    pub(crate) reach: Reach,
+    /// How much it says that levels are outside of their reach.
+    pub(crate) outside_weight: f32,
+    /// What is forgiven of each feature.
+    pub(crate) leniency: Leniency,
     /// High quantile of each member.
     pub(crate) unit: [f32; N_MEMBERS],
     /// Median of each member, in its unit; above zero.
@@ -122,22 +137,27 @@ pub(crate) struct Memory {
     structure: FittedStreamingPca,
     structure_misses: TrailingRms,
     level: Level,
+    /// Share of the evidence that is let go beside what explains it.
+    beside: f32,
+    /// Of what is held against its reach.
+    reached: Level,
     smoothing: Smoothing,
     freshness: [Smoothing; N_FRESH],
     line: AlarmLine,
     /// Of each member, in its unit at the end of training.
     usual: [FollowedMedian; N_MEMBERS],
-    evidence: Evidence,
 }
 
 /// What the members say together.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Verdict {
     /// 1 is the line.
     pub(crate) score: f32,
     /// Whether the newest rows are odd by themselves. Trailing members remember trouble for some
     /// rows more; an alarm shall not.
     pub(crate) fresh: bool,
+    /// How much each feature adds to the score, not negative, on one scale for all features.
+    pub(crate) strengths: Vec<f32>,
 }
 
 /// What is found at one row.
@@ -157,6 +177,7 @@ pub(crate) struct Evidence {
     change: Vec<f32>,
     structure: Vec<f32>,
     level: Vec<f32>,
+    outside: Vec<f32>,
     present: f32,
 }
 
@@ -166,21 +187,30 @@ impl Evidence {
         Finding { members: self.members(), present: self.present }
     }
 
+    /// Leaves the part that counts of each feature.
+    fn forgive(&mut self, parts: &[f32]) {
+        let Self { sustained, surprise, change, structure, level, outside, .. } = self;
+        for evidence in [sustained, surprise, change, structure, level, outside] {
+            evidence.iter_mut().zip(parts).for_each(|(evidence, part)| *evidence *= part);
+        }
+    }
+
     fn members(&self) -> [f32; N_MEMBERS] {
         [
             mean(&self.sustained),
-            furthest(&self.surprise),
+            furthest::<TOP>(&self.surprise),
             rms(&self.surprise),
             rms(&self.change),
-            furthest(&self.structure),
+            furthest::<TOP>(&self.structure),
             rms(&self.level),
+            furthest::<TOP_OUTSIDE>(&self.outside),
         ]
     }
 
     /// The features behind each member, in the order of [`Finding::members`].
     fn features(&self) -> [&[f32]; N_MEMBERS] {
-        let Self { sustained, surprise, change, structure, level, .. } = self;
-        [sustained, surprise, surprise, change, structure, level]
+        let Self { sustained, surprise, change, structure, level, outside, .. } = self;
+        [sustained, surprise, surprise, change, structure, level, outside]
     }
 }
 
@@ -194,25 +224,37 @@ impl Memory {
             change: calibration.change.clone(),
             structure: calibration.structure.clone(),
             structure_misses: TrailingRms::new(STRUCTURE_ROWS, width),
-            level: Level::new(width),
+            level: Level::over(LEVEL_ROWS, width),
+            beside: 0.0,
+            reached: reach::level(width),
             smoothing: Smoothing::default(),
             freshness: Default::default(),
             line: calibration.line.clone(),
             usual: calibration.usual.map(FollowedMedian::new),
-            evidence: Evidence::default(),
         }
+    }
+
+    /// Takes a row in, and gives the strength of the last rows.
+    pub(crate) fn strength(&mut self, exhibit: Exhibit<'_>, calibration: &Calibration) -> f32 {
+        let evidence = self.take(exhibit, calibration);
+        self.strength_of(&evidence, calibration)
+    }
+
+    fn strength_of(&mut self, evidence: &Evidence, calibration: &Calibration) -> f32 {
+        let squares = calibration.squares(&evidence.members(), &self.units(calibration));
+        self.smoothing.push(squares.iter().sum())
     }
 
     /// Takes a row in, and judges it.
     pub(crate) fn judge(&mut self, exhibit: Exhibit<'_>, calibration: &Calibration) -> Verdict {
-        self.take(exhibit, calibration);
-        let found = self.evidence.finding();
-        let squares = calibration.squares(&found.members, &self.units(calibration));
-        let strength = self.smoothing.push(squares.iter().sum());
+        let evidence = self.take(exhibit, calibration);
+        let strength = self.strength_of(&evidence, calibration);
+        let found = evidence.finding();
         let score = strength / self.line.level();
         self.line.push(strength);
         self.follow(&found.members, calibration);
-        Verdict { score, fresh: self.is_fresh(&found, calibration) }
+        let fresh = self.is_fresh(&found, calibration);
+        Verdict { score, fresh, strengths: self.strengths(&evidence, calibration) }
     }
 
     /// Leaves what was judged out of the averages to come.
@@ -227,7 +269,8 @@ impl Memory {
         for ((smoothing, square), usual) in
             self.freshness.iter_mut().zip(news).zip(&calibration.fresh)
         {
-            fresh |= smoothing.push(square) > *usual;
+            let now = square.sqrt() > calibration.steadiness() * usual;
+            fresh |= smoothing.push(square) > *usual && now;
         }
         fresh
     }
@@ -241,16 +284,19 @@ impl Memory {
 
     fn follow(&mut self, members: &[f32; N_MEMBERS], calibration: &Calibration) {
         for (at, usual) in self.usual.iter_mut().enumerate() {
-            usual.push(members[at] / calibration.unit[at], calibration.usual_step);
+            // What says nothing most of the time has its floor for a median.
+            let member = (members[at] / calibration.unit[at]).max(USUAL_FLOOR);
+            usual.push(member, calibration.usual_step);
         }
     }
 
-    /// Takes a row in, and gives what each feature adds to each member.
-    pub(crate) fn take(&mut self, exhibit: Exhibit<'_>, calibration: &Calibration) -> &Evidence {
+    /// Takes a row in, and gives what each feature adds to each member. It is not kept: thousands of
+    /// streams would each hold it from one row to the next.
+    pub(crate) fn take(&mut self, exhibit: Exhibit<'_>, calibration: &Calibration) -> Evidence {
         let Exhibit { modelled, standard, forecast } = exhibit;
-        let evidence = &mut self.evidence;
+        let mut evidence = Evidence::default();
         let sustained = self.sustained.push(standard.misses(forecast));
-        in_units(sustained, &calibration.sustained, &mut evidence.sustained);
+        in_units(&sustained, &calibration.sustained, &mut evidence.sustained);
         surprise(
             &mut self.surprise,
             standard.misses(forecast),
@@ -268,21 +314,30 @@ impl Memory {
         let misses = coarse(self.structure.strengths());
         evidence.structure.clear();
         evidence.structure.extend(self.structure_misses.push(misses).iter().map(|m| m.min(CLIP)));
-        let level = self.level.push(&standard.deviation);
+        let level = self.level.push(standard.deviation.iter().copied());
         in_units(level, &calibration.level, &mut evidence.level);
         for (level, gain) in evidence.level.iter_mut().zip(&calibration.level_gain) {
             *level *= gain;
         }
-        evidence.present = calibration.present(&standard.deviation);
-        &self.evidence
+        let reached = self.reached.push(reach::seen(&standard.values));
+        calibration.reach.outside(reached, &mut evidence.outside);
+        let mut values: Vec<f32> = calibration.present(&standard.deviation).collect();
+        if calibration.leniency.is_any() {
+            self.beside = calibration.leniency.let_go_beside(self.beside, modelled);
+            let parts = calibration.leniency.parts(self.beside, standard);
+            values.iter_mut().zip(&parts).for_each(|(value, part)| *value *= part);
+            evidence.forgive(&parts);
+        }
+        evidence.present = rms(&values);
+        evidence
     }
 
-    /// How much each feature adds to the last score: the squares sum to the square of the strength
-    /// of its row.
-    pub(crate) fn strengths(&self, calibration: &Calibration) -> Vec<f32> {
+    /// How much each feature adds to the score of a row: the squares sum to the square of its
+    /// strength.
+    fn strengths(&self, evidence: &Evidence, calibration: &Calibration) -> Vec<f32> {
         let mut squares = vec![0.0; calibration.sustained.len()];
-        let members = calibration.squares(&self.evidence.members(), &self.units(calibration));
-        for (member, features) in members.iter().zip(self.evidence.features()) {
+        let members = calibration.squares(&evidence.members(), &self.units(calibration));
+        for (member, features) in members.iter().zip(evidence.features()) {
             let whole: f32 = features.iter().map(|x| x * x).sum();
             if whole > 0.0 {
                 let of_feature = |x: &f32| member * (x * x) / whole;
@@ -297,10 +352,16 @@ impl Keep for Memory {
     fn keep(&mut self, ledger: &mut Ledger<'_>) -> Result<(), DetectorError> {
         self.sustained.keep(ledger)?;
         ledger.numbers(&mut self.surprise, |square| square >= 0.0 && square.is_finite())?;
+        let fresh = self.change.clone();
         keep_baseline(&mut self.change, ledger)?;
+        self.change.share(&fresh);
         keep_baseline(&mut self.structure, ledger)?;
         self.structure_misses.keep(ledger)?;
         self.level.keep(ledger)?;
+        self.reached.keep(ledger)?;
+        let mut beside = [self.beside];
+        ledger.numbers(&mut beside, |share| (0.0..=1.0).contains(&share))?;
+        self.beside = beside[0];
         self.smoothing.keep(ledger)?;
         self.freshness.iter_mut().try_for_each(|freshness| freshness.keep(ledger))?;
         self.usual.iter_mut().try_for_each(|usual| usual.keep(ledger))?;
@@ -320,11 +381,36 @@ fn keep_baseline<B: Baseline>(
 }
 
 impl Calibration {
+    /// By which nothing follows what is judged.
+    pub(crate) fn frozen(&self) -> Self {
+        let mut frozen = Self { surprise_weight: 0.0, usual_step: 0.0, ..self.clone() };
+        frozen.structure.hold();
+        frozen
+    }
+
     /// The squares of the members, each in the unit given.
     fn squares(&self, members: &[f32; N_MEMBERS], unit: &[f32; N_MEMBERS]) -> [f32; N_MEMBERS] {
-        let mut squares = std::array::from_fn(|at| (members[at] / unit[at]).powi(2));
-        squares[N_MEMBERS - 1] *= self.level_weight;
+        let mut squares: [f32; N_MEMBERS] =
+            std::array::from_fn(|at| (members[at] / unit[at]).powi(2));
+        for (at, square) in squares.iter_mut().enumerate() {
+            *square *= self.weight(at);
+        }
         squares
+    }
+
+    /// 1 where no feature wanders by itself, and towards 0 the more they do.
+    pub(crate) fn steadiness(&self) -> f32 {
+        // Levels outside of their reach count by the same.
+        self.outside_weight.clamp(0.0, 1.0)
+    }
+
+    /// How much the member at a place says beside the others.
+    pub(crate) fn weight(&self, at: usize) -> f32 {
+        match N_MEMBERS - at {
+            1 => self.outside_weight,
+            2 => self.level_weight,
+            _ => 1.0,
+        }
     }
 
     /// What the newest row alone says: the squares of the two that forget at once.
@@ -338,12 +424,10 @@ impl Calibration {
         self.squares(&found.members, &self.unit).iter().sum()
     }
 
-    /// How odd the values of a row are by themselves.
-    fn present(&self, deviation: &[f32]) -> f32 {
+    /// How odd the value of each feature of a row is by itself.
+    fn present<'a>(&'a self, deviation: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
         let each = deviation.iter().zip(&self.level).zip(&self.level_gain);
-        let squares =
-            each.map(|((value, unit), gain)| ((value.abs() / unit).min(MOST_UNITS) * gain).powi(2));
-        (squares.sum::<f32>() / deviation.len().max(1) as f32).sqrt()
+        each.map(|((value, unit), gain)| (value.abs() / unit).min(MOST_UNITS) * gain)
     }
 }
 
@@ -379,16 +463,16 @@ fn rms(values: &[f32]) -> f32 {
     (values.iter().map(|value| value * value).sum::<f32>() / values.len().max(1) as f32).sqrt()
 }
 
-/// Mean of the largest values; fewer values count as zeros.
-fn furthest(values: &[f32]) -> f32 {
-    let mut top = [0.0_f32; TOP];
+/// Mean of the `N` largest values; fewer values count as zeros.
+fn furthest<const N: usize>(values: &[f32]) -> f32 {
+    let mut top = [0.0_f32; N];
     for value in values {
-        if *value > top[TOP - 1] {
-            top[TOP - 1] = *value;
+        if *value > top[N - 1] {
+            top[N - 1] = *value;
             top.sort_by(|a, b| b.total_cmp(a));
         }
     }
-    top.iter().sum::<f32>() / TOP as f32
+    top.iter().sum::<f32>() / N as f32
 }
 
 /// Root of the mean of the last squares.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oddns_detect::AlarmLine;
+use oddns_detect::{AlarmLine, PersistenceConfig};
 
 use crate::detector::DetectorError;
 use crate::forecaster::Forecaster;
@@ -58,6 +58,31 @@ impl Method {
         }
     }
 
+    /// How long scores must stay high or low. Where nothing wanders one usual row ends an alarm, and
+    /// elsewhere three: what goes on by itself has usual rows in between.
+    pub(crate) fn persistence(&self) -> PersistenceConfig {
+        let usual = PersistenceConfig::default();
+        match self {
+            Self::Members { calibration, .. } => {
+                let spared = (usual.clear_after - 1) as f32 * calibration.steadiness();
+                PersistenceConfig {
+                    clear_after: usual.clear_after - spared.round() as u32,
+                    ..usual
+                }
+            }
+            Self::Reconstruction { .. } | Self::Rival(_) => usual,
+        }
+    }
+
+    /// The line as it was drawn in training.
+    pub(crate) fn line(&self) -> &AlarmLine {
+        match self {
+            Self::Members { calibration, .. } => &calibration.line,
+            Self::Reconstruction { reconstructed, .. } => &reconstructed.line,
+            Self::Rival(rival) => &rival.line,
+        }
+    }
+
     /// At the end of training.
     pub(crate) fn judge(&self) -> Judge {
         match self {
@@ -87,15 +112,6 @@ impl Judge {
     pub(crate) fn forget_averages(&mut self) {
         if let Self::Members { memory, .. } = self {
             memory.forget_averages();
-        }
-    }
-
-    /// How much each feature adds to the last score, not negative, on one scale for all features.
-    pub(crate) fn strengths(&self) -> Vec<f32> {
-        match self {
-            Self::Members { memory, calibration } => memory.strengths(calibration),
-            Self::Reconstruction(reconstructed) => reconstructed.strengths().to_vec(),
-            Self::Rival(rival) => rival.fitted.strengths().to_vec(),
         }
     }
 }

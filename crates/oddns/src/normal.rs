@@ -4,14 +4,16 @@
 //! learned from, values on the modelled scale and forecasts, is made when it is looked at.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use oddns_core::Frame;
+use oddns_core::{Frame, Timestamp};
 use oddns_detect::baseline::Rows;
 use oddns_features::Scaler;
-use oddns_model::Sequence;
+use oddns_model::{Network, Sequence};
 
 use crate::column::Column;
 use crate::detector::DetectorError;
+use crate::forecaster::nearer;
 use crate::held_out::HeldOut;
 use crate::training::{SequenceBuilder, model};
 
@@ -52,6 +54,11 @@ impl<'a> Stretch<'a> {
         self.rows.len()
     }
 
+    /// Time of the first row.
+    pub(crate) fn start(&self) -> Option<Timestamp> {
+        self.frame.timestamps().get(self.rows.start).copied()
+    }
+
     pub(crate) fn width(&self) -> usize {
         self.columns.len()
     }
@@ -73,6 +80,8 @@ impl<'a> Stretch<'a> {
 /// What was to be expected of each row by somebody who had not learned it.
 pub(crate) enum Expected {
     Network(HeldOut),
+    /// By a network of elsewhere.
+    Elsewhere(Arc<Network>),
     /// Each feature stays as it was last seen; zero before the first row.
     LastValue,
 }
@@ -86,10 +95,27 @@ impl Expected {
         rows: Range<usize>,
     ) -> Result<Vec<f32>, DetectorError> {
         match self {
-            Self::Network(held_out) => held_out.forecast(stretch, sequence, rows),
+            Self::Network(held_out) => {
+                let told = held_out.forecast(stretch, sequence, rows.clone())?;
+                Ok(nearer_of_both(told, sequence, rows))
+            }
+            Self::Elsewhere(network) => {
+                let told = network.forecast_of(sequence, rows.clone());
+                Ok(nearer_of_both(told.map_err(DetectorError::Model)?, sequence, rows))
+            }
             Self::LastValue => Ok(last_values(sequence, rows)),
         }
     }
+}
+
+/// What came nearer to each value of `rows`: what was `told` of it, or that it stays.
+fn nearer_of_both(mut told: Vec<f32>, sequence: &Sequence, rows: Range<usize>) -> Vec<f32> {
+    let last = last_values(sequence, rows.clone());
+    let values = rows.flat_map(|row| sequence.row(row).iter().zip(sequence.observed(row)));
+    for ((told, last), (value, observed)) in told.iter_mut().zip(last).zip(values) {
+        *told = nearer(if *observed { *value } else { f32::NAN }, *told, last);
+    }
+    told
 }
 
 /// The row before each of `rows`, zeros before the first: what is missing carries what was last

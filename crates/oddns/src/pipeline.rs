@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use oddns_core::{Frame, Incident, Schema, Score, Scrape, SeriesTable, Timestamp};
-use oddns_detect::{IncidentEvent, IncidentTracker, Observation, PersistenceConfig};
+use oddns_detect::{IncidentEvent, IncidentTracker, Observation};
 use oddns_features::{Extractor, Features, Fleet, schema};
 
 use crate::detector::{Detector, DetectorError};
@@ -78,7 +78,7 @@ pub struct Step {
 pub struct Pipeline {
     instance: String,
     extractor: Extractor,
-    follower: Follower,
+    pub(crate) follower: Follower,
     answered: bool,
     spoke_coredns: bool,
 }
@@ -102,6 +102,23 @@ impl Pipeline {
         Ok(Self::of(Follower::resume(detector, instance.clone(), state)?, instance))
     }
 
+    /// Goes on with another detector from the next scrape on; see [`Follower::succeed`].
+    pub fn succeed(
+        &mut self,
+        detector: Arc<Detector>,
+        recent: &Frame,
+    ) -> Result<(), DetectorError> {
+        self.follower = self.follower.succeed(detector, self.instance.clone(), recent)?;
+        Ok(())
+    }
+
+    /// Goes on as a follower that has judged this server's history, from the next scrape on; see
+    /// [`Follower::hand_over`].
+    pub fn hand_over(&mut self, next: Follower, recent: &Frame) -> Result<(), DetectorError> {
+        self.follower = self.follower.hand_over(next, recent)?;
+        Ok(())
+    }
+
     fn of(follower: Follower, instance: String) -> Self {
         let extractor = Extractor::default();
         Self { instance, extractor, follower, answered: false, spoke_coredns: false }
@@ -110,6 +127,11 @@ impl Pipeline {
     /// What it learned since training, as bytes for [`Pipeline::resume`]; see [`Follower::state`].
     pub fn state(&self) -> Result<Vec<u8>, DetectorError> {
         self.follower.state()
+    }
+
+    /// How far each feature has wandered since training; see [`Follower::wandered`].
+    pub fn wandered(&self) -> Vec<f32> {
+        self.follower.wandered()
     }
 
     /// The incident that goes on, if any.
@@ -218,7 +240,7 @@ pub fn score_frame(
     frame: &Frame,
 ) -> Result<Scored, DetectorError> {
     detector.check_schema(&Schema::new(frame.columns().to_vec()))?;
-    let mut stream = Stream::new(Arc::clone(detector), PersistenceConfig::default());
+    let mut stream = Stream::new(Arc::clone(detector));
     let mut tracker = IncidentTracker::of(instance.to_owned(), Arc::clone(&detector.tracked));
     let mut scored = Scored::default();
     let interval = f64::from(detector.record.interval_seconds);

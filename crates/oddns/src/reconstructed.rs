@@ -35,13 +35,11 @@ pub(crate) struct Reconstructed {
     pub(crate) line: AlarmLine,
     /// Weight with which a row moves the scales, 0 to 1.
     pub(crate) scale_weight: f32,
-    /// What each feature of the newest row adds.
-    strengths: Vec<f32>,
 }
 
 impl Reconstructed {
     pub(crate) fn new(unit: [f32; N_SCORES], line: AlarmLine, scale_weight: f32) -> Self {
-        Self { unit, line, scale_weight, strengths: Vec::new() }
+        Self { unit, line, scale_weight }
     }
 
     /// From what networks say of windows that they did not learn.
@@ -57,24 +55,19 @@ impl Reconstructed {
     /// Judges a row by its outlook: the residual of each feature, and what is said about its window.
     pub(crate) fn judge(&mut self, outlook: &[f32]) -> Verdict {
         let Some((residuals, [error, distance, _])) = outlook.split_last_chunk::<N_TOLD>() else {
-            return Verdict { score: 0.0, fresh: true };
+            return Verdict { score: 0.0, fresh: true, strengths: Vec::new() };
         };
         let scores = &[*error, *distance];
-        self.strengths.clear();
-        self.strengths.extend(residuals.iter().map(|residual| residual.abs()));
         let strength = strength(scores, &self.unit);
         let score = strength / self.line.level();
         self.line.push(strength);
-        Verdict { score, fresh: true }
+        let strengths = residuals.iter().map(|residual| residual.abs()).collect();
+        Verdict { score, fresh: true, strengths }
     }
 
     /// The score of a window as the line lies now, which does not follow.
     pub(crate) fn frozen(&self, scores: &[f32; N_SCORES]) -> f32 {
         strength(scores, &self.unit) / self.line.level()
-    }
-
-    pub(crate) fn strengths(&self) -> &[f32] {
-        &self.strengths
     }
 }
 
@@ -112,6 +105,8 @@ pub(crate) struct Course<'a> {
     pub(crate) kind: DetectorKind,
     pub(crate) parent: Option<&'a Reconstruction>,
     pub(crate) options: &'a TrainOptions,
+    /// Optimiser steps in place of what the options say.
+    pub(crate) steps: Option<usize>,
 }
 
 impl Course<'_> {
@@ -169,6 +164,7 @@ impl Course<'_> {
             let rows: usize = sequences.iter().map(Sequence::len).sum();
             options.steps = epochs.saturating_mul(rows.div_ceil(self.options.batch.max(1)));
         }
+        options.steps = self.steps.unwrap_or(options.steps);
         let mut show = |p: Progress| {
             let (step, steps) = (n_over * p.steps + p.step, (N_FOLDS + 1) * p.steps);
             progress(Progress { step, steps, ..p })
@@ -180,7 +176,7 @@ impl Course<'_> {
             seed,
             n_parameters: network.graph().n_parameters(),
         };
-        if self.options.epochs == Some(0) {
+        if options.steps == 0 {
             let clusters = network.learn_clusters(sequences, seed);
             let settled = clusters.and_then(|clusters| network.with_clusters(clusters));
             return Ok((settled.map_err(DetectorError::Model)?, record));

@@ -68,7 +68,7 @@ impl Rival {
         let strength = in_units(score, self.unit);
         let score = strength / self.line.level();
         self.line.push(strength);
-        Verdict { score, fresh: true }
+        Verdict { score, fresh: true, strengths: self.fitted.strengths().to_vec() }
     }
 }
 

@@ -10,11 +10,12 @@ use oddns_model::{
     Config, Model, ModelError, Network, Progress, Reconstruction, Sequence, TrainRecord,
 };
 
-use crate::calibration::Pace;
+use crate::calibration::{Budget, Pace};
 use crate::column::{Column, columns_of};
 use crate::detector::{Detector, DetectorError, TrainingRecord, tracked};
 use crate::forecaster::Forecaster;
 use crate::held_out::{Blocks, Course, HeldOut, N_FOLDS, shortest_block};
+use crate::kept::{self, Kept};
 use crate::kind::DetectorKind;
 use crate::members::{Calibration, SUSTAINED_ROWS, StandardRow};
 use crate::method::Method;
@@ -39,6 +40,10 @@ pub struct TrainOptions {
     /// False alarms that a server may have in a week: the alarm budget, above 0. The line is drawn
     /// for it, within what the tail of a record can tell (a risk of 3·10⁻⁵ to 10⁻³ a row).
     pub alarms_per_week: f64,
+    /// Whether the budget is kept even where it asks for less risk than the tail of a record can
+    /// tell, as one alarm a week does at less than a minute between rows: the tail is then taken for
+    /// exponential as far out as needed. Fewer faults that are weak reach such a line.
+    pub strict_budget: bool,
     /// What to train; of the options above, a detector without a network heeds seed and
     /// alarms alone.
     pub detector: DetectorKind,
@@ -53,6 +58,7 @@ impl Default for TrainOptions {
             seed: 1,
             threads: 2,
             alarms_per_week: 1.0,
+            strict_budget: false,
             detector: DetectorKind::default(),
         }
     }
@@ -69,13 +75,12 @@ impl Detector {
     ) -> Result<Self, DetectorError> {
         check_columns(frames)?;
         let columns = columns_of(frames);
-        fit(columns, None, frames, options, progress)
+        fit(Assignment { columns, parent: None, update: None }, frames, options, progress)
     }
 
     /// Learns what normal looks like with a network of one's own: one that was built with a
     /// [`ReconstructionConfig`](crate::network::ReconstructionConfig), or read from a file. It goes
-    /// on from its weights; of one that reconstructs windows, 0 epochs leave them as they are, and
-    /// learn scales and calibration alone. The rows that it reads are standardised: mean 0,
+    /// on from its weights; 0 epochs leave them as they are, and learn scales and calibration alone. The rows that it reads are standardised: mean 0,
     /// deviation 1, cut at ±10. The kind follows from the network, whatever the options say.
     pub fn fit_network(
         network: &Model,
@@ -96,7 +101,8 @@ impl Detector {
             Model::Masked(network) => Forecaster::Network(Arc::new(network)),
             _ => return Err(DetectorError::NoWindow { kind: options.detector }),
         };
-        fit(columns, Some(&parent), frames, &options, progress)
+        let assignment = Assignment { columns, parent: Some(&parent), update: None };
+        fit(assignment, frames, &options, progress)
     }
 
     /// Goes on from this detector's weights with frames of the same columns. Scales and calibration
@@ -113,14 +119,29 @@ impl Detector {
             self.check_schema(&Schema::new(frame.columns().to_vec()))?;
         }
         let options = TrainOptions { detector: self.kind, ..options.clone() };
-        let parent = Some(self.method.forecaster());
-        fit(self.columns.to_vec(), parent, frames, &options, progress)
+        let (columns, parent) = (self.columns.to_vec(), Some(self.method.forecaster()));
+        fit(Assignment { columns, parent, update: None }, frames, &options, progress)
     }
 }
 
-fn fit(
-    columns: Vec<Column>,
-    parent: Option<&Forecaster>,
+/// What to fit, and from where.
+pub(crate) struct Assignment<'a> {
+    pub(crate) columns: Vec<Column>,
+    pub(crate) parent: Option<&'a Forecaster>,
+    /// Of an update: optimiser steps in place of what the options say, and how many of the frames are old
+    /// ones, which come first.
+    pub(crate) update: Option<Going>,
+}
+
+/// How an update goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Going {
+    pub(crate) steps: usize,
+    pub(crate) n_old: usize,
+}
+
+pub(crate) fn fit(
+    Assignment { columns, parent, update }: Assignment<'_>,
     frames: &[&Frame],
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
@@ -132,7 +153,9 @@ fn fit(
     if longest < needed {
         return Err(DetectorError::TooShort { found: longest, needed });
     }
-    let pace = Pace::new(interval_seconds, options.alarms_per_week);
+    let budget =
+        Budget { alarms_per_week: options.alarms_per_week, is_strict: options.strict_budget };
+    let pace = Pace::new(interval_seconds, budget);
     let mut scaler = fit_scaler(frames, &columns)?;
     let weight = pace.scale_weight();
     let long = found.into_iter().filter(|(_, rows)| rows.len() >= needed);
@@ -142,9 +165,13 @@ fn fit(
     let n_rows = stretches.iter().map(Stretch::len).sum();
     let (schema, tracked) = (schema_of(&columns), tracked(&columns, interval_seconds));
     let lesson =
-        Lesson { stretches: &stretches, columns: &columns, scaler: &scaler, pace, options };
+        Lesson { stretches: &stretches, columns: &columns, scaler: &scaler, pace, options, update };
     let (method, trained) = lesson.learn(parent, progress)?;
+    let windows = kept::windows(frames, interval_seconds, needed);
+    let kept = Kept::first(windows, &scaler, &columns);
     Ok(Detector {
+        kept: Arc::new(kept),
+        precedents: Arc::default(),
         tracked,
         schema,
         columns: columns.into(),
@@ -156,6 +183,7 @@ fn fit(
             n_rows,
             interval_seconds,
             alarms_per_week: options.alarms_per_week,
+            strict_budget: options.strict_budget,
             n_steps: trained.as_ref().map_or(0, |trained| trained.steps),
             seed: options.seed,
             loss: trained.as_ref().map_or(f32::NAN, |trained| trained.final_loss),
@@ -171,6 +199,7 @@ struct Lesson<'a> {
     scaler: &'a Scaler,
     pace: Pace,
     options: &'a TrainOptions,
+    update: Option<Going>,
 }
 
 /// What was learned, and how a network was trained for it.
@@ -210,9 +239,14 @@ impl Lesson<'_> {
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Learned, DetectorError> {
         let width = sequences.first().map_or(1, Sequence::n_features);
-        let mut course = Course::new(parent, width, network_options(self.options, sequences));
-        let blocks = Blocks::new(sequences, course.receptive_field());
-        let held_out = HeldOut::train(sequences, blocks.clone(), &mut course, progress)?;
+        let mut options = network_options(self.options, sequences);
+        options.steps = self.steps().unwrap_or(options.steps);
+        let mut course = Course::new(parent, width, options);
+        let blocks = self.blocks(sequences, course.receptive_field());
+        let mut held_out = HeldOut::train(sequences, blocks.clone(), &mut course, progress)?;
+        if course.keeps_weights() {
+            held_out.gain.fill(1.0);
+        }
         let from = course.receptive_field();
         let (mut network, trained) = course.train(sequences, progress)?;
         network.dampen(&held_out.gain).map_err(DetectorError::Model)?;
@@ -224,7 +258,7 @@ impl Lesson<'_> {
     fn without_network(&self, sequences: &[Sequence]) -> Result<Learned, DetectorError> {
         let forecaster = Forecaster::LastValue;
         let from = forecaster.warm_up_rows();
-        let blocks = Blocks::new(sequences, from);
+        let blocks = self.blocks(sequences, from);
         let calibration = self.calibrate(Expected::LastValue, from, &blocks)?;
         Ok((Method::Members { forecaster, calibration }, None))
     }
@@ -235,12 +269,39 @@ impl Lesson<'_> {
         parent: Option<&Reconstruction>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Learned, DetectorError> {
-        let (kind, options) = (self.options.detector, self.options);
-        let course = reconstructed::Course { kind, parent, options };
+        let (kind, options, steps) = (self.options.detector, self.options, self.steps());
+        let course = reconstructed::Course { kind, parent, options, steps };
         let (network, record, held_out) = course.run(sequences, progress)?;
         let forecaster = Forecaster::Reconstruction(Arc::new(network));
         let reconstructed = Reconstructed::calibrate(&held_out, self.pace);
         Ok((Method::Reconstruction { forecaster, reconstructed }, Some(record)))
+    }
+
+    /// An update learns windows, all others learn what was recorded in a row.
+    fn blocks(&self, sequences: &[Sequence], receptive_field: usize) -> Blocks {
+        match self.update {
+            Some(going) => Blocks::whole(sequences, receptive_field, &self.later(going.n_old)),
+            None => Blocks::new(sequences, receptive_field),
+        }
+    }
+
+    fn steps(&self) -> Option<usize> {
+        self.update.map(|going| going.steps)
+    }
+
+    /// Which stretches of an update count as later ones: the newer half of the new, and each second one
+    /// of the old, and of all where there are no two times.
+    fn later(&self, n_old: usize) -> Vec<bool> {
+        let starts: Vec<Option<Timestamp>> = self.stretches.iter().map(Stretch::start).collect();
+        let mut new = starts.get(n_old..).unwrap_or_default().to_vec();
+        new.sort_unstable();
+        let middle = new.get(new.len() / 2).copied().flatten();
+        let is_later = |at: usize| at >= n_old && starts[at] >= middle;
+        let n_later = (n_old..starts.len()).filter(|at| is_later(*at)).count();
+        let in_turns = 4 * n_later < new.len() || 4 * n_later > 3 * new.len();
+        let by_turn = |at: usize| at % N_FOLDS == 1;
+        let later = |at| if at < n_old || in_turns { by_turn(at) } else { is_later(at) };
+        (0..starts.len()).map(later).collect()
     }
 
     fn calibrate(
@@ -251,7 +312,7 @@ impl Lesson<'_> {
     ) -> Result<Arc<Calibration>, DetectorError> {
         let Self { stretches, columns, scaler, pace, .. } = *self;
         let normal = Normal { stretches, expected, from };
-        Ok(Arc::new(Calibration::fit(&normal, blocks, scaler, columns, pace)?))
+        Ok(Arc::new(Calibration::fit(&normal, blocks, scaler, columns, pace, None)?))
     }
 
     fn rival(
@@ -269,7 +330,7 @@ impl Lesson<'_> {
     }
 }
 
-fn check_columns(frames: &[&Frame]) -> Result<(), DetectorError> {
+pub(crate) fn check_columns(frames: &[&Frame]) -> Result<(), DetectorError> {
     let Some(first) = frames.first().filter(|frame| frame.width() > 0) else {
         return Err(DetectorError::Empty);
     };
@@ -279,15 +340,20 @@ fn check_columns(frames: &[&Frame]) -> Result<(), DetectorError> {
     }
 }
 
+/// Rows of a window that a detector of this kind can learn by itself.
+pub(crate) fn kept_rows(detector: &Detector) -> usize {
+    needed_rows(detector.columns.len(), detector.method.forecaster().warm_up_rows())
+}
+
 /// Rows in a row without which there is nothing to learn, for a network that looks back so far.
-fn needed_rows(width: usize, looks_back: usize) -> usize {
+pub(crate) fn needed_rows(width: usize, looks_back: usize) -> usize {
     let receptive_field = Config::recipe(width).receptive_field().max(looks_back);
     // Each fold of the calibration needs a block to train on.
     N_FOLDS * shortest_block(receptive_field)
 }
 
 /// The rows of each frame that have no long pause between them.
-fn stretches_of<'a>(
+pub(crate) fn stretches_of<'a>(
     frames: &[&'a Frame],
     interval_seconds: f32,
 ) -> Vec<(&'a Frame, std::ops::Range<usize>)> {
@@ -316,7 +382,7 @@ pub(crate) fn model(row: &[f32], columns: &[Column], into: &mut [f32]) {
     }
 }
 
-fn fit_scaler(frames: &[&Frame], columns: &[Column]) -> Result<Scaler, DetectorError> {
+pub(crate) fn fit_scaler(frames: &[&Frame], columns: &[Column]) -> Result<Scaler, DetectorError> {
     let rows = || frames.iter().flat_map(|frame| frame.rows()).map(|(_, row)| row);
     if columns.is_empty() || rows().flatten().all(|value| value.is_nan()) {
         return Err(DetectorError::Empty);
@@ -393,13 +459,13 @@ pub(crate) fn predict(network: &Network, sequence: &Sequence) -> Result<Vec<f32>
     network.forecast(sequence).map_err(DetectorError::Model)
 }
 
-fn range(frames: &[&Frame]) -> Option<(Timestamp, Timestamp)> {
+pub(crate) fn range(frames: &[&Frame]) -> Option<(Timestamp, Timestamp)> {
     let first = frames.iter().filter_map(|f| f.timestamps().first()).min()?;
     let last = frames.iter().filter_map(|f| f.timestamps().last()).max()?;
     Some((*first, *last))
 }
 
-fn interval(frames: &[&Frame]) -> f32 {
+pub(crate) fn interval(frames: &[&Frame]) -> f32 {
     let mut steps: Vec<f32> = frames
         .iter()
         .flat_map(|frame| frame.timestamps().windows(2))

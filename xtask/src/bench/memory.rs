@@ -71,9 +71,21 @@ fn train_mib(oddns: &Path, data: &Path, scratch: &Path) -> Result<f64> {
 /// # Errors
 /// When there is no such process.
 pub(super) fn peak_mib(id: u32) -> Result<f64> {
+    mib(id, "VmHWM")
+}
+
+/// The resident memory of process `id` now, in MiB.
+///
+/// # Errors
+/// When there is no such process.
+pub(super) fn resident_mib(id: u32) -> Result<f64> {
+    mib(id, "VmRSS")
+}
+
+fn mib(id: u32, field: &str) -> Result<f64> {
     let path = format!("/proc/{id}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read `{path}`"))?;
-    let kib = kib(&status, "VmHWM").with_context(|| format!("no `VmHWM` in `{path}`"))?;
+    let kib = kib(&status, field).with_context(|| format!("no `{field}` in `{path}`"))?;
     Ok(kib / 1024.0)
 }
 

@@ -37,13 +37,12 @@ pub(super) const PROMETHEUS: &[Package] = &[PROMETHEUS_PACKAGE];
 pub(super) const PEERS: &[Package] = &[
     PYTHON_VENV,
     PROMETHEUS_PACKAGE,
-    Package {
-        name: "prometheus-alertmanager",
-        probe: Probe::Programs(&["prometheus-alertmanager"]),
-    },
     Package { name: "victoria-metrics", probe: Probe::Programs(&["victoria-metrics"]) },
     Package { name: "chromium", probe: Probe::Programs(&["chromium"]) },
     Package { name: "chromium-driver", probe: Probe::Programs(&["chromedriver"]) },
+    Package { name: "buildah", probe: Probe::Programs(&["buildah"]) },
+    Package { name: "lintian", probe: Probe::Programs(&["lintian"]) },
+    Package { name: "groff-base", probe: Probe::Programs(&["groff"]) },
 ];
 
 /// Who we are, as far as installing packages goes.

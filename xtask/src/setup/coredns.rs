@@ -15,6 +15,9 @@ pub(crate) const CURRENT: &str = "1.15.0";
 /// `oddns-features`.
 pub(super) const VERSIONS: [&str; 3] = [CURRENT, "1.10.1", "1.6.9"];
 
+/// Those and the releases that brought further changes of names, which `oddns lab` can run.
+pub(super) const RELEASES: [&str; 5] = [CURRENT, "1.11.4", "1.10.1", "1.8.4", "1.6.9"];
+
 /// Where the server of `version` lies once it is installed.
 pub(crate) fn binary(cache: &Cache, version: &str) -> PathBuf {
     cache.entry(&format!("coredns-{version}")).join("coredns")

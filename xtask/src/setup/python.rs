@@ -49,6 +49,22 @@ pub(super) const PARQUET_PEERS: Venv = Venv {
     options: &[],
 };
 
+/// axe-core, which looks for what keeps people out of a page. Of its package only that file is used, and
+/// nothing that the rest of it needs.
+pub(super) const AXE: Venv = Venv {
+    name: "axe",
+    requirements: include_str!("../../requirements-axe.txt"),
+    options: &["--no-deps"],
+};
+
+/// schemathesis, which asks our API all sorts of questions that its description allows, and some that
+/// it does not.
+pub(super) const SCHEMATHESIS: Venv = Venv {
+    name: "schemathesis",
+    requirements: include_str!("../../requirements-schemathesis.txt"),
+    options: &[],
+};
+
 /// typos and taplo: compiled programs that PyPI carries for every platform, so that nobody has to
 /// build them.
 pub(super) const LINT: Venv =
@@ -137,7 +153,8 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned_exactly() {
-        let all = [KERAS, MODEL_PEERS, PYTHON, PARQUET_PEERS, LINT].map(|venv| venv.requirements);
+        let all = [KERAS, MODEL_PEERS, PYTHON, PARQUET_PEERS, AXE, SCHEMATHESIS, LINT]
+            .map(|venv| venv.requirements);
         for line in all.iter().flat_map(|requirements| requirements.lines()) {
             let (name, version) = line.split_once("==").unwrap_or_default();
             assert!(!name.is_empty() && !version.is_empty(), "`{line}` is no `package==version`");

@@ -21,6 +21,8 @@ const METRICS: &str = "127.0.0.1:9153";
 struct Workshop {
     folder: tempfile::TempDir,
     search_path: String,
+    /// Where Python finds what its own environment lacks.
+    modules: PathBuf,
     coredns: Option<Coredns>,
 }
 
@@ -32,12 +34,14 @@ impl Workshop {
             copy(&from, &folder.path().join(name))?;
         }
         let programs = oddns.parent().context("`oddns` lies in no folder")?.display().to_string();
-        let search_path = format!("{programs}:{}", env::var("PATH").unwrap_or_default());
+        let (python, modules) = python().unwrap_or_default();
+        let python = python.display();
+        let search_path = format!("{programs}:{python}:{}", env::var("PATH").unwrap_or_default());
         let coredns = match Coredns::binary().filter(|_| live) {
             Some(binary) => Some(Coredns::start(&binary, folder.path())?),
             None => None,
         };
-        Ok(Self { folder, search_path, coredns })
+        Ok(Self { folder, search_path, modules, coredns })
     }
 
     /// What the example printed on both streams, and whether it ended well.
@@ -46,11 +50,21 @@ impl Workshop {
         let script = format!("exec 2>&1\n{}", example.script.replace(METRICS, metrics));
         let mut bash = Command::new("bash");
         bash.args(["-euo", "pipefail", "-c", &script]).current_dir(self.folder.path());
+        bash.env("PYTHONPATH", &self.modules);
         bash.env("PATH", &self.search_path).stdin(Stdio::null());
         let output = bash.output().context("cannot run `bash`")?;
         let printed = String::from_utf8_lossy(&output.stdout).replace(metrics, METRICS);
         Ok((printed, output.status.success()))
     }
+}
+
+/// The programs of the peers' Python that has pandas and polars, and the modules of the one that has
+/// DuckDB; none without peers.
+fn python() -> Option<(PathBuf, PathBuf)> {
+    let peers = PathBuf::from(env::var_os("ODDNS_PEERS")?);
+    let versions = fs::read_dir(peers.join("parquet-peers/lib")).ok()?;
+    let version = versions.filter_map(Result::ok).next()?;
+    Some((peers.join("python/bin"), version.path().join("site-packages")))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

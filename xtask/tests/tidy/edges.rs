@@ -19,6 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("oddns", &["oddns-core", "oddns-features", "oddns-model", "oddns-detect"]),
     // Its tests read what it makes as a user would.
     ("oddns-sim", &["oddns-core", "oddns-collect", "oddns-features"]),
+    ("oddns-data", &["oddns", "oddns-core", "oddns-collect", "oddns-store"]),
     ("oddns-lab", &["oddns-core", "oddns-sim", "oddns-collect", "oddns-store"]),
     ("oddns-eval", &["oddns-core"]),
     (
@@ -30,6 +31,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "oddns",
             "oddns-core",
+            "oddns-data",
             "oddns-features",
             "oddns-model",
             "oddns-detect",
@@ -41,7 +43,10 @@ const EDGES: &[(&str, &[&str])] = &[
             "oddns-sim",
         ],
     ),
-    ("oddns-py", &["oddns", "oddns-core", "oddns-model", "oddns-collect", "oddns-store"]),
+    (
+        "oddns-py",
+        &["oddns", "oddns-core", "oddns-data", "oddns-model", "oddns-collect", "oddns-store"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -6,6 +6,7 @@
 mod edges;
 mod files;
 mod pages;
+mod public_api;
 mod purity;
 mod repository;
 mod rust_text;

@@ -1,17 +1,19 @@
 //! `oddns collect`.
 
+mod folder;
 mod history;
-mod unfinished;
+mod progress_note;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+pub(crate) use self::folder::tell_damaged;
 use anyhow::Context;
 use oddns_collect::{
     Discovery, DiscoveryError, Gone, Job, JobConfig, Pace, RefusedTarget, ScrapeTarget, Scraped,
-    Scraper, Sink, Sinks, Throttle, format_duration, scrape_jobs,
+    Scraper, Sink, Sinks, Throttle, format_duration, scrape_jobs, wall_clock,
 };
 use oddns_core::{Scrape, SeriesTable, Timestamp};
 use oddns_store::{Appended, Dataset, HistoryStore, ScrapeAppender, StoreError, StoreSettings};
@@ -19,10 +21,11 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use self::folder::Folder;
 use crate::args::{Collect, Output};
 use crate::commands::check_config;
 use crate::commands::watch::{check_distinct, interrupted};
-use crate::exit::BadInput;
+use crate::exit::{BadInput, BadUse};
 use crate::{output, progress};
 
 /// A server slower than this has failed, whatever the interval.
@@ -33,12 +36,14 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Totals {
     n_scrapes: usize,
     n_failed: usize,
-    n_samples: usize,
+    /// With `up` and `scrape_duration_seconds`, as every command counts them.
+    n_samples: u64,
     /// Scrapes that could not be written.
     n_lost: usize,
 }
 
 pub(crate) fn run(args: &Collect) -> anyhow::Result<()> {
+    check_use(args)?;
     check_distinct(args.targets.iter())?;
     let was_there = args.out.exists();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -75,6 +80,41 @@ pub(crate) fn run(args: &Collect) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses options that would do nothing.
+fn check_use(args: &Collect) -> Result<(), BadUse> {
+    let of_history = [
+        ("--since", args.since.is_some()),
+        ("--until", args.until.is_some()),
+        ("--job", !args.jobs.is_empty()),
+        ("--query-range", args.selector.is_some()),
+        ("--prometheus.bearer-token-file", args.bearer_token_file.is_some()),
+        ("--prometheus.username", args.username.is_some()),
+    ];
+    let given = of_history.iter().find(|(_, is_given)| *is_given);
+    if let (None, Some((name, _))) = (&args.prometheus, given) {
+        let reason = format!(
+            "`{name}` says what history to fetch, and servers are recorded from now on: leave it \
+             out, or name a Prometheus that has the history with `--prometheus`"
+        );
+        return Err(BadUse(reason));
+    }
+    if let (Some(_), Some(name)) = (&args.prometheus, args.retention.first_given()) {
+        let reason = format!(
+            "`{name}` goes with a recording, and history is fetched as it is: leave it out, and say \
+             what to fetch with `--since`"
+        );
+        return Err(BadUse(reason));
+    }
+    if args.out.is_file() {
+        let reason = format!(
+            "`{}` is a file, and metrics are written into a folder: name a new one with `--out`",
+            args.out.display()
+        );
+        return Err(BadUse(reason));
+    }
+    Ok(())
+}
+
 /// Whether any part of a recording has been written.
 fn holds_data(root: &Path) -> bool {
     let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -88,8 +128,8 @@ fn holds_data(root: &Path) -> bool {
     files.any(|file| is_data(&file))
 }
 
-/// Jobs of the command line or of the configuration file.
-fn jobs(args: &Collect) -> anyhow::Result<Vec<Arc<Job>>> {
+/// Jobs of the command line or of the configuration file, and how often they scrape.
+fn jobs(args: &Collect) -> anyhow::Result<(Vec<Arc<Job>>, Duration)> {
     let configs = match &args.config_file {
         Some(file) => check_config::read(file)?.jobs,
         None => {
@@ -104,56 +144,69 @@ fn jobs(args: &Collect) -> anyhow::Result<Vec<Arc<Job>>> {
     if configs.iter().all(|job| job.discoveries.is_empty()) {
         return Err(BadInput("there is no target under `scrape_configs`".to_owned()).into());
     }
-    Ok(configs.into_iter().map(Job::new).collect())
+    let Some(every) = common_interval(&configs)? else {
+        return Err(BadInput("there is no job under `scrape_configs`".to_owned()).into());
+    };
+    Ok((configs.into_iter().map(Job::new).collect(), every))
 }
 
-pub(crate) async fn record(args: &Collect) -> anyhow::Result<Totals> {
-    let jobs = jobs(args)?;
-    let start = now();
+/// The interval of all jobs: one model needs one, and so does what it learns from.
+fn common_interval(jobs: &[JobConfig]) -> Result<Option<Duration>, BadInput> {
+    let Some(first) = jobs.first() else { return Ok(None) };
+    if let Some(other) = jobs.iter().find(|job| job.interval != first.interval) {
+        return Err(BadInput(format!(
+            "job `{}` scrapes every {} and job `{}` every {}, and a recording has one interval: give \
+             both the same, or record each with a configuration and into a folder of its own",
+            first.name,
+            format_duration(first.interval),
+            other.name,
+            format_duration(other.interval)
+        )));
+    }
+    Ok(Some(first.interval))
+}
+
+async fn record(args: &Collect) -> anyhow::Result<Totals> {
+    record_until(args, std::future::pending()).await
+}
+
+/// Records until the time is over, somebody interrupts, or what is recorded has `ended`.
+pub(crate) async fn record_until(
+    args: &Collect,
+    ended: impl Future<Output = ()> + Send,
+) -> anyhow::Result<Totals> {
+    let (jobs, every) = jobs(args)?;
+    let folder = Folder::look(&args.out, every)?;
+    let start = wall_clock();
     let first = first_round(&jobs, start).await?;
     let discoveries = jobs.iter().flat_map(|job| &job.config().discoveries);
     let may_find_more = discoveries.clone().any(Discovery::is_dynamic);
-    // Nothing is created before something worth recording was seen.
-    check_first(&first, may_find_more)?;
-    let every = jobs.first().map_or(args.interval(), |job| job.config().interval);
-    let store = open(args, &dataset(args, every, &first, start))?;
-    let recorder = Recorder::new(store, progress::bar(expected(args, &first), "recording"));
+    // Nothing is created before something worth recording was seen. Where a recording goes on, a
+    // server that does not answer is recorded as that.
+    check_first(&first, may_find_more || folder == Folder::Begun)?;
+    let store = folder.open(&args.out, &dataset(args, every, &first, start), settings(args))?;
+    let recorder = Recorder::new(store, progress::bar(expected(args, every, &first), "recording"));
     for server in &first {
         let mut appender = ScrapeAppender::new(&server.target.instance);
         recorder.lock().append(&mut appender, &server.target, &server.series, &server.scraped);
     }
-    let stop = stop(args, start);
+    let stop = async {
+        tokio::select! {
+            () = stop(args, start) => {}
+            () = ended => {}
+        }
+    };
     scrape_jobs(jobs, Pace::Together(start), Recording(Arc::clone(&recorder)), stop).await;
     recorder.finish(&args.out)
 }
 
-/// Begins a data set, or goes on with one whose recording was interrupted.
-fn open(args: &Collect, dataset: &Dataset) -> Result<HistoryStore, StoreError> {
-    let settings = StoreSettings {
+/// How what is recorded is kept.
+fn settings(args: &Collect) -> StoreSettings {
+    StoreSettings {
         retention_time: args.retention.time,
         retention_bytes: args.retention.bytes,
         ..StoreSettings::default()
-    };
-    if !HistoryStore::has_log(&args.out) {
-        return HistoryStore::create(&args.out, dataset, settings);
     }
-    let store = HistoryStore::open(&args.out, settings)?;
-    let recovery = store.recovery();
-    warn(format!(
-        "going on with the interrupted recording `{}`: {} samples found in its log{}",
-        args.out.display(),
-        recovery.samples,
-        if recovery.was_closed {
-            ""
-        } else {
-            ", at most the last second before the end is missing"
-        }
-    ));
-    for damage in recovery.damage.iter().filter(|damage| !damage.is_torn_end) {
-        let (path, n, offset) = (damage.path.display(), damage.length, damage.offset);
-        warn(format!("`{path}`: {n} bytes from byte {offset} on are damaged and left out"));
-    }
-    Ok(store)
 }
 
 /// The first scrape of one server.
@@ -165,9 +218,11 @@ struct First {
 
 /// Scrapes every server that is known by name once, all at the same time.
 async fn first_round(jobs: &[Arc<Job>], at: Timestamp) -> anyhow::Result<Vec<First>> {
-    let mut targets = Vec::new();
+    let (mut targets, mut names) = (Vec::new(), HashSet::new());
     for job in jobs {
-        targets.extend(job.static_targets()?);
+        let known = job.static_targets()?.into_iter();
+        // Of two with one name the first is scraped, which is told once scraping begins.
+        targets.extend(known.filter(|target| names.insert(target.instance.clone())));
     }
     let mut tasks = JoinSet::new();
     for (place, target) in targets.into_iter().enumerate() {
@@ -188,7 +243,7 @@ async fn first_round(jobs: &[Arc<Job>], at: Timestamp) -> anyhow::Result<Vec<Fir
 /// Ends when the time is over or somebody interrupts.
 async fn stop(args: &Collect, start: Timestamp) {
     let length = args.length.map(|length| {
-        let passed = Duration::from_millis((now().millis() - start.millis()).max(0) as u64);
+        let passed = Duration::from_millis((wall_clock().millis() - start.millis()).max(0) as u64);
         // What is due at the end is not begun.
         length.saturating_sub(passed).saturating_sub(Duration::from_millis(2))
     });
@@ -267,16 +322,22 @@ impl State {
         if let Some(error) = &scraped.error
             && self.throttle.allows(&target.job.config().name, error.kind(), scrape.time)
         {
-            warn(format!("{}: {}", target.instance, chain(error)));
+            output::warning(format!("{}: {}", target.instance, chain(error)));
+        }
+        for (reason, n, what) in scraped.left_out.by_reason() {
+            if self.throttle.allows(&target.job.config().name, reason, scrape.time) {
+                output::warning(format!("{}: {n} samples {what} are left out", target.instance));
+            }
         }
         self.instances.insert(target.instance.clone());
         let appended = appender.append(&self.store, series, scrape);
-        if appended.is_err() {
-            self.totals.n_lost += 1;
-        } else {
-            self.totals.n_scrapes += 1;
-            self.totals.n_failed += usize::from(!scrape.up);
-            self.totals.n_samples += scrape.samples.len();
+        match &appended {
+            Err(_) => self.totals.n_lost += 1,
+            Ok(appended) => {
+                self.totals.n_scrapes += 1;
+                self.totals.n_failed += usize::from(!scrape.up);
+                self.totals.n_samples += appended.taken;
+            }
         }
         self.tell(appended);
     }
@@ -285,9 +346,9 @@ impl State {
     fn tell(&mut self, appended: Result<Appended, StoreError>) {
         match &appended {
             Err(error) if !self.is_refused => {
-                warn(format!("{}: scrapes are lost until this is mended", chain(error)));
+                output::warning(format!("{}: scrapes are lost until this is mended", chain(error)));
             }
-            Ok(_) if self.is_refused => warn("scrapes are recorded again".to_owned()),
+            Ok(_) if self.is_refused => output::warning("scrapes are recorded again"),
             _ => {}
         }
         self.is_refused = appended.is_err();
@@ -323,7 +384,10 @@ impl Sinks for Recording {
 
     fn close(&mut self, target: &ScrapeTarget, why: Gone) {
         if why == Gone::Panicked {
-            warn(format!("{}: oddns failed on this target and gave it up", target.instance));
+            output::warning(format!(
+                "{}: oddns failed on this target and gave it up",
+                target.instance
+            ));
         }
     }
 
@@ -331,14 +395,14 @@ impl Sinks for Recording {
 
     fn discovery_failed(&mut self, job: &Job, error: &DiscoveryError) {
         let name = &job.config().name;
-        if self.0.lock().throttle.allows(name, error.kind(), now()) {
-            warn(format!("job `{name}`: {}", chain(error)));
+        if self.0.lock().throttle.allows(name, error.kind(), wall_clock()) {
+            output::warning(format!("job `{name}`: {}", chain(error)));
         }
     }
 
     fn refused(&mut self, job: &Job, error: &RefusedTarget) {
-        if self.0.lock().throttle.allows(&job.config().name, "refused", now()) {
-            warn(error.to_string());
+        if self.0.lock().throttle.allows(&job.config().name, "refused", wall_clock()) {
+            output::warning(error.to_string());
         }
     }
 }
@@ -353,20 +417,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-#[expect(clippy::print_stderr, reason = "told while recording goes on")]
-fn warn(text: String) {
-    eprintln!("warning: {text}");
-}
-
 fn check_first(servers: &[First], may_find_more: bool) -> anyhow::Result<()> {
     let failed = |server: &First| server.scraped.error.is_some();
     if servers.iter().all(failed) && !may_find_more {
         let mut told = Throttle::default();
         for First { target, scraped, .. } in servers {
             if let Some(error) = &scraped.error
-                && told.allows(&target.job.config().name, error.kind(), now())
+                && told.allows(&target.job.config().name, error.kind(), wall_clock())
             {
-                warn(format!("{}: {}", target.instance, chain(error)));
+                output::warning(format!("{}: {}", target.instance, chain(error)));
             }
         }
         anyhow::bail!("no target could be scraped, nothing was recorded");
@@ -400,21 +459,18 @@ fn dataset(args: &Collect, every: Duration, servers: &[First], start: Timestamp)
     }
 }
 
-fn finish_description(root: &Path, instances: BTreeSet<String>) -> anyhow::Result<()> {
+/// Of what was recorded before as well.
+fn finish_description(root: &Path, mut instances: BTreeSet<String>) -> anyhow::Result<()> {
     if let Some(dataset) = Dataset::read(root)? {
+        instances.extend(dataset.instances.iter().cloned());
         let instances = instances.into_iter().collect();
-        Dataset { end: Some(now()), instances, ..dataset }.write(root)?;
+        Dataset { end: Some(wall_clock()), instances, ..dataset }.write(root)?;
     }
     Ok(())
 }
 
 /// How many scrapes there will be.
-fn expected(args: &Collect, servers: &[First]) -> u64 {
+fn expected(args: &Collect, every: Duration, servers: &[First]) -> u64 {
     let length = args.length.map_or(0.0, |length| length.as_secs_f64());
-    (length / args.interval().as_secs_f64()).ceil() as u64 * servers.len() as u64
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(since.as_millis() as i64)
+    (length / every.as_secs_f64()).ceil() as u64 * servers.len() as u64
 }

@@ -1,5 +1,10 @@
 //! `oddns dataset`.
 
+mod carried;
+mod checksums;
+mod collection;
+
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
@@ -8,7 +13,7 @@ use anyhow::Context;
 use oddns_collect::{ReplayOptions, replay_file};
 use oddns_core::Frame;
 use oddns_store::{
-    Anonymiser, AtomicFile, DataKind, HistoryFilter, HistoryStore, InstanceDescription,
+    Anonymiser, AtomicFile, DataKind, HistoryFilter, HistoryStore, Imported, InstanceDescription,
     LabelledInterval, StoreError, StoreSettings, read_labels, sniff, validate, write_atomically,
     write_frame, write_openmetrics,
 };
@@ -20,6 +25,7 @@ use crate::args::{
 };
 use crate::exit::BadInput;
 use crate::{data, output};
+use carried::Carried;
 
 /// Bytes of a salt: nobody tries them all.
 const SALT_BYTES: usize = 32;
@@ -33,12 +39,14 @@ pub(crate) fn run(command: &DatasetCommand) -> anyhow::Result<()> {
         DatasetCommand::Validate(args) => check(args),
         DatasetCommand::Describe(args) => describe(args),
         DatasetCommand::Anonymise(args) => anonymise(args),
+        DatasetCommand::Make(args) => collection::make(args),
     }
 }
 
-fn filter(selection: &Selection) -> HistoryFilter {
+fn filter(selection: &Selection) -> anyhow::Result<HistoryFilter> {
+    selection.check()?;
     let Selection { since, until, instance } = selection.clone();
-    HistoryFilter { since, until, instance }
+    Ok(HistoryFilter { since, until, instance })
 }
 
 fn tell(args: &OutputArgs, text: String, value: &Value) {
@@ -49,23 +57,107 @@ fn tell(args: &OutputArgs, text: String, value: &Value) {
 }
 
 fn import(args: &DatasetImport) -> anyhow::Result<()> {
-    let kinds = args.paths.iter().map(|path| Ok((path, importable(path)?)));
+    let kinds = args.paths.iter().map(|path| Ok((path.as_path(), importable(path)?)));
     let kinds: Vec<_> = kinds.collect::<anyhow::Result<_>>()?;
+    let filter = filter(&args.selection)?;
     let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
+    let is_new = is_nothing(&args.out);
+    let sources: Vec<&Path> = kinds.iter().map(|(path, _)| *path).collect();
+    let carried = Carried::of(&sources, (!is_new).then_some(&args.out), &filter)?;
     let store = HistoryStore::open(&args.out, settings)?;
-    let mut n_samples = 0;
-    for (path, is_history) in kinds {
-        n_samples += import_path(&store, path, is_history, &filter(&args.selection))?;
-    }
-    store.finish()?;
-    if n_samples == 0 {
-        let reason = "nothing was imported: check `--since`, `--until` and `--instance`";
-        return Err(BadInput(reason.to_owned()).into());
-    }
-    let text = format!("imported {n_samples} samples into `{}`", args.out.display());
-    let out = args.out.display().to_string();
-    tell(&args.output, text, &json!({ "samples": n_samples, "out": out }));
+    let imported = import_all(store, args, &kinds, &filter)
+        .and_then(|imported| Ok(carried.write(&args.out).map(|()| imported)?));
+    let imported = undone_unless_well(&args.out, is_new, imported);
+    let imported = imported.map_err(|error| {
+        if is_new {
+            return error;
+        }
+        let kept = "keeps what was imported before the failure: run the same again to go on";
+        error.context(format!("`{}` {kept}", args.out.display()))
+    })?;
+    tell_import(args, &imported);
     Ok(())
+}
+
+/// Removes the folder `out`, when nothing was there before, after a failure.
+fn undone_unless_well<T>(out: &Path, is_new: bool, done: anyhow::Result<T>) -> anyhow::Result<T> {
+    if done.is_err() && is_new {
+        // A failure to remove it would hide why there is something to remove.
+        let _ = fs::remove_dir_all(out);
+    }
+    done
+}
+
+/// Whether there is nothing at `path`, or an empty folder.
+fn is_nothing(path: &Path) -> bool {
+    fs::read_dir(path).map_or_else(
+        |error| error.kind() == std::io::ErrorKind::NotFound,
+        |mut entries| entries.next().is_none(),
+    )
+}
+
+fn import_all(
+    store: HistoryStore,
+    args: &DatasetImport,
+    kinds: &[(&Path, bool)],
+    filter: &HistoryFilter,
+) -> anyhow::Result<Imported> {
+    let (mut all, mut known) = (Imported::default(), BTreeSet::new());
+    for (path, is_history) in kinds {
+        let imported = match (is_history, args.skip_damaged) {
+            (false, _) => import_recordings(&store, path, filter, &mut known)?,
+            (true, false) => store.import_history(path, filter)?,
+            (true, true) => store.import_sound(path, filter)?,
+        };
+        all.samples += imported.samples;
+        all.duplicates += imported.duplicates;
+        all.conflicts += imported.conflicts;
+        all.damage.extend(imported.damage);
+    }
+    if all.samples == 0 && !all.damage.is_empty() {
+        let damage: Vec<String> = all.damage.iter().map(mistake_text).collect();
+        let reason = format!("nothing is left without what is damaged: {}", damage.join("; "));
+        return Err(BadInput(reason).into());
+    }
+    if all.samples == 0 {
+        for (path, _) in kinds.iter().filter(|(_, is_history)| *is_history) {
+            known.extend(oddns_store::instances(path).unwrap_or_default());
+        }
+        let known = known.iter().map(String::as_str);
+        data::check_instance(kinds[0].0, filter.instance.as_deref(), known)?;
+        return Err(data::nothing_within(kinds[0].0, &args.selection));
+    }
+    let statistics = store.finish()?;
+    all.samples -= statistics.repeated.min(all.samples);
+    all.duplicates += statistics.duplicates + statistics.repeated;
+    all.conflicts += statistics.conflicts;
+    Ok(all)
+}
+
+fn tell_import(args: &DatasetImport, imported: &Imported) {
+    let damage: Vec<String> = imported.damage.iter().map(mistake_text).collect();
+    let out = args.out.display().to_string();
+    let Imported { samples, duplicates, conflicts, .. } = imported;
+    if args.output.output == Output::Json {
+        return output::json(&json!({
+            "samples": samples, "duplicates": duplicates, "conflicts": conflicts,
+            "damage": damage, "out": out,
+        }));
+    }
+    for damage in damage {
+        output::line(format!("left out {damage}"));
+    }
+    output::line(format!("imported {samples} samples into `{out}`"));
+    let n_same = duplicates.saturating_sub(*conflicts);
+    if n_same > 0 {
+        output::line(format!("left out {n_same} that were there already"));
+    }
+    if *conflicts > 0 {
+        output::line(format!(
+            "left out {conflicts} sample{}: the series has another value at that time",
+            plural(usize::try_from(*conflicts).unwrap_or(usize::MAX))
+        ));
+    }
 }
 
 /// Whether `path` is a history; otherwise it is text with samples. A table is an error.
@@ -84,18 +176,17 @@ fn importable(path: &Path) -> anyhow::Result<bool> {
     }
 }
 
-fn import_path(
+fn import_recordings(
     store: &HistoryStore,
     path: &Path,
-    is_history: bool,
     filter: &HistoryFilter,
-) -> anyhow::Result<u64> {
-    if is_history {
-        return Ok(store.import_history(path, filter)?);
-    }
+    known: &mut BTreeSet<String>,
+) -> anyhow::Result<Imported> {
     let recordings = replay_file(path, &ReplayOptions::default())?;
-    let imported = recordings.iter().map(|recording| store.import_recording(recording, filter));
-    Ok(imported.sum::<Result<u64, StoreError>>()?)
+    known.extend(recordings.iter().map(|recording| recording.instance.clone()));
+    let taken = recordings.iter().map(|recording| store.import_recording(recording, filter));
+    let samples = taken.sum::<Result<u64, StoreError>>()?;
+    Ok(Imported { samples, ..Imported::default() })
 }
 
 fn export(args: &DatasetExport) -> anyhow::Result<()> {
@@ -118,7 +209,15 @@ fn export_openmetrics(args: &DatasetExport) -> anyhow::Result<u64> {
         return Err(BadInput(reason).into());
     }
     let mut file = BufWriter::new(AtomicFile::create(&args.out)?);
-    let n_samples = write_openmetrics(&args.data, &filter(&args.selection), &mut file)?;
+    let written = write_openmetrics(&args.data, &filter(&args.selection)?, &mut file);
+    let n_samples = written.map_err(|error| match error {
+        // It knows what is read alone.
+        StoreError::Write { source, .. } => StoreError::Write { path: args.out.clone(), source },
+        error => error,
+    })?;
+    if n_samples == 0 {
+        return Err(data::nothing_within(&args.data, &args.selection));
+    }
     let unwritable = || format!("cannot write `{}`", args.out.display());
     file.flush().with_context(unwritable)?;
     file.into_inner().map_err(|error| error.into_error()).with_context(unwritable)?.commit()?;
@@ -127,18 +226,30 @@ fn export_openmetrics(args: &DatasetExport) -> anyhow::Result<u64> {
 
 /// One CSV a server, with a label for each row.
 fn export_frames(args: &DatasetExport) -> anyhow::Result<u64> {
+    let out = args.out.display();
+    if args.out.as_os_str() == "-" {
+        return Err(StoreError::Dash.into());
+    }
     let labels = args.data.join("labels.csv");
     let labels = if labels.is_file() { read_labels(&labels)? } else { Vec::new() };
     let instances = data::read(&args.data, &args.selection)?;
     if fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(StoreError::Exists { path: args.out.clone() }.into());
     }
-    fs::create_dir_all(&args.out)
-        .with_context(|| format!("cannot write `{}`", args.out.display()))?;
+    fs::create_dir_all(&args.out).with_context(|| format!("cannot write `{out}`"))?;
+    undone_unless_well(&args.out, true, write_frames(&args.out, &instances, &labels))
+}
+
+fn write_frames(
+    out: &Path,
+    instances: &[data::Instance],
+    labels: &[LabelledInterval],
+) -> anyhow::Result<u64> {
     let mut n_rows = 0;
-    for instance in &instances {
-        let flags = flags(&instance.name, &instance.frame, &labels);
-        let path = args.out.join(format!("{}.csv", file_name(&instance.name)));
+    let mut taken = HashSet::new();
+    for instance in instances {
+        let flags = flags(&instance.name, &instance.frame, labels);
+        let path = out.join(format!("{}.csv", file_name(&instance.name, &mut taken)));
         write_frame(&path, &instance.frame, Some(&flags))?;
         n_rows += instance.frame.len() as u64;
     }
@@ -156,14 +267,23 @@ fn flags(instance: &str, frame: &Frame, labels: &[LabelledInterval]) -> Vec<bool
     times.map(|time| labels.iter().any(|label| is_within(label, *time))).collect()
 }
 
-/// A name of a server as the name of a file.
-fn file_name(instance: &str) -> String {
+/// A name of a server as the name of a file, another one than those that are `taken`: of several names
+/// that become the same, the later ones get a number. Case alone tells no two files apart.
+fn file_name(instance: &str, taken: &mut HashSet<String>) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let name: String = instance.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    if name.trim_matches('.').is_empty() { "frame".to_owned() } else { name }
+    let name = name.trim_start_matches('.');
+    let name = if name.is_empty() { "frame" } else { name };
+    let numbered = (2..).map(|n| format!("{name}-{n}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    let free = names.find(|name| taken.insert(name.to_ascii_lowercase()));
+    free.unwrap_or_else(|| name.to_owned())
 }
 
 fn check(args: &Validate) -> anyhow::Result<()> {
+    if collection::is_one(&args.data) {
+        return collection::check(args);
+    }
     let found = validate(&args.data)?;
     let mistakes: Vec<String> = found.mistakes.iter().map(mistake_text).collect();
     if args.output.output == Output::Json {
@@ -193,13 +313,16 @@ fn plural(n: usize) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 
-fn mistake_text(mistake: &oddns_store::Mistake) -> String {
+pub(super) fn mistake_text(mistake: &oddns_store::Mistake) -> String {
     let place = mistake.place.map(|place| format!(", {place}")).unwrap_or_default();
     format!("`{}`{place}: {}", mistake.path.display(), mistake.reason)
 }
 
 fn describe(args: &Describe) -> anyhow::Result<()> {
-    let found = oddns_store::describe(&args.data, &filter(&args.selection))?;
+    let found = oddns_store::describe(&args.data, &filter(&args.selection)?)?;
+    if found.instances.is_empty() {
+        return Err(data::nothing_within(&args.data, &args.selection));
+    }
     if args.output.output == Output::Json {
         let instances: Vec<Value> = found.instances.iter().map(instance_json).collect();
         output::json(&json!({
@@ -271,7 +394,11 @@ fn anonymise(args: &Anonymise) -> anyhow::Result<()> {
         return Err(BadInput(reason).into());
     }
     let names = Anonymiser::new(&salt(&args.salt_file)?);
-    let n_samples = oddns_store::anonymise(&args.data, &args.out, &names)?;
+    let is_new = is_nothing(&args.out);
+    let copied = oddns_store::anonymise(&args.data, &args.out, &names);
+    // What another process is writing is not ours to remove.
+    let is_ours = is_new && !matches!(copied, Err(StoreError::Locked { .. }));
+    let n_samples = undone_unless_well(&args.out, is_ours, copied.map_err(Into::into))?;
     let text = format!(
         "{n_samples} samples with new names in `{}`; keep `{}` to yourself",
         args.out.display(),
@@ -308,9 +435,12 @@ mod tests {
 
     #[test]
     fn names_of_servers_become_names_of_files() {
-        assert_eq!(file_name("10.0.0.1:9153"), "10.0.0.1_9153");
-        assert_eq!(file_name("../x"), ".._x");
-        assert_eq!((file_name(""), file_name("..")), ("frame".into(), "frame".into()));
+        let mut taken = HashSet::new();
+        let mut named = |instance: &str| file_name(instance, &mut taken);
+        assert_eq!(named("10.0.0.1:9153"), "10.0.0.1_9153");
+        assert_eq!(named("../x"), "_x");
+        assert_eq!([named(""), named(".."), named("frame")], ["frame", "frame-2", "frame-3"]);
+        assert_eq!([named("a/b"), named("a:b"), named("A_b")], ["a_b", "a_b-2", "A_b-3"]);
     }
 
     #[test]

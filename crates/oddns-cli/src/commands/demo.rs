@@ -7,7 +7,7 @@ use anyhow::Context;
 use oddns::core::{Frame, Timestamp};
 use oddns::{Detector, IncidentEvent, Scored, State, Step, TrainOptions, score_frame};
 use oddns_core::Incident;
-use oddns_eval::{EventOutcome, Report};
+use oddns_eval::{EventOutcome, Report, told};
 use oddns_serve::{ModelInfo, Shared, Truth, View};
 use oddns_store::{
     Dataset, HistoryFilter, LabelledInterval, ScoreRow, incident_json, read_history_bytes,
@@ -160,14 +160,9 @@ impl Found {
         })
     }
 
-    /// The strongest incident that goes on during an interval.
+    /// The incident that tells of an interval.
     fn told(&self, outcome: &EventOutcome) -> Option<&Incident> {
-        let (start, end) = (outcome.interval.start, outcome.interval.end);
-        let during =
-            self.incidents().filter(|i| i.start <= end && i.end.is_none_or(|e| e >= start));
-        // One that began before belongs to what was injected before.
-        let own = |incident: &&Incident| incident.start >= start;
-        during.max_by(|a, b| own(a).cmp(&own(b)).then(a.peak_score.total_cmp(&b.peak_score)))
+        told(self.incidents(), &outcome.interval)
     }
 }
 

@@ -1,6 +1,10 @@
 //! `oddns eval`.
 
-use oddns::DetectorKind;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oddns::{Detector, DetectorKind};
 use oddns_eval::{Comparison, EvalConfig, EventOutcome, Interval, Report, ScoredPoint};
 use oddns_store::{LabelledInterval, ScoreRow, read_labels, read_scores};
 use serde_json::{Value, json};
@@ -8,7 +12,8 @@ use serde_json::{Value, json};
 use crate::args::{Eval, Layout, Output};
 use crate::exit::BadUse;
 use crate::fidelity::{self, Fidelity};
-use crate::{output, suite, trial};
+use crate::trial::Candidate;
+use crate::{model_file, output, suite, trial};
 
 pub(crate) fn run(args: &Eval) -> anyhow::Result<()> {
     let as_text = !args.json && args.output.output == Output::Text;
@@ -41,13 +46,29 @@ fn fidelity(args: &Eval) -> anyhow::Result<Fidelity> {
 
 fn compare(args: &Eval, layout: Layout) -> anyhow::Result<Comparison> {
     against(args)?;
+    let mut candidates: Vec<Candidate> =
+        detectors(args).into_iter().map(Candidate::Trained).collect();
+    if let Some(base) = &args.base {
+        candidates.extend(of_elsewhere(args, &model_file::read(base)?));
+    }
     let series = suite::read(layout, &args.data)?;
-    trial::compare(&series, &detectors(args), &args.seeds)
+    trial::compare(&series, &candidates, &args.seeds)
+}
+
+/// A model of elsewhere, as it is and calibrated by more and more of what is normal.
+fn of_elsewhere(args: &Eval, base: &Arc<Detector>) -> Vec<Candidate> {
+    let lengths: BTreeSet<Duration> = args.calibrated_by.iter().copied().collect();
+    let calibrated = lengths.into_iter().map(|by| Candidate::Calibrated(Arc::clone(base), by));
+    [Candidate::AsItIs(Arc::clone(base))].into_iter().chain(calibrated).collect()
 }
 
 /// What is judged, each once.
 fn detectors(args: &Eval) -> Vec<DetectorKind> {
-    let asked = |kind: &DetectorKind| args.detectors.is_empty() || args.detectors.contains(kind);
+    let all = args.detectors.is_empty() && args.base.is_none();
+    if args.detectors.is_empty() && args.base.is_some() {
+        return vec![DetectorKind::default()];
+    }
+    let asked = |kind: &DetectorKind| all || args.detectors.contains(kind);
     let mut found: Vec<DetectorKind> = DetectorKind::all().filter(asked).collect();
     // In the order asked for.
     found.sort_by_key(|kind| args.detectors.iter().position(|asked| asked == kind));
@@ -114,6 +135,7 @@ pub(crate) fn as_json(report: &Report) -> Value {
             "quiet_seconds": alarms.quiet_seconds,
             "false_per_week": alarms.false_per_week,
             "quiet_alarmed_share": alarms.quiet_alarmed_share,
+            "benign_alarmed_share": alarms.benign_alarmed_share,
         },
         "outcomes": outcomes.iter().map(outcome_json).collect::<Vec<_>>(),
     })

@@ -1,21 +1,24 @@
 //! `oddns lab`.
 
-use std::time::Duration;
+mod binaries;
+mod play;
 
-use anyhow::Context;
-use oddns_lab::{Lab, LabConfig, Phase, phases};
-use oddns_sim::{FAULTS, Fault, Scenario, Sign};
-use oddns_store::{Dataset, LabelledInterval, write_labels};
+use oddns_lab::{LabConfig, phases};
+use oddns_sim::{FAULTS, Fault, Sign};
+use oddns_store::StoreError;
 use serde_json::{Value, json};
 
-use crate::args::{Collect, LabCommand, LabRun, Output, OutputArgs, Retention};
-use crate::commands::{collect, simulate};
-use crate::output;
+pub(crate) use self::binaries::Binaries;
+pub(crate) use self::play::{Play, runtime};
+use crate::args::{LabCommand, LabEffects, LabRun, Output, OutputArgs};
+use crate::commands::simulate;
+use crate::{effects, output};
 
 pub(crate) fn run(command: &LabCommand) -> anyhow::Result<()> {
     match command {
         LabCommand::Faults(args) => faults(args),
         LabCommand::Run(args) => play(args),
+        LabCommand::Effects(args) => measure(args),
     }
 }
 
@@ -85,15 +88,23 @@ fn as_json(fault: &Fault) -> Value {
 }
 
 fn play(args: &LabRun) -> anyhow::Result<()> {
-    let scenario = simulate::scenario(&args.scenario)?;
-    let (config, phases) =
-        (LabConfig::from_scenario(&args.coredns, &scenario)?, phases(&scenario)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the lab")?;
-    let labels = runtime.block_on(record(args, config, &phases, &scenario))?;
+    let mut scenario = simulate::scenario(&args.scenario)?;
+    scenario.coredns = args.coredns.release.unwrap_or(scenario.coredns);
+    scenario.seed = args.seed.unwrap_or(scenario.seed);
+    if let Some(corefile) = args.corefile {
+        scenario = scenario.with_corefile(corefile);
+    }
+    if args.out.join("dataset.json").exists() {
+        return Err(StoreError::Exists { path: args.out.clone() }.into());
+    }
+    let Binaries { usual, other } = Binaries::find(&args.coredns, scenario.coredns)?;
+    let mut config = LabConfig::from_scenario(usual, &scenario)?;
+    config.other_coredns = other;
+    config.pods = simulate::pods(&args.pods)?;
+    let phases = phases(&scenario, &config)?;
+    let by = "oddns lab run";
+    let play = Play { out: &args.out, scenario: &scenario, config, phases, by };
+    let labels = runtime()?.block_on(play.run())?;
     if args.output.output == Output::Json {
         let out = args.out.display().to_string();
         output::json(&json!({ "out": out, "labels": labels.len() }));
@@ -107,66 +118,11 @@ fn play(args: &LabRun) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Records while the scenario is played. What was recorded until a server died is kept.
-async fn record(
-    args: &LabRun,
-    config: LabConfig,
-    phases: &[Phase],
-    scenario: &Scenario,
-) -> anyhow::Result<Vec<LabelledInterval>> {
-    let mut lab = Lab::start(config).await?;
-    let targets =
-        lab.metrics_urls().iter().map(|url| url.parse()).collect::<Result<Vec<_>, _>>()?;
-    let collected = Collect {
-        targets,
-        config_file: None,
-        prometheus: None,
-        max_requests_per_second: f64::INFINITY,
-        bearer_token_file: None,
-        username: None,
-        password_file: None,
-        since: None,
-        until: None,
-        jobs: Vec::new(),
-        selector: None,
-        out: args.out.clone(),
-        retention: Retention::default(),
-        length: Some(Duration::from_secs_f64(scenario.length.as_seconds())),
-        every: Some(Duration::from_secs_f64(scenario.every.as_seconds())),
-        output: OutputArgs { output: Output::Text },
-    };
-    let (played, recorded) = tokio::join!(lab.play(phases), collect::record(&collected));
-    recorded?;
-    let labels: Vec<LabelledInterval> = lab.labels().iter().map(label).collect();
-    write_labels(&args.out.join("labels.csv"), &labels)?;
-    describe(args, &lab, scenario, &labels)?;
-    played?;
-    Ok(labels)
-}
-
-fn label(label: &oddns_lab::LabelInterval) -> LabelledInterval {
-    LabelledInterval {
-        kind: label.kind.clone(),
-        start: label.start,
-        end: label.end,
-        instance: Some(label.instance.clone()).filter(|instance| instance != "*"),
-        anomalous: label.anomalous,
+fn measure(args: &LabEffects) -> anyhow::Result<()> {
+    let effects = effects::measure(&args.data)?;
+    match args.output.output {
+        Output::Json => output::json(&effects.to_json()),
+        Output::Text => effects.print(),
     }
-}
-
-fn describe(
-    args: &LabRun,
-    lab: &Lab,
-    scenario: &Scenario,
-    labels: &[LabelledInterval],
-) -> anyhow::Result<()> {
-    let Some(mut dataset) = Dataset::read(&args.out)? else { return Ok(()) };
-    dataset.description = Some(format!("{} Played by `oddns lab run`.", scenario.description));
-    dataset.seed = Some(scenario.seed);
-    dataset.normal_from = dataset.start;
-    dataset.normal_until = labels.iter().map(|label| label.start).min().or(dataset.end);
-    dataset.coredns_version = lab.servers().first().map(|server| server.version().to_owned());
-    dataset.corefile = lab.servers().first().map(oddns_lab::CoreDns::corefile);
-    dataset.write(&args.out)?;
     Ok(())
 }

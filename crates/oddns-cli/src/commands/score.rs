@@ -14,8 +14,9 @@ use crate::{data, model_file, output};
 const N_TOP_FEATURES: usize = 5;
 
 pub(crate) fn run(args: &Score) -> anyhow::Result<()> {
-    model_file::check_writable(&args.out)?;
-    args.incidents.as_deref().map_or(Ok(()), model_file::check_writable)?;
+    let inputs = [&args.model, &args.data];
+    model_file::check_output(&args.out, inputs)?;
+    args.incidents.as_deref().map_or(Ok(()), |path| model_file::check_output(path, inputs))?;
     let detector = model_file::read(&args.model)?;
     let instances = data::read(&args.data, &args.selection)?;
     data::check_against(&args.data, &instances, &detector)?;

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use oddns_core::{Scrape, SeriesTable};
-use oddns_sim::{Corefile, Label, Scenario, Simulation, built_in, empty_scrape};
+use oddns_lab::{PlayedPods, Pods};
+use oddns_sim::{Label, Scenario, Simulation, built_in, empty_scrape};
 use oddns_store::{
     Dataset, HistoryStore, LabelledInterval, ScrapeAppender, StoreSettings, write_labels,
 };
 use serde_json::json;
 
-use crate::args::{Output, Simulate};
+use crate::args::{Output, PodLog, Simulate};
 use crate::exit::BadInput;
 use crate::{output, progress};
 
@@ -20,7 +21,7 @@ const FLUSH_EVERY: u64 = 5760;
 
 /// What was made.
 #[derive(Debug, Default)]
-struct Made {
+pub(crate) struct Made {
     n_scrapes: u64,
     n_samples: u64,
 }
@@ -32,13 +33,30 @@ pub(crate) fn run(args: &Simulate) -> anyhow::Result<()> {
     scenario.servers = args.servers.map_or(scenario.servers, usize::from);
     scenario.seed = args.seed.unwrap_or(scenario.seed);
     scenario.coredns = args.coredns.unwrap_or(scenario.coredns);
+    if let Some(corefile) = args.corefile {
+        scenario = scenario.with_corefile(corefile);
+    }
+    check_simulated(&scenario)?;
+    if let Some(played) = pods(&args.pods)? {
+        scenario.traffic.load = Some(played.pods.load(played.speed)?);
+    }
     let (start, n_servers) = (Instant::now(), scenario.servers);
     let simulation = Simulation::new(scenario);
     let labels = labels(&simulation);
-    let made = write(args, simulation)?;
+    let made = write(&args.out, simulation)?;
     write_labels(&args.out.join("labels.csv"), &labels)?;
     print(args, &made, n_servers, labels.len(), start.elapsed().as_secs_f64());
     Ok(())
+}
+
+fn check_simulated(scenario: &Scenario) -> Result<(), BadInput> {
+    if scenario.corefile.is_simulated() {
+        return Ok(());
+    }
+    Err(BadInput(format!(
+        "Corefile `{}` is not simulated: play the scenario with `oddns lab run`, or take another",
+        scenario.corefile
+    )))
 }
 
 /// The scenario that a command names: a file if there is one of that name, else one that comes with
@@ -59,7 +77,22 @@ pub(crate) fn scenario(name: &str) -> anyhow::Result<Scenario> {
     Scenario::parse(&text).map_err(|error| BadInput(format!("{name}: {error}")).into())
 }
 
-fn write(args: &Simulate, mut simulation: Simulation) -> anyhow::Result<Made> {
+/// The pods that a command names; what was cut off is told.
+pub(crate) fn pods(args: &PodLog) -> anyhow::Result<Option<PlayedPods>> {
+    let Some(path) = &args.log else { return Ok(None) };
+    let pods = Pods::read(path).with_context(|| format!("`{}`", path.display()))?;
+    if let Some(line) = pods.cut() {
+        let (_, end) = pods.span();
+        output::warning(format!(
+            "`{}` is cut off in line {line}: its pods are used until {end}",
+            path.display()
+        ));
+    }
+    Ok(Some(PlayedPods { pods, speed: args.speed }))
+}
+
+/// Writes all scrapes of a simulation into a new data set.
+pub(crate) fn write(out: &Path, mut simulation: Simulation) -> anyhow::Result<Made> {
     let n_servers = simulation.scenario().servers;
     let instances: Vec<String> = (0..n_servers).map(|place| simulation.instance(place)).collect();
     let mut appenders: Vec<_> = instances.iter().map(|i| ScrapeAppender::new(i)).collect();
@@ -70,7 +103,7 @@ fn write(args: &Simulate, mut simulation: Simulation) -> anyhow::Result<Made> {
         max_ahead: None,
         ..StoreSettings::default()
     };
-    let store = HistoryStore::create(&args.out, &dataset(args, &simulation), settings)?;
+    let store = HistoryStore::create(out, &dataset(out, &simulation), settings)?;
     let bar = progress::bar(simulation.n_scrapes(), "simulating");
     let (mut made, mut scrape, mut failed) = (Made::default(), empty_scrape(), None);
     let mut n_steps = 0;
@@ -100,9 +133,9 @@ fn write(args: &Simulate, mut simulation: Simulation) -> anyhow::Result<Made> {
     Ok(made)
 }
 
-fn dataset(args: &Simulate, simulation: &Simulation) -> Dataset {
+fn dataset(out: &Path, simulation: &Simulation) -> Dataset {
     let scenario = simulation.scenario();
-    let name = args.out.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
+    let name = out.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
     let mut other = serde_json::Map::new();
     other.insert("scenario".to_owned(), json!(scenario.name));
     other.insert("simulated".to_owned(), json!(true));
@@ -113,13 +146,7 @@ fn dataset(args: &Simulate, simulation: &Simulation) -> Dataset {
         normal_from: Some(scenario.start),
         normal_until: Some(simulation.normal_until()),
         coredns_version: Some(scenario.coredns.to_string()),
-        corefile: Some(
-            match scenario.corefile {
-                Corefile::Kubernetes => "kubernetes",
-                Corefile::ZoneFile => "zone_file",
-            }
-            .to_owned(),
-        ),
+        corefile: Some(scenario.corefile.to_string()),
         seed: Some(scenario.seed),
         scrape_interval_seconds: Some(scenario.every.as_seconds()),
         instances: (0..scenario.servers).map(|place| simulation.instance(place)).collect(),
@@ -129,7 +156,8 @@ fn dataset(args: &Simulate, simulation: &Simulation) -> Dataset {
     }
 }
 
-fn labels(simulation: &Simulation) -> Vec<LabelledInterval> {
+/// What is done to the servers, as `labels.csv` has it.
+pub(crate) fn labels(simulation: &Simulation) -> Vec<LabelledInterval> {
     let interval = |label: Label| LabelledInterval {
         kind: label.kind.to_owned(),
         start: label.start,

@@ -1,51 +1,49 @@
 //! `oddns train`.
 
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
-use oddns::{Detector, TrainOptions};
+use oddns::{Detector, DetectorError, TrainOptions};
 use oddns_core::Frame;
-use oddns_store::Dataset;
 use serde_json::json;
 
-use crate::args::{Output, Selection, Train};
+use crate::args::{Output, Train};
 use crate::model_file::Parent;
 use crate::{data, model_file, output, progress};
 
 pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
-    model_file::check_writable(&args.out)?;
+    model_file::check_output(&args.out, &args.data)?;
+    let base = args.base.as_deref().map(model_file::read).transpose()?;
     let from = args.from.as_deref().map(model_file::read_parent).transpose()?;
     let mut instances = Vec::new();
     for path in &args.data {
-        instances.extend(data::read(path, &normal_part(path, &args.selection)?)?);
+        instances.extend(data::read_to_learn(path, &args.selection)?);
     }
     let frames: Vec<&Frame> = instances.iter().map(|instance| &instance.frame).collect();
-    let options = options(args);
-    let (bar, mut show) = progress::training();
     let start = Instant::now();
-    let fitted = match &from {
-        Some(Parent::Detector(parent)) => parent.refit(&frames, &options, &mut show),
-        Some(Parent::Network(own)) => Detector::fit_network(own, &frames, &options, &mut show),
-        None => Detector::fit(&frames, &options, &mut show),
+    let learned = match &base {
+        Some(base) => base.calibrate(&frames),
+        None => train(&frames, from.as_ref(), &options(args)),
     };
-    bar.finish_and_clear();
-    let detector = fitted.with_context(|| sources(args))?;
+    let detector = learned.with_context(|| sources(args))?;
     let bytes = model_file::write(&args.out, &detector)?;
     print(args, &detector, frames.len(), bytes, start.elapsed().as_secs_f64());
     Ok(())
 }
 
-/// What to learn of `path`: what was asked for, or the part that the data set itself calls normal.
-pub(crate) fn normal_part(path: &Path, asked: &Selection) -> anyhow::Result<Selection> {
-    let mut selection = asked.clone();
-    if asked.since.is_some() || asked.until.is_some() || !path.is_dir() {
-        return Ok(selection);
-    }
-    if let Some(dataset) = Dataset::read(path)? {
-        (selection.since, selection.until) = (dataset.normal_from, dataset.normal_until);
-    }
-    Ok(selection)
+fn train(
+    frames: &[&Frame],
+    from: Option<&Parent>,
+    options: &TrainOptions,
+) -> Result<Detector, DetectorError> {
+    let (bar, mut show) = progress::training();
+    let fitted = match from {
+        Some(Parent::Detector(parent)) => parent.refit(frames, options, &mut show),
+        Some(Parent::Network(own)) => Detector::fit_network(own, frames, options, &mut show),
+        None => Detector::fit(frames, options, &mut show),
+    };
+    bar.finish_and_clear();
+    fitted
 }
 
 /// The data's paths, for errors.
@@ -61,6 +59,7 @@ fn options(args: &Train) -> TrainOptions {
         window: args.window as usize,
         seed: args.seed,
         alarms_per_week: args.alarms_per_week,
+        strict_budget: args.strict_budget,
         detector: args.detector,
         ..TrainOptions::default()
     }
@@ -94,8 +93,9 @@ fn print(args: &Train, detector: &Detector, n_instances: usize, bytes: usize, se
         }
         kind => format!("{kind}, without a network"),
     };
+    let verb = if args.base.is_some() { "calibrated" } else { "learned" };
     output::line(format!(
-        "learned {} features from {} rows of {n_instances} instance(s) in {seconds:.1} s: {what}",
+        "{verb} {} features from {} rows of {n_instances} instance(s) in {seconds:.1} s: {what}",
         detector.columns().len(),
         record.n_rows,
     ));

@@ -1,123 +1,72 @@
 //! `oddns watch`.
 
-use std::collections::HashSet;
+mod arrival;
+mod backfill;
+mod learning;
+mod reloads;
+mod setup;
+mod told;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use oddns::{Detector, FEATURES, IncidentEvent, State};
-use oddns_collect::{Discovery, Job, JobConfig, format_duration};
-use oddns_core::{Schema, Score};
+use oddns::{Detector, IncidentEvent};
+use oddns_collect::{Discovery, format_duration, wall_clock};
 use oddns_serve::{
-    DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT, Event, Keep,
-    ModelInfo, ReceiverSettings, Receiving, ServeError, Shared, StateFolder, StoreKeep, View,
+    Alerting, Arrival, Backfill, Event, Keep, Learning, ModelInfo, ReceiverSettings, Receiving,
+    Shared, Site, StateFolder, StoreKeep, View, WebError, WebSecurity,
 };
-use oddns_store::{HistoryStore, StoreSettings, incident_json};
+use oddns_store::{HistoryStore, StoreSettings};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::args::{Output, Retention, Watch};
-use crate::commands::check_config;
-use crate::exit::BadUse;
-use crate::{model_file, output};
+use crate::commands::collect::tell_damaged;
+use crate::exit::{BadInput, BadUse};
+use crate::output;
+use reloads::{Next, Reloads};
+use setup::Setup;
+pub(crate) use setup::check_distinct;
 
 /// Events that may wait for a slow terminal.
 const EVENT_QUEUE: usize = 1024;
 /// Threads of the runtime: scraping and serving wait most of the time.
 const N_THREADS: usize = 2;
 
-/// What to do, from the configuration file and the command line.
-struct Plan {
-    jobs: Vec<Arc<Job>>,
-    listen_address: SocketAddr,
-    model: Arc<Detector>,
-    states: Option<StateFolder>,
-    receives: bool,
-    /// Where to keep what is scraped and received.
+/// What holds as long as the process does.
+struct World<'a> {
+    args: &'a Watch,
+    site_url: String,
+    shared: Arc<Shared>,
+    states: StateFolder,
     storage: Option<Arc<HistoryStore>>,
+    events: mpsc::Sender<Event>,
 }
 
 pub(crate) fn run(args: &Watch) -> anyhow::Result<()> {
-    let plan = plan(args)?;
+    if let (None, Some(name)) = (&args.storage_path, args.retention.first_given()) {
+        let reason = format!(
+            "`{name}` says how long `--storage.path` is kept: name a folder with it, or leave it out"
+        );
+        return Err(BadUse(reason).into());
+    }
+    let setup = Setup::read(args)?;
+    let states = match &args.state {
+        Some(folder) => StateFolder::open(folder)?,
+        None => StateFolder::in_memory(),
+    };
+    let storage = args.storage_path.as_deref().map(|folder| open(folder, &args.retention));
+    let storage = storage.transpose()?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(N_THREADS)
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    runtime.block_on(serve(plan, args.output.output))
-}
-
-fn plan(args: &Watch) -> anyhow::Result<Plan> {
-    let config = args.config_file.as_deref().map(check_config::read).transpose()?;
-    let written = config.as_ref().and_then(|config| config.model.clone());
-    let path = args.model.clone().or(written).ok_or_else(no_model)?;
-    let model = model_file::read(&path)?;
-    check_features(&path, &model)?;
-    check_distinct(args.targets.iter())?;
-    let jobs = match &config {
-        Some(config) => config.jobs.clone(),
-        None => jobs(args, &model),
-    };
-    let has_targets = jobs.iter().any(|job| !job.discoveries.is_empty());
-    if !has_targets && !args.enable_remote_write_receiver {
-        return Err(BadUse(ServeError::NoTargets.to_string()).into());
-    }
-    let jobs = jobs.into_iter().map(Job::new).collect();
-    let written = config.map_or(DEFAULT_LISTEN_ADDRESS, |config| config.listen_address);
-    let listen_address = args.listen_address.unwrap_or(written);
-    let states = args.state.as_deref().map(StateFolder::open).transpose()?;
-    let receives = args.enable_remote_write_receiver;
-    let storage = args.storage_path.as_deref().map(|folder| open(folder, &args.retention));
-    let storage = storage.transpose()?.map(Arc::new);
-    Ok(Plan { jobs, listen_address, model, states, receives, storage })
-}
-
-/// Refuses a model of other features before anything is said to be watched.
-fn check_features(path: &Path, model: &Detector) -> anyhow::Result<()> {
-    let names = FEATURES.iter().map(|feature| feature.name.to_owned()).collect();
-    model.check_schema(&Schema::new(names)).with_context(|| format!("`{}`", path.display()))
-}
-
-/// Refuses a target given twice: the scrapes of both would mix under one name.
-pub(crate) fn check_distinct<'a>(
-    targets: impl Iterator<Item = &'a oddns_collect::Target>,
-) -> Result<(), BadUse> {
-    let mut seen = HashSet::new();
-    for target in targets {
-        let instance = target.instance();
-        if !seen.insert(instance.clone()) {
-            let message =
-                format!("target `{instance}` is given twice: give each host and port once");
-            return Err(BadUse(message));
-        }
-    }
-    Ok(())
-}
-
-fn no_model() -> BadUse {
-    BadUse(
-        "no model: name one with `--model`; to make one, record normal operation with `oddns collect` \
-         and learn it with `oddns train`"
-            .to_owned(),
-    )
-}
-
-/// Targets of the command line, scraped as often as the model's data was. They are one job to the
-/// judge: it goes by the name.
-fn jobs(args: &Watch, model: &Detector) -> Vec<JobConfig> {
-    let learned = f64::from(model.record().interval_seconds);
-    let learned = Duration::try_from_secs_f64((learned * 1000.0).round() / 1000.0);
-    let learned = learned.ok().filter(|interval| !interval.is_zero());
-    let interval = args.every.or(learned).unwrap_or(DEFAULT_SCRAPE_INTERVAL);
-    let job = |target| JobConfig {
-        interval,
-        timeout: DEFAULT_SCRAPE_TIMEOUT.min(interval),
-        ..JobConfig::of_target("command-line", target)
-    };
-    args.targets.iter().map(job).collect()
+    runtime.block_on(serve(args, setup, states, storage))
 }
 
 /// Listens, or says what is in the way.
@@ -143,70 +92,216 @@ pub(crate) fn interrupted() -> impl Future<Output = ()> + Send {
     }
 }
 
-async fn serve(plan: Plan, output: Output) -> anyhow::Result<()> {
-    let listener = bind(plan.listen_address).await?;
+async fn serve(
+    args: &Watch,
+    setup: Setup,
+    states: StateFolder,
+    storage: Option<Arc<HistoryStore>>,
+) -> anyhow::Result<()> {
+    let security = args.web_config_file.as_deref().map(web_security).transpose()?;
+    check_audience(args, setup.listen_address, security.as_ref())?;
+    let listener = bind(setup.listen_address).await?;
     let address = listener.local_addr().context("cannot tell the page's address")?;
-    announce(output, &plan, address);
+    let scheme = if security.as_ref().is_some_and(WebSecurity::has_tls) { "https" } else { "http" };
+    announce(args, &setup, scheme, address);
     let shared = Shared::new(View::new("oddns", true));
-    if let Some(store) = &plan.storage {
+    if let Some(store) = &storage {
         shared.metrics().storage().keep_in(Arc::clone(store));
     }
-    let storage = plan.storage.clone();
     let (stop, stopped) = watch::channel(false);
-    let ended = |mut stopped: watch::Receiver<bool>| async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    let page = tokio::spawn(oddns_serve::run(listener, shared.clone(), ended(stopped.clone())));
+    let security = security.map(Arc::new);
+    let page = oddns_serve::run_secured(listener, shared.clone(), security, ended(stopped));
+    let page = tokio::spawn(page);
     let (events, received) = mpsc::channel(EVENT_QUEUE);
-    let telling = tokio::spawn(tell(received, output, plan.model.clone()));
-    let stop_watching = stop.clone();
-    tokio::spawn(async move {
-        interrupted().await;
-        let _ = stop_watching.send(true);
-    });
-    let id = model_file::id(&plan.model)?;
-    shared.set_model(ModelInfo::of(&plan.model, id.clone()));
-    let receiving = plan.receives.then(|| receive(&plan, &shared, events.clone())).transpose()?;
-    let watching = async {
-        let Plan { jobs, model, states, .. } = plan;
-        if jobs.iter().all(|job| job.config().discoveries.is_empty()) {
-            // All servers are known by what is received.
-            drop(events);
-            ended(stopped).await;
-            return Ok(());
-        }
-        oddns_serve::watch(jobs, model, id, states, shared, events, ended(stopped)).await
-    };
-    let watching = watching.await;
+    let telling = tokio::spawn(told::tell(received, args.output.output, setup.model.clone()));
+    for why in shared.keep_incidents(&states, wall_clock()) {
+        let text = format!("what was kept of before cannot be used: {why}");
+        let _ = events.try_send(Event::Warning { time: wall_clock(), text });
+    }
+    let site_url = args.external_url.clone().unwrap_or_else(|| url_of(scheme, address));
+    let site_url = site_url.trim_end_matches('/').to_owned();
+    let world = World { args, site_url, shared, states, storage: storage.clone(), events };
+    let watched = live(&world, setup).await;
     // When watching failed by itself, the page ends too.
     let _ = stop.send(true);
-    let stopped = receiving.map(|receiving| tokio::task::spawn_blocking(|| receiving.stop()));
+    drop(world);
     let _ = tokio::join!(page, telling);
-    watching?;
-    if let Some(stopped) = stopped {
-        stopped.await.context("cannot end receiving")??;
-    }
+    watched?;
     if let Some(store) = storage {
-        tokio::task::spawn_blocking(move || store.flush())
-            .await
-            .context("cannot end storing")??;
+        let flushed = tokio::task::spawn_blocking(move || store.flush());
+        flushed.await.context("cannot end storing")??;
     }
     Ok(())
 }
 
+/// Reads the rules of our own server.
+fn web_security(path: &Path) -> anyhow::Result<WebSecurity> {
+    WebSecurity::open(path).map_err(|error| match error {
+        WebError::Config { .. } => error.into(),
+        error => BadInput(format!("`{}`: {}", path.display(), told_whole(&error))).into(),
+    })
+}
+
+/// An error with its causes.
+fn told_whole(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
+/// Asks for a word where everybody could see everything.
+fn check_audience(
+    args: &Watch,
+    address: SocketAddr,
+    security: Option<&WebSecurity>,
+) -> Result<(), BadUse> {
+    let asks_who = security.is_some_and(WebSecurity::asks_who);
+    if address.ip().is_loopback() || asks_who || args.allow_anonymous {
+        return Ok(());
+    }
+    Err(BadUse(format!(
+        "whoever reaches {address} would see and change everything: name users or client certificates \
+         by `--web.config.file`, listen at 127.0.0.1, or say `--web.allow-anonymous`"
+    )))
+}
+
+async fn ended(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// Watches as configured, one configuration after the other, until the end.
+async fn live(world: &World<'_>, mut setup: Setup) -> anyhow::Result<()> {
+    let mut reloads = Reloads::new(world.args, &world.shared);
+    world.shared.metrics().config_read(Some(wall_clock()));
+    loop {
+        let mut era = Era::begin(world, &setup)?;
+        let next = loop {
+            let next = tokio::select! {
+                next = reloads.next() => next,
+                watched = &mut era.watching => {
+                    watched.context("watching ended in an unforeseen way")??;
+                    Next::End
+                }
+            };
+            match next {
+                Next::End => break None,
+                Next::Settled => forget_unfollowed(world),
+                Next::Reload(order) => {
+                    let read = tokio::task::block_in_place(|| Setup::read(world.args));
+                    if let Some(setup) = reloads.judge(world, &setup, read, order) {
+                        break Some(setup);
+                    }
+                }
+            }
+        };
+        era.end().await?;
+        match next {
+            None => return Ok(()),
+            Some(new) => {
+                world.shared.begin_anew(wall_clock());
+                setup = new;
+            }
+        }
+    }
+}
+
+/// Servers that the new configuration does not name are gone.
+fn forget_unfollowed(world: &World<'_>) {
+    let time = wall_clock();
+    let (gone, closed) = world.shared.forget_unfollowed(time);
+    for incident in closed {
+        let _ = world.events.try_send(Event::Incident(IncidentEvent::Closed(incident)));
+    }
+    for instance in gone {
+        let _ = world.events.try_send(Event::TargetGone { instance, time });
+    }
+}
+
+/// The time for which one configuration holds.
+struct Era {
+    stop: watch::Sender<bool>,
+    watching: JoinHandle<anyhow::Result<()>>,
+    receiving: Option<Receiving>,
+    alerting: Alerting,
+    learning: Option<Learning>,
+    arrival: Option<Arrival>,
+    backfill: Option<Backfill>,
+}
+
+impl Era {
+    fn begin(world: &World<'_>, setup: &Setup) -> anyhow::Result<Self> {
+        let World { shared, events, .. } = world;
+        let (learning, model) = learning::begin(world, setup)?;
+        let learns = learning.is_some();
+        let (arrival, model) = arrival::begin(world, setup, model, learns)?;
+        shared.set_champion(&model.0);
+        shared.set_model(ModelInfo::of(&model.0, model.1.clone()));
+        shared.set_budget(setup.alert_budget, &model.0);
+        let receiving =
+            setup.receiver.as_ref().map(|settings| receive(settings, world, Arc::clone(&model.0)));
+        let receiving = receiving.transpose()?;
+        let external_labels = setup.external_labels.clone();
+        let site = Site { external_url: world.site_url.clone(), external_labels };
+        let alerting = Alerting::start(&setup.alerting, &site, shared, events);
+        let (stop, stopped) = watch::channel(false);
+        let (jobs, states) = (setup.jobs.clone(), Some(world.states.clone()));
+        let (shared, events) = (shared.clone(), events.clone());
+        let watching = tokio::spawn(async move {
+            if jobs.iter().all(|job| job.config().discoveries.is_empty()) {
+                // All servers are known by what is received.
+                drop(events);
+                ended(stopped).await;
+                return Ok(());
+            }
+            let (model, id) = model;
+            let end = ended(stopped);
+            Ok(oddns_serve::watch(jobs, model, id, states, shared, events, end).await?)
+        });
+        let backfill = backfill::begin(world, setup, learns);
+        Ok(Self { stop, watching, receiving, alerting, learning, arrival, backfill })
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
+        let _ = self.stop.send(true);
+        let stop_receiving =
+            |receiving: Receiving| tokio::task::spawn_blocking(|| receiving.stop());
+        let receiving = self.receiving.map(stop_receiving);
+        let stop_learning = |learning: Learning| tokio::task::spawn_blocking(|| learning.stop());
+        let learning = self.learning.map(stop_learning);
+        let stop_backfill = |backfill: Backfill| tokio::task::spawn_blocking(|| backfill.stop());
+        let backfill = self.backfill.map(stop_backfill);
+        if !self.watching.is_finished() {
+            self.watching.await.context("watching ended in an unforeseen way")??;
+        }
+        if let Some(arrival) = self.arrival {
+            arrival.stop().await;
+        }
+        self.alerting.stop().await;
+        if let Some(stopped) = receiving {
+            stopped.await.context("cannot end receiving")??;
+        }
+        if let Some(stopped) = learning {
+            stopped.await.context("cannot end learning")?;
+        }
+        if let Some(stopped) = backfill {
+            stopped.await.context("cannot end the fetching of history")?;
+        }
+        Ok(())
+    }
+}
+
 /// Begins to take remote writes.
 fn receive(
-    plan: &Plan,
-    shared: &Arc<Shared>,
-    events: mpsc::Sender<Event>,
+    settings: &ReceiverSettings,
+    world: &World<'_>,
+    model: Arc<Detector>,
 ) -> anyhow::Result<Receiving> {
     let keep = |store: &Arc<HistoryStore>| -> Box<dyn Keep> {
         Box::new(StoreKeep::new(Arc::clone(store)))
     };
-    let keep = plan.storage.as_ref().map(keep);
-    let (model, states) = (plan.model.clone(), plan.states.clone());
-    let judges = oddns_serve::judges_of(model, states, events.clone());
-    oddns_serve::receive(ReceiverSettings::default(), keep, Some(judges), shared, events)
+    let keep = world.storage.as_ref().map(keep);
+    let (states, events) = (Some(world.states.clone()), world.events.clone());
+    let judges = oddns_serve::judges_of(model, states, &world.shared, events.clone());
+    oddns_serve::receive(settings.clone(), keep, Some(judges), &world.shared, events)
         .context("cannot start a thread for what is received")
 }
 
@@ -216,23 +311,41 @@ fn open(folder: &Path, retention: &Retention) -> anyhow::Result<HistoryStore> {
         retention_bytes: retention.bytes,
         ..StoreSettings::default()
     };
+    tell_damaged(folder)?;
     let store = HistoryStore::open(folder, settings)?;
     let recovery = store.recovery();
     if !recovery.was_closed {
-        output::line(format!(
+        output::warning(format!(
             "`{}` was not closed: {} samples of its log are kept, what came after the last sync is lost",
             folder.display(),
             recovery.samples
         ));
     }
+    for damage in recovery.damage.iter().filter(|damage| !damage.is_torn_end) {
+        output::line(damage.to_string());
+    }
+    if recovery.unknown_samples > 0 {
+        let n = recovery.unknown_samples;
+        output::line(format!("{n} more samples are lost: damage has taken their series' names"));
+    }
     Ok(store)
 }
 
-fn announce(output: Output, plan: &Plan, address: SocketAddr) {
-    if output == Output::Json {
+/// Where others find the page, as far as we know.
+fn url_of(scheme: &str, address: SocketAddr) -> String {
+    if !address.ip().is_unspecified() {
+        return format!("{scheme}://{address}");
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
+    format!("{scheme}://{host}:{}", address.port())
+}
+
+fn announce(args: &Watch, setup: &Setup, scheme: &str, address: SocketAddr) {
+    if args.output.output == Output::Json {
         return output::json(&json!({ "event": "listening", "address": address.to_string() }));
     }
-    for job in &plan.jobs {
+    for job in &setup.jobs {
         // What cannot be scraped is told when it is tried.
         for target in job.static_targets().unwrap_or_default() {
             let every = format_duration(target.interval);
@@ -244,116 +357,20 @@ fn announce(output: Output, plan: &Plan, address: SocketAddr) {
             output::line(format!("watching what is found for job `{name}` every {every}"));
         }
     }
-    if plan.receives {
-        output::line(format!("remote write: http://{address}/api/v1/write"));
+    for alertmanager in &setup.alerting.alertmanagers {
+        output::line(format!("alerts go to {}", alertmanager.url));
     }
-    output::line(format!("page and metrics: http://{address}/"));
-}
-
-/// Prints events until there will be no more.
-async fn tell(mut events: mpsc::Receiver<Event>, output: Output, model: Arc<Detector>) {
-    while let Some(event) = events.recv().await {
-        match output {
-            Output::Text => print(&event, &model),
-            Output::Json => print_json(&event, &model),
-        }
+    if !setup.alerting.discoveries.is_empty() {
+        output::line("alerts go to the Alertmanagers that are found");
     }
-}
-
-fn print(event: &Event, model: &Detector) {
-    match event {
-        Event::State { instance, time, state } => {
-            output::line(format!("{} {instance} {state}", time.clock()));
-        }
-        Event::Score { instance, score } => output::line(score_line(instance, score, model)),
-        Event::Incident(event) => {
-            let what = match event {
-                IncidentEvent::Opened(_) => "INCIDENT begins",
-                IncidentEvent::Updated(_) => "INCIDENT, known better",
-                IncidentEvent::Closed(_) => "INCIDENT over",
-            };
-            output::line(what);
-            for group in output::groups(std::iter::once(event.incident())) {
-                group.print(model);
-            }
-        }
-        Event::ScrapeFailed { instance, time, error } => {
-            output::line(format!("{} {instance} scrape failed: {error}", time.clock()));
-        }
-        Event::ScrapeRecovered { instance, time } => {
-            output::line(format!("{} {instance} answers again", time.clock()));
-        }
-        Event::StorageFailed { error } => {
-            output::line(format!("scrapes cannot be kept: {error}"));
-        }
-        Event::StorageRecovered => output::line("scrapes are kept again"),
-        Event::StateLost { instance, reason } => {
-            output::line(format!("{instance} goes on from the model alone: {reason}"));
-        }
-        Event::DiscoveryFailed { job, time, error } => {
-            output::line(format!("{} job `{job}`: {error}", time.clock()));
-        }
-        Event::TargetGone { instance, time } => {
-            output::line(format!("{} {instance} is gone", time.clock()));
-        }
-        Event::Warning { time, text } => {
-            output::line(format!("{} warning: {text}", time.clock()));
-        }
-        _ => {}
+    for webhook in &setup.alerting.webhooks {
+        output::line(format!("alerts go to webhook {}", webhook.name));
     }
-}
-
-fn score_line(instance: &str, score: &Score, model: &Detector) -> String {
-    let odd = if score.alarm || score.score > 1.0 {
-        let top = output::top_features(score, model.columns(), 3).join(", ");
-        format!("  {}{top}", if score.alarm { "ALARM " } else { "" })
-    } else {
-        String::new()
-    };
-    format!("{} {instance} score {:.2}{odd}", score.time.clock(), score.score)
-}
-
-fn print_json(event: &Event, model: &Detector) {
-    output::json(&match event {
-        Event::State { instance, time, state } => json!({
-            "event": "state", "instance": instance, "timestamp": time.to_string(),
-            "state": state.name(), "detail": state.to_string(),
-            "seen": match state { State::WarmingUp { seen, .. } => Some(seen), _ => None },
-        }),
-        Event::Score { instance, score } => json!({
-            "event": "score", "instance": instance, "timestamp": score.time.to_string(),
-            "score": score.score, "alarm": score.alarm,
-            "top_features": output::top_features(score, model.columns(), 5),
-        }),
-        Event::Incident(event) => json!({
-            "event": match event {
-                IncidentEvent::Opened(_) => "incident_opened",
-                IncidentEvent::Updated(_) => "incident_updated",
-                IncidentEvent::Closed(_) => "incident_closed",
-            },
-            "incident": incident_json(event.incident()),
-        }),
-        Event::ScrapeFailed { instance, time, error } => json!({
-            "event": "scrape_failed", "instance": instance, "timestamp": time.to_string(),
-            "error": error,
-        }),
-        Event::StorageFailed { error } => json!({ "event": "storage_failed", "error": error }),
-        Event::StorageRecovered => json!({ "event": "storage_recovered" }),
-        Event::StateLost { instance, reason } => json!({
-            "event": "state_lost", "instance": instance, "error": reason,
-        }),
-        Event::ScrapeRecovered { instance, time } => json!({
-            "event": "scrape_recovered", "instance": instance, "timestamp": time.to_string(),
-        }),
-        Event::DiscoveryFailed { job, time, error } => json!({
-            "event": "discovery_failed", "job": job, "timestamp": time.to_string(), "error": error,
-        }),
-        Event::TargetGone { instance, time } => json!({
-            "event": "target_gone", "instance": instance, "timestamp": time.to_string(),
-        }),
-        Event::Warning { time, text } => json!({
-            "event": "warning", "timestamp": time.to_string(), "text": text,
-        }),
-        _ => return,
-    });
+    if setup.receiver.is_some() {
+        output::line(format!("remote write: {scheme}://{address}/api/v1/write"));
+    }
+    if setup.is_base {
+        output::line("no model is named: the base model judges, calibrated by the first scrapes");
+    }
+    output::line(format!("page and metrics: {scheme}://{address}/"));
 }

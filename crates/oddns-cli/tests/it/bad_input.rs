@@ -423,10 +423,10 @@ fn places_that_cannot_be_written() {
 }
 
 #[test]
-fn a_recording_does_not_overwrite_another() {
+fn a_recording_does_not_mix_with_other_files() {
     let folder = Folder::new();
     fs::create_dir(folder.path("recording")).unwrap();
-    folder.write("recording/dataset.json", "{}");
+    folder.write("recording/thesis.txt", "{}");
     let address = http::serve("text/plain", "coredns_panics_total 0\n");
     let said =
         folder.fails(FAILED, &format!("collect --target http://{address}/metrics {COLLECT}"));
@@ -434,7 +434,7 @@ fn a_recording_does_not_overwrite_another() {
         said,
         "error: `@recording` is already there: name another place, or remove it first\n"
     );
-    assert_eq!(fs::read_to_string(folder.path("recording/dataset.json")).unwrap(), "{}");
+    assert_eq!(fs::read_to_string(folder.path("recording/thesis.txt")).unwrap(), "{}");
 }
 
 #[test]
@@ -457,11 +457,7 @@ fn wrong_use() {
             "train --data @data.csv --out @new.keras --window 1",
             "invalid value '1' for '--window <N>': 1 is not in 32..=65536",
         ),
-        (
-            "watch --target http://127.0.0.1:9/metrics",
-            "no model: name one with `--model`; to make one, record normal operation with `oddns \
-             collect` and learn it with `oddns train`",
-        ),
+        ("watch", "no target to watch: name one by `--target` or under `scrape_configs`"),
         (
             "collect --target http://127.0.0.1:9/metrics --target 127.0.0.1:9 --out @r",
             "target `127.0.0.1:9` is given twice: give each host and port once",
@@ -470,6 +466,11 @@ fn wrong_use() {
         let said = folder.fails(USAGE, arguments);
         assert_eq!(said.lines().next(), Some(&*format!("error: {first_line}")), "{arguments}");
     }
+    folder.says(
+        USAGE,
+        "collect --target http://127.0.0.1:9/metrics --out @dns.keras",
+        "`@dns.keras` is a file, and metrics are written into a folder: name a new one with `--out`",
+    );
     folder.says(
         BAD_INPUT,
         "score --model @dns.keras --data @data.csv --out @s.txt",
@@ -480,11 +481,19 @@ fn wrong_use() {
 #[test]
 fn configurations_that_do_not_hold() {
     let folder = Folder::new();
-    folder.write("oddns.yml", "global:\n  evaluation_interval: 5s\n");
-    let message = "`@oddns.yml`: line 2, column 3: `evaluation_interval` of Prometheus is not \
-                   supported: oddns has no rules; leave it out";
+    let text = "global:\n  scrap_interval: 5s\nscrape_configs:\n- job_name: a\n  scheme: gopher\n";
+    folder.write("oddns.yml", text);
+    let message = "`@oddns.yml`: line 2, column 3: unknown key `scrap_interval`: did you mean \
+                   `scrape_interval`?\nerror: `@oddns.yml`: line 5, column 11: scheme `gopher` is \
+                   not known: write http or https";
     folder.says(BAD_INPUT, "check-config @oddns.yml", message);
     folder.says(BAD_INPUT, "watch --config.file=@oddns.yml", message);
+    let text = "scrape_configs:\n- job_name: a\n  scrape_interval: 5s\n  static_configs: [{targets: \
+                [h:1]}]\n- job_name: b\n  static_configs: [{targets: [h:2]}]\n";
+    folder.write("two.yml", text);
+    let message = "job `a` scrapes every 5s and job `b` every 15s, and a recording has one interval: \
+                   give both the same, or record each with a configuration and into a folder of its own";
+    folder.says(BAD_INPUT, "collect --config.file=@two.yml --out @r", message);
     folder.says(
         BAD_INPUT,
         "check-config @no.yml",

@@ -49,6 +49,11 @@ impl Running {
         }
     }
 
+    /// A line that it has said already, if there is one left.
+    pub(crate) fn try_line(&mut self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+
     /// The first line that `wanted` says something about, with what it says.
     pub(crate) fn find<T>(&mut self, within: Duration, wanted: impl Fn(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + within;

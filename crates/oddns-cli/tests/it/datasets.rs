@@ -90,3 +90,188 @@ fn mistakes_end_with_3_and_their_place() {
     assert!(ended.stderr.contains("is a table of features"), "{ended:#?}");
     assert!(!folder.path("other").exists());
 }
+
+/// Two servers at the same times; of one a second value for one time.
+const OTHERS: &str = "# scrape 1795331512 dns-0\ncoredns_panics_total 7\n\
+                      # scrape 1795331512 dns-1\ncoredns_panics_total 1\n";
+
+#[test]
+fn samples_that_contradict_each_other_are_counted() {
+    let folder = Folder::new();
+    fs::write(folder.path("scrapes.txt"), SCRAPES).unwrap();
+    fs::write(folder.path("others.txt"), OTHERS).unwrap();
+    let said = folder.dataset("import @scrapes.txt --out @set --output=json").well().json();
+    assert_eq!(said["conflicts"], 0, "{said}");
+    let n_samples = said["samples"].as_u64().unwrap();
+    // What is there already is no second sample.
+    let again = folder.dataset("import @scrapes.txt --out @set --output=json").well().json();
+    let counts = [&again["samples"], &again["duplicates"], &again["conflicts"]];
+    assert_eq!(counts.map(|count| count.as_u64().unwrap()), [0, n_samples, 0], "{again}");
+    let described = folder.dataset("describe @set --output=json").well().json();
+    assert_eq!(described["samples"], n_samples, "{described}");
+    let said = folder.dataset("import @scrapes.txt @others.txt --out @both").well().stdout;
+    let told = "\nleft out 1 sample: the series has another value at that time\n";
+    assert!(said.ends_with(told), "{said}");
+    // One data set against another one.
+    folder.dataset("import @others.txt --out @other-set").well();
+    let said = folder.dataset("import @scrapes.txt @other-set --out @third --output=json").well();
+    assert_eq!(said.json()["conflicts"], 1);
+}
+
+#[test]
+fn what_data_sets_say_beside_their_samples_comes_along() {
+    let folder = Folder::new();
+    fs::write(folder.path("scrapes.txt"), SCRAPES).unwrap();
+    fs::write(folder.path("others.txt"), OTHERS).unwrap();
+    let header = "kind,start,end,instance,anomalous\n";
+    for (name, text, label) in [
+        ("one", "scrapes", "restart,1795331512,1795331513,dns-0,1\n"),
+        ("two", "others", "benign_deploy,1795331512,1795331514,*,0\n"),
+    ] {
+        folder.dataset(&format!("import @{text}.txt --out @{name}")).well();
+        fs::write(folder.path(&format!("{name}/labels.csv")), format!("{header}{label}")).unwrap();
+        let said = format!(r#"{{"name":"{name}","licence":"MIT","speed":72}}"#);
+        fs::write(folder.path(&format!("{name}/dataset.json")), said).unwrap();
+    }
+    let said = |name: &str| {
+        let text = fs::read_to_string(folder.path(&format!("{name}/dataset.json"))).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let labels = |name: &str| fs::read_to_string(folder.path(&format!("{name}/labels.csv")));
+    folder.dataset("import @one --out @copy").well();
+    assert_eq!(said("copy")["name"], "one");
+    assert!(labels("copy").unwrap().contains("restart"));
+    folder.dataset("import @one @two --out @both").well();
+    let both = said("both");
+    assert_eq!((&both["licence"], &both["speed"]), (&"MIT".into(), &72.into()), "{both}");
+    assert!(both.get("name").is_none() && both.get("start").is_some(), "{both}");
+    assert_eq!(labels("both").unwrap().lines().count(), 3);
+    // Again, nothing is there twice.
+    folder.dataset("import @two --out @both").well();
+    assert_eq!(labels("both").unwrap().lines().count(), 3);
+    folder.dataset("import @one @two --instance dns-1 --out @cut").well();
+    assert_eq!(labels("cut").unwrap().lines().count(), 2);
+    folder.dataset("import @scrapes.txt --out @unlabelled").well();
+    assert!(labels("unlabelled").is_err());
+}
+
+#[test]
+fn an_import_that_fails_leaves_nothing_new_behind() {
+    let folder = Folder::new();
+    fs::write(folder.path("scrapes.txt"), SCRAPES).unwrap();
+    fs::write(folder.path("broken.txt"), format!("{SCRAPES}what is this?\n")).unwrap();
+    let ended = folder.dataset("import @scrapes.txt @broken.txt --out @set");
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    assert!(!folder.path("set").exists());
+    folder.dataset("import @scrapes.txt --out @set").well();
+    let ended = folder.dataset("import @scrapes.txt @broken.txt --out @set");
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    assert!(ended.stderr.contains("run the same again to go on"), "{ended:#?}");
+    folder.dataset("validate @set").well();
+    let ended = folder.dataset("import @scrapes.txt --out @new --since 2030-01-01T00:00:00Z");
+    assert_eq!((ended.code, folder.path("new").exists()), (Some(3), false), "{ended:#?}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_with_those_that_are() {
+    let folder = Folder::new();
+    fs::write(folder.path("others.txt"), OTHERS).unwrap();
+    folder.dataset("import @others.txt --out @set").well();
+    for command in [
+        "describe @set --instance nope",
+        "export @set --format openmetrics --out @set.om --instance nope",
+        "export @set --format tsb-ad --out @frames --instance nope",
+        "import @set --out @new --instance nope",
+        "import @others.txt --out @new --instance nope",
+    ] {
+        let ended = folder.dataset(command);
+        assert_eq!(ended.code, Some(3), "{command}: {ended:#?}");
+        let told = "has no instance `nope`: it has `dns-0`, `dns-1`\n";
+        assert!(ended.stderr.ends_with(told), "{command}: {ended:#?}");
+    }
+    assert_eq!(fs::read_dir(folder.path("")).unwrap().count(), 2, "nothing is left behind");
+    let ended =
+        folder.dataset("describe @set --since 2027-01-01T00:00:00Z --until 2026-01-01T00:00:00Z");
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert!(ended.stderr.contains("is not before"), "{ended:#?}");
+}
+
+#[test]
+fn places_that_cannot_be_written_are_told() {
+    let folder = Folder::new();
+    fs::write(folder.path("others.txt"), OTHERS).unwrap();
+    folder.dataset("import @others.txt --out @set").well();
+    let dash = "error: `-` is the name of no file here: for standard output say `/dev/stdout`, for \
+                a file of that name `./-`\n";
+    for command in [
+        "export @set --format openmetrics --out -",
+        "export @set --format tsb-ad --out -",
+        "import @others.txt --out -",
+        "anonymise @set --out - --salt-file @salt",
+    ] {
+        let ended = folder.dataset(command);
+        assert_eq!((ended.code, &ended.stderr[..]), (Some(2), dash), "{command}");
+    }
+    let ended = folder.dataset("export @set --format openmetrics --out @nodir/x");
+    assert_eq!(ended.code, Some(1));
+    let path = folder.path("nodir");
+    let told = format!("the folder `{}` does not exist, make it first\n", path.display());
+    assert!(ended.stderr.ends_with(&told), "{ended:#?}");
+    let whole = folder.dataset("export @set --format openmetrics --out /dev/stdout").well().stdout;
+    assert!(whole.starts_with("# TYPE "), "{whole}");
+}
+
+#[test]
+fn errors_are_json_where_results_are() {
+    let folder = Folder::new();
+    for (command, kind, exit_code) in [
+        ("validate @nothing --output=json", "bad_input", 3),
+        ("import @nothing --out @set --output json", "bad_input", 3),
+        ("describe --output=json", "usage", 2),
+        ("describe x --nonsense --output=json", "usage", 2),
+    ] {
+        let ended = folder.dataset(command);
+        let error: serde_json::Value = serde_json::from_str(&ended.stderr).unwrap();
+        let error = &error["error"];
+        assert_eq!(
+            (error["kind"].as_str(), ended.code),
+            (Some(kind), Some(exit_code)),
+            "{ended:#?}"
+        );
+        assert_eq!(error["exit_code"], exit_code);
+        assert!(!error["message"].as_str().unwrap().starts_with("error"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_not_damaged_can_be_kept() {
+    let folder = Folder::new();
+    folder.dataset("import % --out @set --until 2026-11-22T08:40:00Z").well();
+    let whole = folder.dataset("describe @set --output=json").well().json();
+    let part = folder.path("set/day=2026-11-22/part-0.parquet");
+    let part = if part.is_file() {
+        part
+    } else {
+        fs::read_dir(folder.path("set/day=2026-11-22")).unwrap().next().unwrap().unwrap().path()
+    };
+    let mut bytes = fs::read(&part).unwrap();
+    bytes[1000] ^= 0x10;
+    fs::write(&part, bytes).unwrap();
+    let ended = folder.dataset("validate @set");
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    assert!(ended.stdout.contains("row group 0, column `"), "{ended:#?}");
+    let ended = folder.dataset("import @set --out @rest");
+    assert_eq!(ended.code, Some(3));
+    assert!(ended.stderr.contains("`oddns dataset import --skip-damaged`"), "{ended:#?}");
+    let said = folder.dataset("import @set --out @rest --skip-damaged").well().stdout;
+    assert!(said.starts_with("left out `") && said.contains("row group 0, column `"), "{said}");
+    folder.dataset("validate @rest").well();
+    let rest = folder.dataset("describe @rest --output=json").well().json();
+    let samples = |said: &serde_json::Value| said["samples"].as_u64().unwrap();
+    assert!(samples(&rest) > 0 && samples(&rest) < samples(&whole));
+    let bytes = fs::read(&part).unwrap();
+    fs::write(&part, &bytes[..bytes.len() - 10]).unwrap();
+    let ended = folder.dataset("import @set --out @nothing --skip-damaged");
+    assert_eq!((ended.code, folder.path("nothing").exists()), (Some(3), false), "{ended:#?}");
+    assert!(ended.stderr.contains("nothing is left without what is damaged"), "{ended:#?}");
+}

@@ -63,6 +63,31 @@ fn a_budget_of_more_alarms_lowers_the_line() {
 }
 
 #[test]
+fn a_model_of_elsewhere_is_calibrated_to_a_site_and_judged_there() {
+    let folder = tempfile::tempdir().unwrap();
+    servers(folder.path());
+    table(&folder.path().join("normal.csv"), 300, None, false);
+    let train = "train --data @normal.csv --detector masked_without_network --out @base.oddns";
+    run(&folder, train).well();
+    let until = format!("--until {}", START + 50);
+    let calibrate = format!("train --base @base.oddns --data @servers/one/train.csv {until}");
+    let json = run(&folder, &format!("{calibrate} --out @one.oddns --output=json")).well().json();
+    assert_eq!((&json["rows"], &json["detector"]), (&50.into(), &"masked_without_network".into()));
+    let text = run(&folder, &format!("{calibrate} --out @one.oddns")).well().stdout;
+    assert!(text.starts_with("calibrated 2 features from 50 rows of 1 instance(s)"), "{text}");
+    let few = format!("train --base @base.oddns --data @normal.csv --until {}", START + 9);
+    let few = run(&folder, &format!("{few} --out @few.oddns"));
+    assert_eq!(few.code, Some(3), "{few:?}");
+    assert!(few.stderr.contains("9 rows in a row are too few"), "{}", few.stderr);
+
+    let eval = "eval --suite frames --data @servers --detector l2 --base @base.oddns";
+    let table = run(&folder, &format!("{eval} --base.calibrated-by 1m")).well().stdout;
+    for row in ["| l2 |", "| base as it is |", "| base calibrated by 1m |"] {
+        assert!(table.contains(row), "{table}");
+    }
+}
+
+#[test]
 fn wrong_use_is_told() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, message) in [
@@ -75,7 +100,13 @@ fn wrong_use_is_told() {
         ("train --data @a.csv --out @m --alarms-per-week inf", "must be a number above zero"),
         ("train --data @a.csv --out @m --alarms-per-week NaN", "must be a number above zero"),
         ("eval --suite frames --data @ --detector k-means", "there is no detector `k-means`"),
-        ("eval --suite elsewhere --data @", "[possible values: frames, coredns, fidelity]"),
+        (
+            "eval --suite elsewhere --data @",
+            "[possible values: frames, coredns, simulated, fidelity]",
+        ),
+        ("train --data @a.csv --out @m --base @b --seed 2", "cannot be used with"),
+        ("train --data @a.csv --out @m --base @b --from @b", "cannot be used with"),
+        ("eval --suite frames --data @ --base.calibrated-by 5m", "--base <FILE>"),
         ("eval --suite frames", "--data <DIR>"),
         ("eval --suite frames --data @ --scores @s.csv --labels @l.csv", "cannot be used with"),
         ("eval --detector l2 --scores @s.csv --labels @l.csv", "--suite <SUITE>"),

@@ -30,7 +30,15 @@ const OVER_WITHIN: Duration = Duration::from_secs(75);
 
 /// Pods behind one server; half of the lookups are about outside names.
 fn lab_config(binary: PathBuf) -> LabConfig {
-    let mix = Mix { inside: 0.45, outside: 0.15, qualified: 0.35, srv: 0.03, ptr: 0.01, txt: 0.01 };
+    let mix = Mix {
+        inside: 0.45,
+        outside: 0.15,
+        qualified: 0.35,
+        srv: 0.03,
+        ptr: 0.01,
+        txt: 0.01,
+        stub: 0.0,
+    };
     LabConfig {
         settings: TrafficSettings { lookups_per_second: 100.0, mix, ..Default::default() },
         ..LabConfig::new(binary)

@@ -55,6 +55,26 @@ pub(crate) fn serve(content_type: &'static str, body: &'static str) -> SocketAdd
     address
 }
 
+/// Answers every request with the status and the body that `answer` has for its path.
+pub(crate) fn serve_by(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().and_then(Result::ok).unwrap_or_default();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let (status, body) = answer(first.split(' ').nth(1).unwrap_or_default());
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    address
+}
+
 fn answer_with(mut stream: TcpStream, content_type: &str, body: &str) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}

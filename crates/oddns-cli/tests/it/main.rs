@@ -3,6 +3,10 @@
 
 // With `cfg(test)` the lints know that all of it is test code.
 #[cfg(test)]
+mod arrival;
+#[cfg(test)]
+mod backfill;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod browser;
@@ -10,6 +14,10 @@ mod browser;
 mod causes;
 #[cfg(test)]
 mod child;
+#[cfg(test)]
+mod collecting;
+#[cfg(test)]
+mod collection;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
@@ -23,11 +31,27 @@ mod end_to_end;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod learning;
+#[cfg(test)]
 mod made;
 #[cfg(test)]
 mod oddns;
 #[cfg(test)]
+mod own_models;
+#[cfg(test)]
+mod packaging;
+#[cfg(test)]
+mod received;
+#[cfg(test)]
+mod reload;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod simulate;
+#[cfg(test)]
+mod updates;
 
 /// The folder of the real programs to test against; `None`, with a line why, when not installed.
 #[cfg(test)]

@@ -55,6 +55,23 @@ fn the_same_seed_makes_the_same_bytes_that_are_a_data_set() {
 }
 
 #[test]
+fn a_scenario_is_judged_on_each_release() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short.yml");
+    let text = "name: short\nfor: 70m\ncampaign: {after: 45m, lasts: 5m, pause: 7m, \
+                faults: [upstream_outage, reload]}\n";
+    fs::write(&path, text).unwrap();
+    let data = path.to_str().unwrap();
+    let judged = ["eval", "--suite", "simulated", "--data", data, "--detector", "l2", "--json"];
+    let judged = oddns(&judged).well().json();
+    let suite = &judged["suites"][0];
+    assert_eq!((&suite["suite"], suite["series"].as_array().unwrap().len()), (&"short".into(), 5));
+    let measures = &suite["detectors"][0]["measures"];
+    assert!(measures["event_recall"]["mean"].as_f64().unwrap() > 0.5);
+    assert!(measures["benign_alarmed_ratio"]["mean"].is_number());
+}
+
+#[test]
 fn what_is_wrong_with_a_scenario_is_told_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -90,4 +107,46 @@ fn the_table_of_faults_is_for_machines_too() {
     );
     let text = oddns(&["lab", "faults"]).well().stdout;
     assert_eq!(text.lines().count(), faults.len() + 1);
+}
+
+#[test]
+fn clients_come_and_go_as_the_pods_of_a_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("quiet.yml"), "for: 20m\ntraffic: {unrest: 0}\n").unwrap();
+    // One pod for an hour, and nineteen more in its second half.
+    let pod = |number: u32, start: u32| format!("default/web-{number},{start},3600\n");
+    let late: String = (1..20).map(|number| pod(number, 1800)).collect();
+    fs::write(at("pods.csv"), format!("name,start,end\n{}{late}", pod(0, 0))).unwrap();
+    let log = at("pods.csv");
+    let pods = ["--pods", log.to_str().unwrap(), "--pods.speed", "3"];
+    simulate(&at("quiet.yml"), &at("out"), &pods).well();
+    let data = at("out");
+    let rows = data_rows(&data);
+    let mean = |rows: &[f64]| rows.iter().sum::<f64>() / rows.len() as f64;
+    let (first, second) = (mean(&rows[10..35]), mean(&rows[45..75]));
+    assert!((10.0..30.0).contains(&(second / first)), "{first} {second}");
+
+    fs::write(at("pods.csv"), "name,start,end\nweb-1,10,5\n").unwrap();
+    let ended = simulate(&at("quiet.yml"), &at("other"), &pods);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("line 2: the pod ends before it starts"), "{}", ended.stderr);
+    assert!(!at("other").exists());
+}
+
+/// Requests of the first server between scrapes.
+fn data_rows(data: &Path) -> Vec<f64> {
+    let history = oddns_store::read_history(data, &oddns_store::HistoryFilter::default()).unwrap();
+    let recording = &history.recordings[0];
+    let total = |scrape: &oddns_core::Scrape| -> f64 {
+        let of_requests = |sample: &&oddns_core::Sample| {
+            recording
+                .series
+                .get(sample.series)
+                .is_some_and(|key| key.name == "coredns_dns_requests_total")
+        };
+        scrape.samples.iter().filter(of_requests).map(|sample| sample.value).sum()
+    };
+    let totals: Vec<f64> = recording.scrapes.iter().map(total).collect();
+    totals.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }

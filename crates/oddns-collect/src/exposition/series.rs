@@ -276,15 +276,17 @@ pub(super) fn check_value_length(value: &str, start: usize, limits: &Limits) -> 
     Ok(())
 }
 
-/// Calls `take` with the labels sorted by name, as most servers write them.
-pub(super) fn with_sorted<R>(
+/// Calls `take` with the labels as [`Labels`] has them: sorted by name, as most servers write them, and
+/// without those that have no value.
+pub(super) fn with_canonical<R>(
     labels: &[LabelPair<'_>],
     take: impl FnOnce(&[LabelPair<'_>]) -> R,
 ) -> R {
-    if labels.is_sorted_by(|a, b| a.0 < b.0) {
+    let has_value = |label: &&LabelPair<'_>| !label.1.is_empty();
+    if labels.is_sorted_by(|a, b| a.0 < b.0) && labels.iter().all(|label| has_value(&label)) {
         return take(labels);
     }
-    let mut sorted = labels.to_vec();
+    let mut sorted: Vec<LabelPair<'_>> = labels.iter().filter(has_value).cloned().collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     take(&sorted)
 }

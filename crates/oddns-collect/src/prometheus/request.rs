@@ -1,15 +1,14 @@
 //! One request to Prometheus's HTTP API, tried until it is answered or cannot be.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
-use super::{Credentials, HistoryConfig, HistoryError, PrometheusUrl};
+use super::{HistoryConfig, HistoryError, PrometheusUrl, Waiting};
 use crate::answer;
-use crate::http::{Broken, client};
+use crate::http::{Broken, HttpClient, HttpError, wrong_redirect};
 use crate::remote_read::ReadFormat;
 
 /// The longest that a busy server may make us wait.
@@ -34,17 +33,19 @@ type Answered = (ReadFormat, Vec<u8>);
 #[derive(Debug)]
 pub(super) struct Requests {
     pub(super) server: PrometheusUrl,
+    pub(super) waiting: Waiting,
     config: HistoryConfig,
-    client: Client,
+    http: HttpClient,
     /// A server that has answered before and refuses now is being restarted rather than misspelled.
     has_answered: AtomicBool,
 }
 
 impl Requests {
     pub(super) fn new(server: PrometheusUrl, config: HistoryConfig) -> Result<Self, HistoryError> {
-        let client = client(server.is_https())
-            .map_err(|source| HistoryError::Client { server: server.clone(), source })?;
-        Ok(Self { server, config, client, has_answered: AtomicBool::new(false) })
+        let http = HttpClient::following(config.http.clone(), server.base())
+            .map_err(|error| unprepared(&server, error))?;
+        let (waiting, has_answered) = (Waiting::default(), AtomicBool::new(false));
+        Ok(Self { server, waiting, config, http, has_answered })
     }
 
     /// The body of a good answer of `/api/v1/` + `path`.
@@ -77,7 +78,9 @@ impl Requests {
             if n_left == 0 || !self.may_pass(&error) {
                 return Err(error);
             }
+            self.waiting.set(Some(error.to_string()));
             tokio::time::sleep(retry_after(&error).unwrap_or(wait).min(MAX_WAIT)).await;
+            self.waiting.set(None);
             wait = wait.saturating_mul(2);
         }
     }
@@ -134,12 +137,13 @@ impl Requests {
     }
 
     async fn fetch_read(&self, body: &[u8]) -> Result<Answered, HistoryError> {
-        let request = self.client.post(self.server.api("read")).body(body.to_owned());
+        let request = self.prepare(Method::POST, &self.server.api("read")).await?;
         let request = request
+            .body(body.to_owned())
             .header(CONTENT_TYPE, "application/x-protobuf")
             .header(CONTENT_ENCODING, "snappy")
             .header("x-prometheus-remote-read-version", "0.1.0");
-        let response = self.authorized(request)?.send().await;
+        let response = request.send().await;
         let response = response.map_err(|error| self.send_error(error.without_url()))?;
         let status = response.status();
         let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -167,31 +171,25 @@ impl Requests {
         let mut url = self.server.api(path);
         url.query_pairs_mut().extend_pairs(form);
         let is_long = url.query().is_some_and(|query| query.len() > MAX_QUERY_BYTES);
-        let request = if is_long { self.post(url) } else { self.client.get(url) };
-        let response = self.authorized(request)?.send().await;
+        let request = match is_long {
+            true => self.post(url).await?,
+            false => self.prepare(Method::GET, &url).await?,
+        };
+        let response = request.send().await;
         response.map_err(|error| self.send_error(error.without_url()))
     }
 
-    /// Says who asks. Files are read each time, so that a token may be renewed.
-    fn authorized(&self, request: RequestBuilder) -> Result<RequestBuilder, HistoryError> {
-        let secret = |path: &Path| {
-            let read = std::fs::read_to_string(path).map(|text| text.trim().to_owned());
-            read.map_err(|source| HistoryError::Secret { path: path.to_owned(), source })
-        };
-        Ok(match &self.config.credentials {
-            None => request,
-            Some(Credentials::BearerFile(path)) => request.bearer_auth(secret(path)?),
-            Some(Credentials::Basic { username, password_file }) => {
-                request.basic_auth(username, Some(secret(password_file)?))
-            }
-        })
+    async fn prepare(&self, method: Method, url: &Url) -> Result<RequestBuilder, HistoryError> {
+        let prepared = self.http.prepare(method, url).await;
+        prepared.map_err(|error| unprepared(&self.server, error))
     }
 
-    fn post(&self, mut url: Url) -> RequestBuilder {
+    async fn post(&self, mut url: Url) -> Result<RequestBuilder, HistoryError> {
         let body = url.query().unwrap_or_default().to_owned();
         url.set_query(None);
         let form = "application/x-www-form-urlencoded";
-        self.client.post(url).header(CONTENT_TYPE, form).body(body)
+        let request = self.prepare(Method::POST, &url).await?;
+        Ok(request.header(CONTENT_TYPE, form).body(body))
     }
 
     /// Reads what the decompressor gives, piece by piece, so that a bomb stops at the limit.
@@ -213,12 +211,27 @@ impl Requests {
 
     fn send_error(&self, source: reqwest::Error) -> HistoryError {
         let server = self.server.clone();
+        if let Some(advice) = wrong_redirect(&source) {
+            return HistoryError::Redirect { server, advice };
+        }
         match Broken::of(&source) {
             Broken::Dns => HistoryError::Dns { server, source },
             Broken::Refused => HistoryError::Refused { server, source },
             Broken::Connect => HistoryError::Connect { server, source },
             Broken::Body => HistoryError::Body { server, source },
         }
+    }
+}
+
+/// Why there is not even a request.
+fn unprepared(server: &PrometheusUrl, error: HttpError) -> HistoryError {
+    let server = server.clone();
+    match error {
+        HttpError::Client(source) => HistoryError::Client { server, source },
+        source @ (HttpError::File { .. } | HttpError::Credentials) => {
+            HistoryError::Auth { server, source }
+        }
+        source => HistoryError::Http { server, source },
     }
 }
 

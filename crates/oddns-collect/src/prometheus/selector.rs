@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::remote_read::{Comparison, Matcher};
 
-/// Metrics that say how a CoreDNS is doing, its own and those of its process; and how scraping it
-/// went. A regular expression, matched as a whole.
-const METRICS: &str = "coredns_.+|process_.+|go_goroutines|go_threads|\
-                       go_memstats_heap_inuse_bytes|go_gc_duration_seconds.*|\
-                       up|scrape_duration_seconds";
+/// Metrics that say how a CoreDNS is doing, its own and those of its process, as scraping it gives
+/// them; and how scraping it went. A regular expression, matched as a whole.
+const METRICS: &str = "coredns_.+|process_.+|go_.+|up|scrape_duration_seconds";
 
 /// Series that only a CoreDNS has, of these jobs; of all when none is named.
 pub(super) fn coredns_of(jobs: &[String]) -> String {

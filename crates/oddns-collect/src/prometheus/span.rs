@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-const DAY_MILLIS: i64 = 86_400_000;
+pub(super) const DAY_MILLIS: i64 = 86_400_000;
 
 /// Prometheus refuses more than 11,000 points of a series in one answer (`web/api/v1/api.go`).
 const MAX_POINTS: i64 = 10_000;

@@ -3,35 +3,18 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oddns_collect::{HistoryConfig, HistoryError, HistoryQuery, PrometheusHistory, SeriesChoice};
 use oddns_core::Timestamp;
 use tokio::time::sleep;
 
-use crate::peer::peers;
+use crate::peer::{Running, free_port, peers, run};
 
 const N_SCRAPES: i64 = 300;
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn run(command: &mut Command) -> Running {
-    Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// A day ago, at a full minute.
 fn start() -> i64 {
@@ -106,7 +89,8 @@ async fn fetched(port: u16, remote_read: bool, start: i64) -> Result<Samples, Hi
     let server = format!("http://127.0.0.1:{port}").parse().unwrap();
     let query = HistoryQuery {
         series: SeriesChoice::Jobs(vec!["dns".to_owned()]),
-        since: Timestamp::from_millis(start),
+        // Years before there was anything.
+        since: Timestamp::from_millis(0),
         until: Timestamp::from_millis(start + 7_200_000),
         step: None,
     };
@@ -115,6 +99,7 @@ async fn fetched(port: u16, remote_read: bool, start: i64) -> Result<Samples, Hi
     PrometheusHistory::new(server, config)?
         .fetch::<HistoryError>(&query, |part| {
             n_parts += 1;
+            assert!(part.since.millis() > start - 2 * 86_400_000, "asked for {}", part.since);
             for recording in &part.recordings {
                 for scrape in &recording.scrapes {
                     for sample in &scrape.samples {

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use oddns_collect::{JobConfig, ScrapeError, ScrapeLimits, Scraped};
+use oddns_collect::{
+    HistoryConfig, HistoryError, HistoryQuery, JobConfig, LeftOut, PrometheusHistory,
+    PrometheusUrl, RelabelRule, RuleText, ScrapeError, ScrapeLimits, Scraped, SeriesChoice,
+};
 use oddns_core::{SeriesTable, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -301,6 +304,53 @@ async fn a_sample_from_another_time_is_left_out() {
         let config = JobConfig { honor_timestamps, ..JobConfig::new("test") };
         let scraped = scrape(&address, config).await;
         assert_eq!(scraped.scrape.samples.len(), expected, "{:?}", scraped.error);
-        assert_eq!((scraped.n_scraped, scraped.n_untimely), (4, 4 - expected));
+        assert_eq!((scraped.n_scraped, scraped.left_out.untimely), (4, 4 - expected));
     }
+}
+
+#[tokio::test]
+async fn a_counter_below_zero_and_a_series_twice_are_left_out() {
+    let text = b"coredns_a_total -1\ncoredns_b_total 2\ncoredns_b_total 3\nc -1\nd_total NaN\n";
+    for dropping in [false, true] {
+        let rule = RuleText {
+            source_labels: vec!["__name__".to_owned()],
+            regex: Some("nothing".to_owned()),
+            action: Some("drop".to_owned()),
+            ..RuleText::default()
+        };
+        let rules = dropping.then(|| RelabelRule::new(rule).unwrap());
+        let (address, _seen) = serve(Behaviour::Say(response("200 OK", "", text))).await;
+        let metric_relabel_rules = rules.into_iter().collect();
+        let config = JobConfig { metric_relabel_rules, ..JobConfig::new("test") };
+        let scraped = scrape(&address, config).await;
+        assert!(scraped.error.is_none(), "{:?}", scraped.error);
+        assert_eq!(scraped.left_out, LeftOut { untimely: 0, duplicate: 1, negative: 1 });
+        assert_eq!(scraped.scrape.samples.len(), 3);
+    }
+}
+
+/// A server on plain HTTP that sends us on to TLS: it is gone to, and what is wrong there is told.
+#[tokio::test]
+async fn a_redirect_to_tls_is_followed_and_its_failure_is_clear() {
+    // Bound and closed again: nothing listens there.
+    let away = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let headers = format!("Location: https://{away}/metrics\r\n");
+    let moved = response("301 Moved Permanently", &headers, b"");
+    let (address, _seen) = serve(Behaviour::Say(moved.clone())).await;
+    let error = scrape(&address, config()).await.error.unwrap();
+    // The second where the machine has no certificates to trust.
+    let clear = matches!(error, ScrapeError::Refused { .. } | ScrapeError::Client { .. });
+    assert!(clear, "{error:?}");
+    let (address, _seen) = serve(Behaviour::Say(moved)).await;
+    let server: PrometheusUrl = address.parse().unwrap();
+    let mut history = PrometheusHistory::new(server, HistoryConfig::default()).unwrap();
+    let query = HistoryQuery {
+        series: SeriesChoice::Jobs(vec![]),
+        since: Timestamp::from_millis(0),
+        until: Timestamp::from_millis(1),
+        step: None,
+    };
+    let error = history.fetch::<HistoryError>(&query, |_| Ok(())).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.ends_with("sends us to https: give its address with `https://`"), "{said}");
 }

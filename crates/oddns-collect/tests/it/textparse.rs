@@ -78,7 +78,9 @@ fn normal((name, value): (String, String)) -> (String, String) {
     (name, number.map_or(value, |number| number.to_string()))
 }
 
+/// A label without a value is none, which Prometheus's scraper says behind its parser.
 fn sorted(mut labels: Vec<(String, String)>) -> Vec<(String, String)> {
+    labels.retain(|(_, value)| !value.is_empty());
     labels.sort();
     labels
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::motion::{LAGS, LARGEST_STEP, Motion, STEPS, Shape};
+use super::motion::{LAGS, LARGEST_STEP, Motion, SMOOTHING, STEPS, Shape};
 use super::rows::Rows;
 use super::state::{Fields, Judge, Persist};
 use super::strength::root_mean_square;
@@ -183,7 +183,55 @@ fn middles(centres: &[Shape; N_CENTRES], shapes: &[Shape]) -> [Shape; N_CENTRES]
     middles
 }
 
+/// What [`FittedKMeans`] judges a row by, as plain numbers, for who computes the same elsewhere.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Movements {
+    /// Last value seen of each feature; what is missing at first is as that.
+    pub last: Vec<f32>,
+    /// Unit of the steps of each feature, above zero.
+    pub scale: Vec<f32>,
+    /// Steps, in that unit, are cut here.
+    pub largest_step: f32,
+    /// Steps that a movement is the mean of.
+    pub n_smoothed: usize,
+    /// Of each centre and lag, newest first, the movement of each feature.
+    pub centres: Vec<Vec<Vec<f32>>>,
+    /// Which distance from the centres counts.
+    pub distance: CentreDistance,
+    /// Distance of each feature that is odd, above zero.
+    pub lines: Vec<f32>,
+    /// A feature beyond so many lines says nothing more.
+    pub most_lines: f32,
+}
+
 impl FittedKMeans {
+    /// What the next row is judged by.
+    pub fn movements(&self) -> Movements {
+        let of_lag = |centre: usize, lag: usize| {
+            self.clusters.iter().map(|clusters| clusters.centres[centre][lag]).collect()
+        };
+        let of_centre = |centre| (0..LAGS).map(|lag| of_lag(centre, lag)).collect();
+        Movements {
+            last: self.motion.last().to_vec(),
+            scale: self.motion.scale().to_vec(),
+            largest_step: LARGEST_STEP,
+            n_smoothed: SMOOTHING,
+            centres: (0..N_CENTRES).map(of_centre).collect(),
+            distance: self.distance,
+            lines: self.clusters.iter().map(|clusters| clusters.line).collect(),
+            most_lines: MOST_LINES,
+        }
+    }
+
+    /// Holds what never changes once for both, where both have the same of it: streams that went on
+    /// from saved states then share it, as those do that were cloned.
+    pub fn share(&mut self, other: &Self) {
+        if self.clusters == other.clusters {
+            self.clusters = Arc::clone(&other.clusters);
+        }
+        self.motion.share(&other.motion);
+    }
+
     /// Netdata's anomaly rate of the last row: the share of features beyond their line, 0 to 1.
     pub fn anomaly_rate(&self) -> f32 {
         let n_odd = self.strengths.iter().filter(|strength| **strength > 1.0).count();

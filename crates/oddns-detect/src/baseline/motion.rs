@@ -1,12 +1,14 @@
 //! How each feature moved over the last rows.
 
+use std::sync::Arc;
+
 use super::rows::{LARGEST, Rows, value};
 use super::scale::Scales;
 use super::state::{Fields, Persist};
 use crate::DetectError;
 
 /// Steps that a movement is a mean of, as in Netdata.
-const SMOOTHING: usize = 3;
+pub(crate) const SMOOTHING: usize = 3;
 /// Smoothed movements in a shape: the newest and five before it, as in Netdata.
 pub(crate) const LAGS: usize = 6;
 /// Steps that a shape is made of.
@@ -20,7 +22,8 @@ pub(crate) type Shape = [f32; LAGS];
 /// Follows the movements of all features.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Motion {
-    scales: Scales,
+    /// Shared by all that were cloned of what was fitted: nothing changes them.
+    scales: Arc<Scales>,
     /// Last value seen of each feature; its mean in training before the first.
     last: Vec<f32>,
     /// Rows taken, no further than is needed to know that there are enough.
@@ -32,7 +35,7 @@ pub(crate) struct Motion {
 impl Motion {
     /// Nothing has moved. Scales are those of `normal`.
     pub(crate) fn new(normal: Rows<'_>) -> Self {
-        let scales = Scales::fit(normal);
+        let scales = Arc::new(Scales::fit(normal));
         let steps = vec![0.0; scales.width() * STEPS];
         Self { last: scales.mean.clone(), scales, n_rows: 0, steps }
     }
@@ -40,6 +43,23 @@ impl Motion {
     /// How many features there are.
     pub(crate) fn width(&self) -> usize {
         self.last.len()
+    }
+
+    /// Last value seen of each feature; its mean in training before the first.
+    pub(crate) fn last(&self) -> &[f32] {
+        &self.last
+    }
+
+    /// Unit of the steps of each feature, above zero.
+    pub(crate) fn scale(&self) -> &[f32] {
+        &self.scales.scale
+    }
+
+    /// Holds the scales once for both, where they are the same.
+    pub(crate) fn share(&mut self, other: &Self) {
+        if self.scales == other.scales {
+            self.scales = Arc::clone(&other.scales);
+        }
     }
 
     /// Takes the next row. A missing value has not moved; the next one has moved from the last seen.
@@ -72,8 +92,10 @@ impl Motion {
 
 impl Persist for Motion {
     fn fields(&mut self, fields: &mut Fields<'_>) -> Result<(), DetectError> {
-        self.scales.fields(fields)?;
-        let width = self.scales.width();
+        let mut scales = self.scales.as_ref().clone();
+        scales.fields(fields)?;
+        let width = scales.width();
+        self.scales = Arc::new(scales);
         fields.list(&mut self.last, width, LARGEST)?;
         fields.count(&mut self.n_rows, 0..=STEPS + 1)?;
         fields.list(&mut self.steps, width * STEPS, LARGEST_STEP)

@@ -38,8 +38,6 @@ pub struct FittedStreamingPca {
     scales: Scales,
     subspace: Subspace,
     strengths: Vec<f32>,
-    /// The row as it moves the covariance.
-    z: Vec<f32>,
 }
 
 impl Fit for StreamingPca {
@@ -55,7 +53,6 @@ impl Fit for StreamingPca {
             scales: Scales::fit(normal),
             subspace: Subspace::new(width),
             strengths: vec![0.0; width],
-            z: vec![0.0; width],
         };
         let mut n_seen = 0;
         normal.each(|row| {
@@ -69,14 +66,44 @@ impl Fit for StreamingPca {
     }
 }
 
+/// What [`FittedStreamingPca`] judges a row by, as plain numbers, for who computes the same
+/// elsewhere: values are standardised, cut, and multiplied by `left`; magnitudes are what each feature
+/// says. A missing value is 0 when standardised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Structure {
+    /// Mean of each feature.
+    pub mean: Vec<f32>,
+    /// Scale of each feature, above zero.
+    pub scale: Vec<f32>,
+    /// Where standardised values are cut.
+    pub clip: f32,
+    /// Of each block of adjacent columns, one after the other, a square matrix row by row: what is
+    /// left of a 1 in each of its columns.
+    pub left: Vec<Vec<f32>>,
+}
+
 impl FittedStreamingPca {
+    /// Stops following: every later row is judged as the next one would be.
+    pub fn hold(&mut self) {
+        self.weight = 0.0;
+        self.turn_every_rows = usize::MAX;
+    }
+
+    /// What the next row is judged by.
+    pub fn structure(&self) -> Structure {
+        let Scales { mean, scale, .. } = self.scales.clone();
+        Structure { mean, scale, clip: CLIP, left: self.subspace.left_of_each() }
+    }
+
     fn take(&mut self, row: &[f32], weight: f32) {
-        for at in 0..self.z.len() {
-            let value = value(row, at);
-            self.z[at] =
-                if value.is_nan() { 0.0 } else { self.scales.follow(at, value, self.weight) };
-        }
-        self.subspace.take(&self.z, weight);
+        // Not kept from row to row: thousands of streams would each hold it in between.
+        let z: Vec<f32> = (0..self.scales.width())
+            .map(|at| match value(row, at) {
+                value if value.is_nan() => 0.0,
+                value => self.scales.follow(at, value, self.weight),
+            })
+            .collect();
+        self.subspace.take(&z, weight);
     }
 
     /// Lets the components follow, and takes them over when it is time.
@@ -114,7 +141,6 @@ impl Persist for FittedStreamingPca {
         let width = self.scales.width();
         self.subspace.fields(fields, width)?;
         self.strengths.resize(width, 0.0);
-        self.z.resize(width, 0.0);
         Ok(())
     }
 }

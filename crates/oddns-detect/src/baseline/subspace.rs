@@ -24,11 +24,17 @@ const SUMS: usize = 16;
 const LONGEST: f32 = 1.001;
 
 /// Principal directions of one block of adjacent columns.
+///
+/// Only columns that have ever moved take room: a server never shows many features, and thousands of
+/// servers have a block each. Sums are made over all columns all the same, in one order, so that no bit
+/// depends on which have moved.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Block {
     /// How many columns the block has, 1 to [`BLOCK`].
     width: usize,
-    /// Covariance of the columns: of each row what is not below the diagonal, one after the other.
+    /// Columns that have ever moved, rising. Covariance and directions are zero in others.
+    moved: Box<[u8]>,
+    /// Covariance of these columns: of each row what is not below the diagonal, one after the other.
     covariance: Vec<f32>,
     /// Directions of length 1, one after the other, that rows are judged by.
     directions: Vec<f32>,
@@ -39,22 +45,37 @@ pub(crate) struct Block {
     /// The one that follows next; as many as there are when it is time to see whether they are
     /// enough.
     next: usize,
-    /// Where a direction is made; nothing of it lasts.
-    scratch: Vec<f32>,
 }
+
+/// What a [`Block`] keeps, of all of its columns.
+struct Whole {
+    covariance: Vec<f32>,
+    directions: Vec<f32>,
+    coming: Vec<f32>,
+}
+
+/// Room for the columns of a block.
+type Room = [f32; BLOCK];
 
 impl Block {
     /// `width` features that do not move.
     fn new(width: usize) -> Self {
-        let covariance = vec![0.0; width * (width + 1) / 2];
-        Self { width, covariance, scratch: vec![0.0; width], ..Self::default() }
+        Self { width, ..Self::default() }
     }
 
     /// Moves the covariance by `weight` towards that of `z`.
     fn take(&mut self, z: &[f32], weight: f32) {
+        let n_moved = z.iter().filter(|value| **value != 0.0).count();
+        if n_moved > self.moved.iter().filter(|at| z[usize::from(**at)] != 0.0).count() {
+            let whole = self.whole();
+            let moved = self.moved.clone();
+            self.set_whole(&whole, |at| z[at] != 0.0 || moved.contains(&(at as u8)));
+        }
+        let mut room = [0.0; BLOCK];
+        let z = picked(&self.moved, z, &mut room);
         let mut rest = self.covariance.as_mut_slice();
         for (at, value) in z.iter().enumerate() {
-            let (row, others) = std::mem::take(&mut rest).split_at_mut(self.width - at);
+            let (row, others) = std::mem::take(&mut rest).split_at_mut(z.len() - at);
             for (element, other) in row.iter_mut().zip(&z[at..]) {
                 *element += weight * (value * other - *element);
             }
@@ -62,10 +83,10 @@ impl Block {
         }
     }
 
-    /// The diagonal.
+    /// The diagonal, of the columns that have moved.
     fn own_variances(&self) -> impl Iterator<Item = f32> {
         let mut at = 0;
-        (0..self.width).rev().map(move |n_after| {
+        (0..self.moved.len()).rev().map(move |n_after| {
             let variance = self.covariance[at];
             at += n_after + 1;
             variance
@@ -74,33 +95,36 @@ impl Block {
 
     /// Finds the directions anew.
     fn turn(&mut self) {
+        let mut whole = self.whole();
         let mut matrix = vec![vec![0.0; self.width]; self.width];
-        let mut elements = self.covariance.iter().map(|element| f64::from(*element));
+        let mut elements = whole.covariance.iter().map(|element| f64::from(*element));
         for at in 0..self.width {
             for (other, element) in (at..self.width).zip(elements.by_ref()) {
                 (matrix[at][other], matrix[other][at]) = (element, element);
             }
         }
         let eigen = symmetric(matrix);
-        let whole: f64 = eigen.values.iter().map(|value| value.max(0.0)).sum();
+        let all: f64 = eigen.values.iter().map(|value| value.max(0.0)).sum();
         let mut held = 0.0;
-        self.coming.clear();
+        whole.coming.clear();
         self.variances.clear();
         self.next = 0;
         for (value, vector) in eigen.values.iter().zip(&eigen.vectors) {
-            if held >= EXPLAINED * whole {
+            if held >= EXPLAINED * all {
                 break;
             }
             held += value;
             self.variances.push(*value as f32);
-            self.coming.extend(vector.iter().map(|element| *element as f32));
+            whole.coming.extend(vector.iter().map(|element| *element as f32));
         }
-        self.take_over();
+        whole.directions.clone_from(&whole.coming);
+        self.set_whole(&whole, |_| false);
     }
 
     /// Judges by the directions that have followed.
     fn take_over(&mut self) {
-        self.directions.clone_from(&self.coming);
+        // A clone has no room to spare, where one vector grown from another may have as much again.
+        self.directions = self.coming.clone();
     }
 
     /// Lets one direction follow the covariance: a step of orthogonal iteration (Golub & Van Loan,
@@ -112,17 +136,19 @@ impl Block {
             self.next = 0;
             return self.suffice();
         }
-        let (at, width) = (self.next, self.width);
+        let (at, n_moved) = (self.next, self.moved.len());
         self.next += 1;
-        let mut made = std::mem::take(&mut self.scratch);
-        let direction = &self.coming[at * width..(at + 1) * width];
-        self.times(direction, &mut made);
-        self.variances[at] = dot(direction, &made).max(0.0);
-        remove(&self.coming[..at * width], &mut made);
-        if normalise(&mut made) {
-            self.coming[at * width..(at + 1) * width].copy_from_slice(&made);
+        let (mut room, mut made) = ([0.0; BLOCK], [0.0; BLOCK]);
+        let made = &mut made[..self.width];
+        let direction = &self.coming[at * n_moved..(at + 1) * n_moved];
+        let direction = spread(&self.moved, direction, 0, self.width, &mut room);
+        self.times(direction, made);
+        self.variances[at] = dot(direction, made).max(0.0);
+        remove(&self.moved, &self.coming[..at * n_moved], made);
+        if normalise(made) {
+            let own = picked(&self.moved, made, &mut room);
+            self.coming[at * n_moved..(at + 1) * n_moved].copy_from_slice(own);
         }
-        self.scratch = made;
     }
 
     /// Adds a direction when they hold too little between them, and lets go of the last when they
@@ -135,37 +161,49 @@ impl Block {
             self.add();
         } else if !self.variances.is_empty() && held - last >= ENOUGH * whole {
             self.variances.pop();
-            self.coming.truncate(self.variances.len() * self.width);
+            self.coming.truncate(self.variances.len() * self.moved.len());
         }
     }
 
     /// Adds a direction that begins where most of the variance is left.
     fn add(&mut self) {
-        let mut left: Vec<f32> = self.own_variances().collect();
-        for (direction, variance) in self.coming.chunks_exact(self.width).zip(&self.variances) {
+        let (mut room, mut left, mut made) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+        let (left, made) = (&mut left[..self.width], &mut made[..self.width]);
+        for (at, variance) in self.moved.iter().zip(self.own_variances()) {
+            left[usize::from(*at)] = variance;
+        }
+        let directions = self.coming.chunks_exact(self.moved.len().max(1));
+        for (direction, variance) in directions.zip(&self.variances) {
+            let direction = spread(&self.moved, direction, 0, self.width, &mut room);
             for (left, element) in left.iter_mut().zip(direction) {
                 *left -= variance * element * element;
             }
         }
         let most = (0..self.width).max_by(|a, b| left[*a].total_cmp(&left[*b]));
-        let mut axis = vec![0.0; self.width];
-        axis[most.unwrap_or_default()] = 1.0;
-        let mut made = vec![0.0; self.width];
-        self.times(&axis, &mut made);
-        remove(&self.coming, &mut made);
-        if normalise(&mut made) {
-            self.coming.extend(made);
+        left.fill(0.0);
+        left[most.unwrap_or_default()] = 1.0;
+        self.times(left, made);
+        remove(&self.moved, &self.coming, made);
+        if normalise(made) {
+            // Room for just one: each of the streams of a fleet would hold twice what it needs.
+            self.coming.reserve_exact(self.moved.len());
+            self.coming.extend(picked(&self.moved, made, &mut room));
+            self.variances.reserve_exact(1);
             self.variances.push(0.0);
         }
     }
 
-    /// The covariance times `direction`.
+    /// The covariance times `direction`, both with all columns.
     fn times(&self, direction: &[f32], product: &mut [f32]) {
         product.fill(0.0);
+        let mut room = [0.0; BLOCK];
         let mut rest = self.covariance.as_slice();
-        for (at, along) in direction.iter().enumerate() {
-            let (row, others) = rest.split_at(self.width - at);
+        for place in 0..self.moved.len() {
+            let at = usize::from(self.moved[place]);
+            let (row, others) = rest.split_at(self.moved.len() - place);
+            let row = spread(&self.moved[place..], row, at, self.width - at, &mut room);
             product[at] += dot(row, &direction[at..]);
+            let along = direction[at];
             for (sum, element) in product[at + 1..].iter_mut().zip(&row[1..]) {
                 *sum += along * element;
             }
@@ -173,24 +211,130 @@ impl Block {
         }
     }
 
+    /// See [`Subspace::left_of_each`].
+    fn left_of_each(&self) -> Vec<f32> {
+        let mut left = vec![0.0; self.width * self.width];
+        for (at, row) in left.chunks_exact_mut(self.width).enumerate() {
+            row[at] = 1.0;
+            remove(&self.moved, &self.directions, row);
+        }
+        left
+    }
+
+    fn whole(&self) -> Whole {
+        let mut room = [0.0; BLOCK];
+        let mut rest = self.covariance.as_slice();
+        let mut covariance = Vec::with_capacity(n_elements(self.width));
+        for at in 0..self.width {
+            let Ok(place) = self.moved.binary_search(&(at as u8)) else {
+                covariance.resize(covariance.len() + self.width - at, 0.0);
+                continue;
+            };
+            let (row, others) = rest.split_at(self.moved.len() - place);
+            covariance.extend(spread(&self.moved[place..], row, at, self.width - at, &mut room));
+            rest = others;
+        }
+        let mut all = |directions: &[f32]| {
+            let mut all =
+                Vec::with_capacity(directions.len() / self.moved.len().max(1) * self.width);
+            for direction in directions.chunks_exact(self.moved.len().max(1)) {
+                all.extend(spread(&self.moved, direction, 0, self.width, &mut room));
+            }
+            all
+        };
+        let (directions, mut coming) = (all(&self.directions), all(&self.coming));
+        // Where nothing has moved, directions have no elements of which they could be counted.
+        coming.resize(self.variances.len() * self.width, 0.0);
+        Whole { covariance, directions, coming }
+    }
+
+    /// Keeps what is not zero, and columns that are wanted.
+    fn set_whole(&mut self, whole: &Whole, wanted: impl Fn(usize) -> bool) {
+        let Whole { covariance, directions, coming } = whole;
+        let mut moves: Vec<bool> = (0..self.width).map(wanted).collect();
+        let pairs = (0..self.width).flat_map(|at| (at..self.width).map(move |other| (at, other)));
+        for ((at, other), element) in pairs.clone().zip(covariance) {
+            moves[at] |= *element != 0.0;
+            moves[other] |= *element != 0.0;
+        }
+        for direction in [directions, coming].into_iter().flat_map(|d| d.chunks_exact(self.width)) {
+            moves.iter_mut().zip(direction).for_each(|(moves, element)| *moves |= *element != 0.0);
+        }
+        self.moved = (0..self.width).filter(|at| moves[*at]).map(|at| at as u8).collect();
+        let own = pairs.zip(covariance).filter(|((at, other), _)| moves[*at] && moves[*other]);
+        self.covariance = Vec::with_capacity(n_elements(self.moved.len()));
+        self.covariance.extend(own.map(|(_, element)| *element));
+        self.directions = self.own(directions);
+        self.coming = self.own(coming);
+    }
+
+    /// Of directions with all columns, those that have moved.
+    fn own(&self, directions: &[f32]) -> Vec<f32> {
+        let mut room = [0.0; BLOCK];
+        let mut own = Vec::with_capacity(directions.len() / self.width * self.moved.len());
+        for direction in directions.chunks_exact(self.width) {
+            own.extend(picked(&self.moved, direction, &mut room));
+        }
+        own
+    }
+
     fn fields(&mut self, fields: &mut Fields<'_>) -> Result<(), DetectError> {
-        let n_elements = self.width * (self.width + 1) / 2;
-        fields.list(&mut self.covariance, n_elements, STATIC_CLIP * STATIC_CLIP)?;
-        let (width, mut n_directions) = (self.width, self.directions.len() / self.width);
+        let (width, mut whole) = (self.width, self.whole());
+        fields.list(&mut whole.covariance, n_elements(width), STATIC_CLIP * STATIC_CLIP)?;
+        let mut n_directions = whole.directions.len() / width;
         fields.count(&mut n_directions, 0..=width)?;
-        fields.list(&mut self.directions, n_directions * width, LONGEST)?;
+        fields.list(&mut whole.directions, n_directions * width, LONGEST)?;
         let mut n_coming = self.variances.len();
         fields.count(&mut n_coming, 0..=width)?;
-        fields.list(&mut self.coming, n_coming * width, LONGEST)?;
+        fields.list(&mut whole.coming, n_coming * width, LONGEST)?;
         fields.list(&mut self.variances, n_coming, LARGEST)?;
-        fields.count(&mut self.next, 0..=n_coming)
+        fields.count(&mut self.next, 0..=n_coming)?;
+        self.set_whole(&whole, |_| false);
+        Ok(())
     }
+}
+
+/// Elements of a symmetric matrix that are not below its diagonal.
+fn n_elements(width: usize) -> usize {
+    width * (width + 1) / 2
+}
+
+/// The `width` columns from `from` on: `own` of those that have moved, 0 of others.
+fn spread<'a>(
+    moved: &[u8],
+    own: &'a [f32],
+    from: usize,
+    width: usize,
+    room: &'a mut Room,
+) -> &'a [f32] {
+    if own.len() == width {
+        return own;
+    }
+    let all = &mut room[..width];
+    all.fill(0.0);
+    for (at, element) in moved.iter().zip(own) {
+        all[usize::from(*at) - from] = *element;
+    }
+    all
+}
+
+/// Of all columns those that have moved.
+fn picked<'a>(moved: &[u8], all: &'a [f32], room: &'a mut Room) -> &'a [f32] {
+    if moved.len() == all.len() {
+        return all;
+    }
+    for (own, at) in room.iter_mut().zip(moved) {
+        *own = all[usize::from(*at)];
+    }
+    &room[..moved.len()]
 }
 
 /// Takes out of `z` what lies along `directions`, which are at right angles: taking them out one
 /// after the other takes all of them out.
-fn remove(directions: &[f32], z: &mut [f32]) {
-    for direction in directions.chunks_exact(z.len()) {
+fn remove(moved: &[u8], directions: &[f32], z: &mut [f32]) {
+    let mut room = [0.0; BLOCK];
+    for direction in directions.chunks_exact(moved.len().max(1)) {
+        let direction = spread(moved, direction, 0, z.len(), &mut room);
         let along = dot(direction, z);
         for (z, d) in z.iter_mut().zip(direction) {
             *z -= along * d;
@@ -260,8 +404,14 @@ impl Subspace {
     /// Leaves of the standardised row `z` what the directions do not account for.
     pub(crate) fn remove(&self, z: &mut [f32]) {
         for (block, z) in self.blocks.iter().zip(z.chunks_mut(BLOCK)) {
-            remove(&block.directions, z);
+            remove(&block.moved, &block.directions, z);
         }
+    }
+
+    /// What is left of each column alone: of each block, row by row, what a 1 in one of its columns
+    /// becomes. Taking out is linear, so that this is all that it does.
+    pub(crate) fn left_of_each(&self) -> Vec<Vec<f32>> {
+        self.blocks.iter().map(Block::left_of_each).collect()
     }
 
     /// The fields of a state, for a table of `width` columns.
@@ -325,6 +475,63 @@ mod tests {
                 assert!((found - rest).abs() < 0.1 + 0.05 * rest, "row {at}: {found} and {rest}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_left_of_each_column_is_all_that_taking_out_does() {
+        let mut subspace = Subspace::new(70);
+        (0..300).for_each(|at| subspace.take(&row(at, 300, 70), 1.0 / (at + 1) as f32));
+        subspace.turn();
+        let (z, matrices) = (row(301, 300, 70), subspace.left_of_each());
+        let mut taken_out = z.clone();
+        subspace.remove(&mut taken_out);
+        assert_eq!(matrices.iter().map(Vec::len).collect::<Vec<_>>(), [64 * 64, 6 * 6]);
+        for (at, expected) in taken_out.iter().enumerate() {
+            let (block, width) = (at / BLOCK, BLOCK.min(70 - at / BLOCK * BLOCK));
+            let column = matrices[block].iter().skip(at % BLOCK).step_by(width);
+            let product: f32 = z[block * BLOCK..].iter().zip(column).map(|(z, l)| z * l).sum();
+            assert!((product - expected).abs() < 1e-4, "{at}: {product} and {expected}");
+        }
+    }
+
+    /// Keeps every column, as if it had moved.
+    fn keep_all(subspace: &mut Subspace) {
+        for block in &mut subspace.blocks {
+            let whole = block.whole();
+            block.set_whole(&whole, |_| true);
+        }
+    }
+
+    #[test]
+    fn columns_that_never_moved_change_nothing_and_take_no_room() {
+        let (mut few, mut all) = (Subspace::new(70), Subspace::new(70));
+        keep_all(&mut all);
+        for at in 0..2000 {
+            let mut z = row(at, 900, 70);
+            (20..40).chain([66]).for_each(|column| z[column] = 0.0);
+            for subspace in [&mut few, &mut all] {
+                subspace.take(&z, 0.005);
+                match at {
+                    0..500 => {}
+                    500 => subspace.turn(),
+                    _ => subspace.follow(),
+                }
+                if at % 100 == 99 {
+                    subspace.take_over();
+                }
+            }
+            if at == 500 {
+                keep_all(&mut all);
+            }
+            let (mut judged, mut beside) = (z.clone(), z);
+            few.remove(&mut judged);
+            all.remove(&mut beside);
+            assert_eq!(judged, beside, "row {at}");
+        }
+        let n_moved = |of: &Subspace| of.blocks.iter().map(|b| b.moved.len()).collect::<Vec<_>>();
+        assert_eq!((n_moved(&few), n_moved(&all)), (vec![44, 5], vec![64, 6]));
+        few.take(&row(3, 900, 70), 0.005);
+        assert_eq!(n_moved(&few), [64, 6]);
     }
 
     #[test]

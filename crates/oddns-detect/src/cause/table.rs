@@ -488,6 +488,16 @@ pub const CAUSES: &[CauseEntry] = &[
         next_steps: &["kubectl get events -A --sort-by=.lastTimestamp: a rollout, or a crash loop?"],
     },
     CauseEntry {
+        name: "kubernetes_slow_programming",
+        summary: "Changes of services and endpoints reach CoreDNS late: for a while it answers with what was.",
+        mechanism: "An API server or endpoint controller behind its work sends changes late; as many come, each older.",
+        signature: &[("dns_programming_mean_seconds", 3.0)],
+        supports: &[("api_request_rate", 0.5)],
+        contradicts: &[("dns_programming_rate", 1.0), ("api_error_rate", 2.0), ("cpu_per_request_seconds", 1.0), ("request_latency_mean_seconds", 1.0)],
+        follows: &[Area::Kubernetes],
+        next_steps: &["kubectl get --raw /metrics: is apiserver_request_duration_seconds up?", "is the endpoint controller (kube-controller-manager) short of CPU?"],
+    },
+    CauseEntry {
         name: "not_scrapable",
         summary: "The server does not answer with metrics.",
         mechanism: "A frozen, ended or unreachable process answers nothing; what it did meanwhile is not to be seen.",

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 fn config() -> impl Strategy<Value = PersistenceConfig> {
     (0_u32..6, 0.0..=1.0_f32, 0_u32..6).prop_map(|(raise_after, hold_above, clear_after)| {
-        PersistenceConfig { raise_after, hold_above, clear_after }
+        let usual = PersistenceConfig::default();
+        PersistenceConfig { raise_after, hold_above, clear_after, ..usual }
     })
 }
 

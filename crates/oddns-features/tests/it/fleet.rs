@@ -142,7 +142,7 @@ proptest! {
             parts.take(fleet.iter().map(part).collect());
             from = cut;
         }
-        let found: Vec<(String, Frame)> = parts.finish().collect();
+        let found: Vec<(String, Frame)> = parts.finish().map(|(name, rows)| (name, rows.into_frame())).collect();
         for ((name, found), (recording, whole)) in found.iter().zip(fleet.iter().zip(extract_fleet(&fleet))) {
             prop_assert_eq!(name, &recording.instance);
             let bits = |frame: &Frame| -> Vec<u32> {

@@ -1,10 +1,12 @@
 //! What is true about a name: a pure function, so that every run sees the same internet.
 
 use super::UpstreamConfig;
+use crate::cluster::{TTL_SECONDS, is_service};
 use crate::message::{Record, RecordType, Reply};
 
 /// Zones whose names exist. All others do not, `cluster.local` and a node's own domain included.
-const KNOWN_ZONES: [&str; 5] = [".com.", ".net.", ".org.", ".io.", ".in-addr.arpa."];
+const KNOWN_ZONES: [&str; 6] =
+    [".com.", ".net.", ".org.", ".io.", ".corp.example.", ".in-addr.arpa."];
 /// A label with this start makes a name that does not exist in any zone.
 pub(crate) const ABSENT_LABEL: &str = "nx-";
 
@@ -13,6 +15,9 @@ const NXDOMAIN: u8 = 3;
 
 /// The reply a healthy upstream gives to `name` (lower case, dot at the end).
 pub(super) fn answer(name: &str, record_type: u16, config: &UpstreamConfig) -> Reply {
+    if config.knows_cluster && name.ends_with(".cluster.local.") {
+        return of_cluster(name, record_type);
+    }
     let data = record_data(name, record_type);
     let (rcode, ttl_seconds, record) = match (exists(name), data) {
         (false, _) => (NXDOMAIN, config.negative_ttl_seconds, Record::NoSuchRecord),
@@ -20,6 +25,22 @@ pub(super) fn answer(name: &str, record_type: u16, config: &UpstreamConfig) -> R
         (true, Some(data)) => (NOERROR, config.ttl_seconds, Record::Answer(data)),
     };
     Reply { rcode, truncated: false, ttl_seconds, record: Some(record) }
+}
+
+/// As the `kubernetes` plugin does: a service has an A record, its port an SRV record.
+fn of_cluster(name: &str, record_type: u16) -> Reply {
+    let (service, asked) = match name.strip_prefix("_http._tcp.") {
+        Some(service) => (service, RecordType::Srv),
+        None => (name, RecordType::A),
+    };
+    let is_there = is_service(service);
+    let data = (is_there && record_type == asked as u16).then(|| record_data(name, record_type));
+    Reply {
+        rcode: if is_there { NOERROR } else { NXDOMAIN },
+        truncated: false,
+        ttl_seconds: TTL_SECONDS,
+        record: Some(data.flatten().map_or(Record::NoSuchRecord, Record::Answer)),
+    }
 }
 
 /// The root exists (health checks ask for it), names in known zones exist, the rest does not.
@@ -84,6 +105,26 @@ mod tests {
         ] {
             assert_eq!(exists(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn services_are_known_where_the_cluster_is() {
+        let config = UpstreamConfig { knows_cluster: true, ..UpstreamConfig::default() };
+        let found = |name: &str, record_type: RecordType| {
+            let reply = answer(name, record_type as u16, &config);
+            (reply.rcode, matches!(reply.record, Some(Record::Answer(_))))
+        };
+        for (name, record_type, expected) in [
+            ("svc-5.ns-1.svc.cluster.local.", RecordType::A, (NOERROR, true)),
+            ("svc-5.ns-1.svc.cluster.local.", RecordType::Aaaa, (NOERROR, false)),
+            ("_http._tcp.svc-5.ns-1.svc.cluster.local.", RecordType::Srv, (NOERROR, true)),
+            ("svc-5.ns-2.svc.cluster.local.", RecordType::A, (NXDOMAIN, false)),
+            ("www.site-1.com.svc.cluster.local.", RecordType::A, (NXDOMAIN, false)),
+            ("www.site-1.com.", RecordType::A, (NOERROR, true)),
+        ] {
+            assert_eq!(found(name, record_type), expected, "{name}");
+        }
+        assert!(!exists("svc-5.ns-1.svc.cluster.local."));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::wait_for;
 
 /// Names that the upstream has, asked without search path.
 const EXISTING: Mix =
-    Mix { inside: 0.0, outside: 0.0, qualified: 1.0, srv: 0.0, ptr: 0.0, txt: 0.0 };
+    Mix { inside: 0.0, outside: 0.0, qualified: 1.0, srv: 0.0, ptr: 0.0, txt: 0.0, stub: 0.0 };
 
 fn settings(lookups_per_second: f64) -> TrafficSettings {
     TrafficSettings { lookups_per_second, mix: EXISTING, tcp_ratio: 0.0, ..Default::default() }

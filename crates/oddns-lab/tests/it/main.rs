@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod coredns;
+mod leftovers;
 mod loopback;
 
 use std::path::PathBuf;

@@ -11,6 +11,9 @@ use crate::training::in_threads;
 /// A batch is cut in this many parts whose gradients are added in order, whatever the number of
 /// threads, so that the same seed gives the same bits.
 const SHARDS: usize = 4;
+/// Multiplications that are worth another thread. To start one takes 50 microseconds, in which one
+/// core does about as many. Tests of the threads have small networks.
+const LEAST_WORK: usize = if cfg!(test) { 1 } else { 2_000_000 };
 
 /// What a network learns from.
 pub trait Examples: Sync {
@@ -20,6 +23,11 @@ pub trait Examples: Sync {
     /// True without any.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Refuses a network whose inputs and output have other shapes than the examples.
+    fn check(&self, _graph: &Graph) -> Result<(), ModelError> {
+        Ok(())
     }
 
     /// Writes example `at`: a sample of each input, the target, and how much each entry of the
@@ -37,6 +45,8 @@ pub(super) struct Batch {
     joints: Vec<usize>,
     parts: Vec<Part>,
     statistics: Vec<Vec<f32>>,
+    /// Examples that were read last.
+    n_examples: usize,
 }
 
 /// A shard with its targets.
@@ -67,13 +77,16 @@ impl Batch {
         let parts = (0..SHARDS).map(|_| part()).collect();
         let inputs = graph.inputs.iter().map(|node| plan.nodes[*node]).collect();
         let statistics = vec![vec![]; plan.steps.len()];
-        Ok(Self { plan, inputs, output, joints, parts, statistics })
+        Ok(Self { plan, inputs, output, joints, parts, statistics, n_examples: 0 })
     }
 
     /// Reads the examples `which`, and returns the sum of their weights.
     fn fill(&mut self, examples: &dyn Examples, which: &[usize], threads: usize) -> f64 {
+        self.n_examples = which.len();
         let share = which.len().div_ceil(SHARDS).max(1);
         let (plan, inputs, output) = (&self.plan, &self.inputs, self.output);
+        let size = inputs.iter().chain([&output]).map(|step| plan.steps[*step].size).sum();
+        let threads = self.worth(size, threads);
         let fill = |(at, part): (usize, &mut Part)| {
             let which = which.get(at * share..).unwrap_or_default();
             let which = &which[..which.len().min(share)];
@@ -104,6 +117,7 @@ impl Batch {
             training: None,
             statistics: &[],
         };
+        let threads = self.worth(self.plan.work(0..n_steps), threads);
         run(&mut self.parts, threads, |part| part.shard.forward(&shared, 0..n_steps));
         let sum = |part: &Part| part.loss(self.output, loss);
         (self.parts.iter().map(sum).sum(), weight)
@@ -125,7 +139,8 @@ impl Batch {
         self.forward(graph, &packed, seed, threads);
         let per_entry = if weight > 0.0 { (1.0 / weight) as f32 } else { 0.0 };
         let (plan, output, n_parameters) = (&self.plan, self.output, graph.parameters.len());
-        run(&mut self.parts, threads, |part| {
+        let few = self.worth(plan.size(), threads);
+        run(&mut self.parts, few, |part| {
             part.shard.clear(plan, n_parameters);
             part.start_backward(output, loss, per_entry);
         });
@@ -148,12 +163,19 @@ impl Batch {
     fn forward(&mut self, graph: &Graph, packed: &[Packed], seed: u64, threads: usize) {
         let (pass, mut from) = ((graph, packed, seed), 0);
         for joint in self.joints.clone() {
-            self.take(pass, threads, |shard, shared| shard.forward(shared, from..joint));
+            let few = self.worth(self.plan.work(from..joint), threads);
+            self.take(pass, few, |shard, shared| shard.forward(shared, from..joint));
             self.statistics[joint] = self.joint_statistics(joint, false);
             from = joint;
         }
         let to = self.plan.steps.len();
-        self.take(pass, threads, |shard, shared| shard.forward(shared, from..to));
+        let few = self.worth(self.plan.work(from..to), threads);
+        self.take(pass, few, |shard, shared| shard.forward(shared, from..to));
+    }
+
+    /// The threads that so much work a sample is worth: one where starting others takes longer.
+    fn worth(&self, work: usize, threads: usize) -> usize {
+        if work.saturating_mul(self.n_examples) < LEAST_WORK { 1 } else { threads }
     }
 
     /// Lets every part take some steps of a training pass.
@@ -176,12 +198,14 @@ impl Batch {
     fn backward(&mut self, graph: &Graph, packed: &[Packed], seed: u64, threads: usize) {
         let (pass, mut to) = ((graph, packed, seed), self.plan.steps.len());
         for joint in self.joints.clone().into_iter().rev() {
-            self.take(pass, threads, |shard, shared| shard.backward(shared, joint + 1..to));
+            let few = self.worth(self.plan.work(joint + 1..to), threads);
+            self.take(pass, few, |shard, shared| shard.backward(shared, joint + 1..to));
             let more = self.joint_statistics(joint, true);
             self.statistics[joint].extend(more);
             to = joint + 1;
         }
-        self.take(pass, threads, |shard, shared| shard.backward(shared, 0..to));
+        let few = self.worth(self.plan.work(0..to), threads);
+        self.take(pass, few, |shard, shared| shard.backward(shared, 0..to));
     }
 
     /// What step `at` wants to know of the whole batch, on the way forward or backward.

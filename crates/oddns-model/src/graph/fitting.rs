@@ -26,7 +26,7 @@ pub struct FitOptions {
     pub learning_rate: f32,
     /// The learning rate over the steps.
     pub schedule: Schedule,
-    /// Steps, 1 to 1 000 000. Every example is used once before any is used again.
+    /// Steps, 0 to 1 000 000; with 0 nothing is learned. Every example is used once before any is used again.
     pub steps: usize,
     /// Examples in a step, 1 to 65 536.
     pub batch: usize,
@@ -72,11 +72,11 @@ pub struct Stopping {
 pub struct FitRecord {
     /// Steps done.
     pub steps: usize,
-    /// Mean loss over the last tenth of the steps done.
+    /// Mean loss over the last tenth of the steps done; NaN without any.
     pub final_loss: f32,
     /// Loss of the weights that were kept on the held-out examples; `None` without any.
     pub validation_loss: Option<f32>,
-    /// The step whose weights were kept, from 1.
+    /// The step whose weights were kept, from 1; 0 without any.
     pub kept_step: usize,
 }
 
@@ -108,6 +108,18 @@ impl Examples for Table {
         self.target.samples()
     }
 
+    fn check(&self, graph: &Graph) -> Result<(), ModelError> {
+        let (expected, found) = (graph.inputs.len(), self.inputs.len());
+        if expected != found {
+            return Err(ModelError::InputCount { expected, found });
+        }
+        for (node, input) in graph.inputs.iter().zip(&self.inputs) {
+            graph.check_samples(*node, "the input", input.shape())?;
+        }
+        let mut outputs = graph.outputs.iter();
+        outputs.try_for_each(|node| graph.check_samples(*node, "the target", self.target.shape()))
+    }
+
     fn write(&self, at: usize, inputs: &mut [&mut [f32]], target: &mut [f32], _: &mut [f32]) {
         for (to, from) in inputs.iter_mut().zip(&self.inputs) {
             to.iter_mut().zip(from.sample(at)).for_each(|(to, from)| *to = *from);
@@ -118,8 +130,8 @@ impl Examples for Table {
 
 impl Graph {
     /// Trains on `examples`; `held_out` is only looked at. `progress` hears of every step and may
-    /// end training, which is an error, as is a loss that is no number: the network then has the
-    /// weights it had before. Only networks with one output and known sizes can be trained.
+    /// end training, which is an error, as is a loss that is no number, and examples of another shape
+    /// than inputs and output: the network then has the weights it had before. Only networks with one output and known sizes can be trained.
     pub fn fit(
         &mut self,
         examples: &dyn Examples,
@@ -128,6 +140,8 @@ impl Graph {
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<FitRecord, ModelError> {
         check(examples, held_out, options)?;
+        examples.check(self)?;
+        held_out.map_or(Ok(()), |held_out| held_out.check(self))?;
         let before = self.parameters.clone();
         let record = Fitting::new(self, examples, held_out, options)?.run(self, progress);
         if record.is_err() {
@@ -151,6 +165,7 @@ impl Graph {
         threads: usize,
     ) -> Result<Option<f32>, ModelError> {
         within("threads", threads, 1, 64)?;
+        examples.check(self)?;
         Ok(held_out_loss(&mut Batch::new(self)?, self, examples, loss, threads))
     }
 }
@@ -160,7 +175,7 @@ fn check(
     held_out: Option<&dyn Examples>,
     options: &FitOptions,
 ) -> Result<(), ModelError> {
-    within("steps", options.steps, 1, 1_000_000)?;
+    within("steps", options.steps, 0, 1_000_000)?;
     within("batch", options.batch, 1, 65_536)?;
     within("threads", options.threads, 1, 64)?;
     if !(options.learning_rate > 0.0 && options.learning_rate <= 10.0) {
@@ -317,7 +332,7 @@ impl<'a> Fitting<'a> {
         let held_out = self.held_out;
         let validation_loss = held_out
             .and_then(|held_out| held_out_loss(&mut self.batch, graph, held_out, loss, threads));
-        let final_loss = last.iter().sum::<f32>() / last.len().max(1) as f32;
+        let final_loss = last.iter().sum::<f32>() / last.len() as f32;
         FitRecord { steps: losses.len(), final_loss, validation_loss, kept_step }
     }
 }

@@ -369,6 +369,25 @@ impl Graph {
         known.ok_or_else(|| refuse(format!("the size of {} is not known", shown(&output))))
     }
 
+    /// Refuses samples of another shape than the output of a node; `what` they are is told.
+    pub(super) fn check_samples(
+        &self,
+        at: usize,
+        what: &'static str,
+        found: &[usize],
+    ) -> Result<(), ModelError> {
+        let node = &self.nodes[at];
+        let sample = found.get(1..).unwrap_or_default();
+        let fits = node.output.iter().zip(sample).all(|(own, n)| own.is_none_or(|own| own == *n));
+        if fits && node.output.len() == sample.len() {
+            return Ok(());
+        }
+        let dimensions = |sizes: &[usize]| sizes.iter().map(|n| Some(*n)).collect::<Dimensions>();
+        let expected = [&[None], node.output.as_slice()].concat();
+        let (expected, found) = (shown(&expected), shown(&dimensions(found)));
+        Err(ModelError::SampleShape { what, layer: node.name.clone(), expected, found })
+    }
+
     /// Refuses a shape other than the one the node was built for.
     fn check_shape(&self, node: &Node, found: &[usize]) -> Result<(), ModelError> {
         let fits = |(expected, found): (&Option<usize>, &usize)| {

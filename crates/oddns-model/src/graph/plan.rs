@@ -29,6 +29,8 @@ pub(super) struct Step {
     pub(super) size: usize,
     /// Its part of the parameters.
     pub(super) weights: std::ops::Range<usize>,
+    /// Multiplications of a sample, roughly.
+    work: usize,
     /// Whether anything that is trained lies before it or in it.
     pub(super) learns: bool,
 }
@@ -54,13 +56,20 @@ impl Plan {
         let (operation, activation) = operation(node, &shapes, output, at);
         let trained = node.trainable && node.weights.iter().any(|weight| weight.kind.trained());
         let learns = trained || inputs.iter().any(|input| self.steps[*input].learns);
-        self.steps.push(Step { operation, inputs, size, weights: node.range(), learns });
+        let weights = node.range();
+        let work = size + weights.len().saturating_mul(size / channels.max(1));
+        self.steps.push(Step { operation, inputs, size, weights, work, learns });
         if activation != Activation::Linear {
             let operation: Box<dyn Operation> = Box::new(Activate { activation, channels });
             let (operation, inputs) = (Some(operation), vec![self.steps.len() - 1]);
-            self.steps.push(Step { operation, inputs, size, weights: 0..0, learns });
+            self.steps.push(Step { operation, inputs, size, weights: 0..0, work: size, learns });
         }
         self.nodes.push(self.steps.len() - 1);
+    }
+
+    /// Multiplications of a sample in some steps, roughly.
+    pub(super) fn work(&self, steps: std::ops::Range<usize>) -> usize {
+        self.steps[steps].iter().fold(0, |sum, step| sum.saturating_add(step.work))
     }
 
     /// Floats of a sample over all steps.

@@ -18,18 +18,33 @@ fn damaged(entry: &str, source: impl Into<crate::error::Cause>) -> ModelError {
     ModelError::Archive { entry: entry.to_owned(), source: source.into() }
 }
 
-/// Stores the entries uncompressed, dated 1980, so that the same entries give the same bytes.
-pub(super) fn write(entries: &[(&str, &[u8])]) -> Result<Vec<u8>, ModelError> {
-    let options = SimpleFileOptions::default()
+fn options() -> SimpleFileOptions {
+    SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(DateTime::default())
-        .unix_permissions(0o644);
+        .unix_permissions(0o644)
+}
+
+/// Stores the entries uncompressed, dated 1980, so that the same entries give the same bytes.
+pub(super) fn write(entries: &[(&str, &[u8])]) -> Result<Vec<u8>, ModelError> {
+    let options = options();
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, content) in entries {
         limit(name, content.len() as u64)?;
         writer.start_file(*name, options).map_err(|source| damaged(name, source))?;
         writer.write_all(content).map_err(|source| damaged(name, source))?;
     }
+    let archive = writer.finish().map_err(|source| damaged("table of contents", source))?;
+    Ok(archive.into_inner())
+}
+
+/// The same zip with one entry more.
+pub(super) fn append(bytes: Vec<u8>, name: &str, content: &[u8]) -> Result<Vec<u8>, ModelError> {
+    limit(name, content.len() as u64)?;
+    let mut writer = ZipWriter::new_append(Cursor::new(bytes))
+        .map_err(|source| damaged("table of contents", source))?;
+    writer.start_file(name, options()).map_err(|source| damaged(name, source))?;
+    writer.write_all(content).map_err(|source| damaged(name, source))?;
     let archive = writer.finish().map_err(|source| damaged("table of contents", source))?;
     Ok(archive.into_inner())
 }

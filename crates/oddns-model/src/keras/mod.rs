@@ -142,6 +142,18 @@ pub fn decode_extra(bytes: &[u8]) -> Result<Option<String>, ModelError> {
     archive::text(&mut archive::open(bytes)?, EXTRA)
 }
 
+/// The bytes of a model file with one more entry called `name`, of which Keras knows nothing. The
+/// name must not be there yet; above 64 MiB is an error, and so are bytes that are no such file.
+pub fn attach(bytes: Vec<u8>, name: &str, content: &[u8]) -> Result<Vec<u8>, ModelError> {
+    archive::append(bytes, name, content)
+}
+
+/// What [`attach`] added to a file; `None` where it is not there. Any bytes are fine as input, as in
+/// [`decode`].
+pub fn attached(bytes: &[u8], name: &str) -> Result<Option<Vec<u8>>, ModelError> {
+    archive::entry(&mut archive::open(bytes)?, name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +187,16 @@ mod tests {
         let both = encode(&network, "{}").unwrap();
         assert_eq!(decode_extra(&both).unwrap().as_deref(), Some("{}"));
         assert!(decode_extra(b"PK").is_err());
+    }
+
+    #[test]
+    fn what_is_attached_is_found_and_the_network_stays() {
+        let network = Network::new(Config::recipe(2), 3).unwrap();
+        let bytes = attach(encode(&network, "{}").unwrap(), "own.bin", &[1, 2]).unwrap();
+        assert_eq!(attached(&bytes, "own.bin").unwrap(), Some(vec![1, 2]));
+        assert_eq!(attached(&bytes, "other.bin").unwrap(), None);
+        assert_eq!(decode(&bytes).unwrap().0, network);
+        assert!(attach(b"no zip".to_vec(), "own.bin", &[]).is_err());
     }
 
     #[test]

@@ -8,8 +8,10 @@ use crate::graph::Dimensions;
 pub(super) struct Settings<'a>(pub(super) &'a Value);
 
 impl Settings<'_> {
-    /// What holds for all layers: single precision, channels last.
+    /// What holds for all layers: single precision, channels last, nothing beside the loss that
+    /// training would have to heed.
     pub(super) fn check_common(&self) -> Result<(), String> {
+        self.check_penalties()?;
         self.only("data_format", &[Value::from("channels_last")])?;
         let dtype = match &self.0["dtype"] {
             Value::Object(policy) => policy.get("config").map_or(&Value::Null, |c| &c["name"]),
@@ -20,6 +22,22 @@ impl Settings<'_> {
             Value::String(name) if name == "float32" => Ok(()),
             other => Err(format!("its `dtype` is {other}")),
         }
+    }
+
+    /// Refuses regularisers and constraints: to leave them out without a word would train another
+    /// network.
+    fn check_penalties(&self) -> Result<(), String> {
+        for (key, value) in self.0.as_object().into_iter().flatten() {
+            let is_penalty = key.ends_with("_regularizer") || key.ends_with("_constraint");
+            if is_penalty && !value.is_null() {
+                let class = value["class_name"].as_str().or(value.as_str()).unwrap_or("unknown");
+                return Err(format!(
+                    "its `{key}` is `{class}`, which training here does not heed: build the model \
+                     without it and copy the weights (`set_weights`), what it computes stays the same"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a setting that is there and none of `allowed`.

@@ -11,6 +11,8 @@ use super::message::{
 pub const OPSET: i64 = 17;
 /// The file format that belongs to it (ONNX 1.12).
 const IR_VERSION: i64 = 8;
+/// Who wrote the file.
+pub(super) const PRODUCER: &str = "oddns";
 
 /// A setting of an operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +59,7 @@ impl OnnxBuilder {
 
     /// Gives `value` to the outside under this name.
     pub fn output(&mut self, name: &str, value: &Value, shape: &[Option<usize>]) {
-        self.push("Identity", &[value], &[], name.to_owned());
+        self.push("Identity", &[value], &[], vec![name.to_owned()]);
         self.graph.output.push(described(name, shape));
     }
 
@@ -94,8 +96,21 @@ impl OnnxBuilder {
         settings: &[(&str, Setting)],
     ) -> Value {
         let name = self.name(operation);
-        self.push(operation, inputs, settings, name.clone());
+        self.push(operation, inputs, settings, vec![name.clone()]);
         Value(name)
+    }
+
+    /// Adds an operation with `n_outputs` outputs.
+    pub fn add_several(
+        &mut self,
+        operation: &str,
+        inputs: &[&Value],
+        settings: &[(&str, Setting)],
+        n_outputs: usize,
+    ) -> Vec<Value> {
+        let names: Vec<String> = (0..n_outputs).map(|_| self.name(operation)).collect();
+        self.push(operation, inputs, settings, names.clone());
+        names.into_iter().map(Value).collect()
     }
 
     fn push(
@@ -103,12 +118,12 @@ impl OnnxBuilder {
         operation: &str,
         inputs: &[&Value],
         settings: &[(&str, Setting)],
-        output: String,
+        output: Vec<String>,
     ) {
         self.graph.node.push(Node {
             input: inputs.iter().map(|value| value.0.clone()).collect(),
-            name: format!("{operation}_of_{output}"),
-            output: vec![output],
+            name: format!("{operation}_of_{}", output.join("_")),
+            output,
             op_type: operation.to_owned(),
             attribute: settings.iter().map(|(name, setting)| attribute(name, setting)).collect(),
             domain: String::new(),
@@ -125,7 +140,7 @@ impl OnnxBuilder {
         let opset = OperatorSet { domain: String::new(), version: OPSET };
         let model = message::Model {
             ir_version: IR_VERSION,
-            producer_name: "oddns".to_owned(),
+            producer_name: PRODUCER.to_owned(),
             graph: Some(self.graph),
             opset_import: vec![opset],
         };

@@ -1,6 +1,7 @@
 //! ONNX files: networks out, and in.
 
 mod builder;
+mod forecast;
 mod message;
 mod node;
 mod pattern;

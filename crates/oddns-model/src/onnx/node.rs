@@ -259,7 +259,8 @@ impl Operation<'_, '_> {
                     return Err(self.refused(format!("its target is {target:?}")));
                 }
                 if let (Some(total), Some(open)) = (total, sizes.iter().position(Option::is_none)) {
-                    let known: usize = sizes.iter().flatten().product();
+                    let known =
+                        sizes.iter().flatten().fold(1, |n: usize, size| n.saturating_mul(*size));
                     sizes[open] = Some(total / known.max(1));
                 }
                 Ok(sizes)

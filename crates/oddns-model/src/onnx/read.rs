@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message as _;
 
+use super::builder::PRODUCER;
 use super::message::{self, Node};
 use super::node::{Operation, refused};
 use super::pattern::Patterns;
@@ -16,6 +17,8 @@ use crate::graph::{Activation, Convolution, Dimensions, Graph, GraphBuilder, Lay
 
 /// Most bytes of a file, as of the entries of a `.keras` file.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// The output of the graph of a detector that oddns exports.
+const SCORE: &str = "score";
 /// Most operations of a file: an activation may be five of them.
 const MAX_OPERATIONS: usize = 4096;
 
@@ -29,7 +32,11 @@ pub fn decode_onnx(bytes: &[u8]) -> Result<Graph, ModelError> {
     }
     let model = message::Model::decode(bytes)
         .map_err(|source| ModelError::Onnx { source: Box::new(source) })?;
+    let is_own = model.producer_name == PRODUCER;
     let file = model.graph.unwrap_or_default();
+    if is_own && file.output.iter().any(|output| output.name == SCORE) {
+        return Err(ModelError::OnnxDetector);
+    }
     if file.node.is_empty() || file.node.len() > MAX_OPERATIONS {
         let n = file.node.len();
         return Err(refused(
@@ -147,6 +154,14 @@ impl<'a> Reader<'a> {
         self.places.get(value).cloned().ok_or_else(missing)
     }
 
+    /// Of an input of an operation.
+    fn place_of(&self, node: &Node, input: usize) -> Result<Place, ModelError> {
+        let value = node.input.get(input).ok_or_else(|| {
+            refused(&node.name, &node.op_type, "an input that it needs is missing")
+        })?;
+        self.place(value, &node.name, &node.op_type)
+    }
+
     fn operation(&mut self, at: usize, node: &'a Node) -> Result<(), ModelError> {
         let of = Operation { node, patterns: &self.patterns };
         if !node.domain.is_empty() && node.domain != "ai.onnx" {
@@ -209,7 +224,7 @@ impl<'a> Reader<'a> {
             true => matrix.values[column * n + row],
             false => matrix.values[row * units + column],
         };
-        let place = self.place(&node.input[0], &node.name, &node.op_type)?;
+        let place = self.place_of(node, 0)?;
         if place.in_front {
             return Err(
                 of.refused("it reads a grid with channels first: turn or flatten it before")
@@ -255,7 +270,7 @@ impl<'a> Reader<'a> {
         if constant == 0 && matches!(node.op_type.as_str(), "Sub" | "Div") {
             return Err(of.refused("it has a value below the line or behind the minus"));
         }
-        let place = self.place(&node.input[1 - constant], &node.name, &node.op_type)?;
+        let place = self.place_of(node, 1 - constant)?;
         let shape = self.builder.shape(place.id).to_vec();
         let channels = shape.last().copied().flatten().unwrap_or(1);
         let given = of.weight(constant)?;
@@ -336,7 +351,7 @@ impl<'a> Reader<'a> {
     fn convolution(&mut self, node: &'a Node, output: &'a str) -> Result<(), ModelError> {
         let of = Operation { node, patterns: &self.patterns };
         let kernel = of.weight(1)?;
-        let place = self.place(&node.input[0], &node.name, &node.op_type)?;
+        let place = self.place_of(node, 0)?;
         let shape = self.builder.shape(place.id).to_vec();
         let axes = shape.len().saturating_sub(1);
         if !place.in_front || kernel.shape.len() != axes + 2 || !(1..=2).contains(&axes) {
@@ -387,7 +402,7 @@ impl<'a> Reader<'a> {
 
     fn normalisation(&mut self, node: &'a Node, output: &'a str) -> Result<(), ModelError> {
         let of = Operation { node, patterns: &self.patterns };
-        let place = self.place(&node.input[0], &node.name, &node.op_type)?;
+        let place = self.place_of(node, 0)?;
         let shape = self.builder.shape(place.id).to_vec();
         let over_channels = node.op_type == "BatchNormalization";
         let fits = if over_channels { shape.len() == 1 || place.in_front } else { !place.in_front };
@@ -428,7 +443,7 @@ impl<'a> Reader<'a> {
 
     fn transposition(&mut self, node: &'a Node, output: &'a str) -> Result<(), ModelError> {
         let of = Operation { node, patterns: &self.patterns };
-        let place = self.place(&node.input[0], &node.name, &node.op_type)?;
+        let place = self.place_of(node, 0)?;
         let rank = self.builder.shape(place.id).len() as i64 + 1;
         let order = of.ints("perm").unwrap_or_else(|| (0..rank).rev().collect());
         let to_front: Vec<i64> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
@@ -449,7 +464,7 @@ impl<'a> Reader<'a> {
 
     fn reshaping(&mut self, node: &'a Node, output: &'a str) -> Result<(), ModelError> {
         let of = Operation { node, patterns: &self.patterns };
-        let place = self.place(&node.input[0], &node.name, &node.op_type)?;
+        let place = self.place_of(node, 0)?;
         let shape = self.builder.shape(place.id).to_vec();
         let target = of.target(&shape, place.in_front)?;
         let channels = shape.last().copied().flatten().unwrap_or(1);

@@ -118,7 +118,7 @@ impl OnnxBuilder {
     }
 
     /// What an activation makes of a value.
-    fn activation(&mut self, activation: Activation, x: &Value) -> Value {
+    pub(super) fn activation(&mut self, activation: Activation, x: &Value) -> Value {
         let plain = |builder: &mut Self, name: &str| builder.add(name, &[x], &[]);
         match activation {
             Activation::Linear => x.clone(),

@@ -82,6 +82,44 @@ fn every_damage_has_its_message() {
     assert!(matches!(h5(b"no HDF5"), ModelError::Weights { .. }));
 }
 
+/// Numbers of an HDF5 file that may be where something lies or how long it is.
+fn places_in(hdf5: &[u8]) -> Vec<usize> {
+    let number = |at: usize| u64::from_le_bytes(hdf5[at..at + 8].try_into().unwrap());
+    let may_be_a_place = |at: &usize| (1..=hdf5.len() as u64).contains(&number(*at));
+    (0..hdf5.len() - 8).filter(may_be_a_place).collect()
+}
+
+#[test]
+fn wild_offsets_in_hdf5_are_errors_or_change_nothing() {
+    let mut hdf5 = vec![];
+    let bytes = valid();
+    ZipArchive::new(Cursor::new(bytes))
+        .unwrap()
+        .by_name("model.weights.h5")
+        .unwrap()
+        .read_to_end(&mut hdf5)
+        .unwrap();
+    let places = places_in(&hdf5);
+    assert!(places.len() > 100, "{} places in {} bytes", places.len(), hdf5.len());
+    let mut n_errors = 0;
+    for (round, at) in places.iter().step_by(places.len().div_ceil(300)).enumerate() {
+        // Beyond the file, around the end of the address space, and at itself: a circle.
+        let wild = [hdf5.len() as u64 + 1, u64::MAX - 7, 1 << 40, *at as u64][round % 4];
+        let damaged = edited(|name, mut content| {
+            if name == "model.weights.h5" {
+                content[*at..at + 8].copy_from_slice(&wild.to_le_bytes());
+            }
+            content
+        });
+        match decode(&damaged) {
+            Ok((network, _)) => assert_eq!(network.config(), &small(2)),
+            // Some of the places lie in the weights themselves, which are then no longer finite.
+            Err(_) => n_errors += 1,
+        }
+    }
+    assert!(n_errors > 20, "{n_errors} errors of {}", places.len());
+}
+
 #[test]
 fn another_architecture_is_named() {
     let cases = [

@@ -121,6 +121,28 @@ proptest! {
     }
 }
 
+/// A file with one operation that reads nothing, for any version of the operations.
+fn without_inputs(operation: &str) -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| {
+        let head = [number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
+        [&head[..], bytes].concat()
+    };
+    let node = [field(2, b"y"), field(4, operation.as_bytes())].concat();
+    let version = [0x10, 17];
+    [field(7, &field(1, &node)), field(8, &version)].concat()
+}
+
+#[test]
+fn an_operation_without_its_inputs_is_refused() {
+    for operation in ["Transpose", "Reshape", "Conv", "MatMul", "Add", "Relu", "Flatten", "MaxPool"]
+    {
+        let error = decode_onnx(&without_inputs(operation)).unwrap_err().to_string();
+        assert!(!error.is_empty(), "{operation}: {error}");
+    }
+    let error = decode_onnx(&without_inputs("Transpose")).unwrap_err().to_string();
+    assert!(error.contains("an input that it needs is missing"), "{error}");
+}
+
 fn small() -> ReconstructionConfig {
     let config = ReconstructionConfig::one_dimensional(3, 12);
     ReconstructionConfig { channels: vec![4, 5], latent: 2, ..config }

@@ -167,9 +167,25 @@ fn what_cannot_be_learned_is_an_error() {
 }
 
 #[test]
+fn no_steps_give_the_linear_part_and_leave_what_is_there() {
+    let (sequences, none) = ([waves(3, 200, 0.0)], TrainOptions { steps: 0, ..options() });
+    let (network, record) = run(&sequences, &none).unwrap();
+    assert!(record.final_loss.is_nan());
+    let linear = network.linear_forecast(&sequences[0]).unwrap();
+    assert_eq!(network.forecast(&sequences[0]).unwrap(), linear);
+    let (trained, _) = run(&sequences, &options()).unwrap();
+    let go_on = &mut |_| ControlFlow::Continue(());
+    let (still, _) = retrain(trained.clone(), &[waves(3, 300, 9.0)], &none, go_on).unwrap();
+    assert_eq!(still.forecast(&sequences[0]).unwrap(), trained.forecast(&sequences[0]).unwrap());
+}
+
+#[test]
 fn settings_out_of_range_are_named() {
     let cases = [
-        (TrainOptions { steps: 0, ..options() }, "`steps` is 0, it must be 1 to 1000000"),
+        (
+            TrainOptions { steps: 1_000_001, ..options() },
+            "`steps` is 1000001, it must be 0 to 1000000",
+        ),
         (TrainOptions { batch: 0, ..options() }, "`batch` is 0, it must be 1 to 4096"),
         (TrainOptions { length: 31, ..options() }, "`length` is 31, it must be 32 to 65536"),
         (TrainOptions { threads: 0, ..options() }, "`threads` is 0, it must be 1 to 64"),

@@ -1,9 +1,11 @@
 """Learns what normal looks like for CoreDNS servers, or any table over time, and says what is odd."""
 
+from . import scoring
 from ._detector import Detector
 from ._errors import (
     DataError,
     Error,
+    LongRecordWarning,
     ModelError,
     NotFittedError,
     ShortRecordWarning,
@@ -22,6 +24,7 @@ __all__ = [
     "Error",
     "Explanation",
     "Frame",
+    "LongRecordWarning",
     "ModelError",
     "Network",
     "NotFittedError",
@@ -29,4 +32,5 @@ __all__ = [
     "TooShortError",
     "__version__",
     "read",
+    "scoring",
 ]

@@ -6,19 +6,21 @@ import inspect
 import json
 import os
 import warnings
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy
 
-from . import _columns, _table
+from . import _columns, _oddns, _parameters, _table
 from ._errors import DataError, ModelError, ShortRecordWarning, TooShortError, not_fitted
 from ._explanation import Explanation
-from ._feedback import kept_rows
-from ._file import read_bytes, write_whole
+from ._feedback import said
+from ._file import read_model, write_whole
 from ._network import Network, as_network
 from ._oddns import Frame, Model, Scored
 from ._progress import Listener, shown
-from ._time import Instant, millis
+from ._scores import Scores
+from ._setting import count, count_or_none
+from ._time import Instant, instant, is_row
 
 #: By the words of `kind`; any other word is the name of a detector as the command knows it.
 _KINDS = {"1d": "reconstruction", "2d": "reconstruction_2d"}
@@ -37,7 +39,7 @@ class Detector:
         (160), of "1d" and "2d" what the network reconstructs (16).
     epochs : passes over the data; a measured number of steps when left out.
     batch : stretches, or windows, in a step.
-    kind : "masked" (the default: six members over a masked convolutional autoencoder), "1d" or "2d"
+    kind : "masked" (the default: seven members over a masked convolutional autoencoder), "1d" or "2d"
         (a plain convolutional autoencoder over time, or over the image of time and features), or a
         detector to compare with, such as "static_pca". With `layers`, `kernel` or `latent` it is
         "1d" unless said otherwise.
@@ -62,6 +64,8 @@ class Detector:
     n_features_in_ : how many columns.
     feature_names_in_ : their names, where the data had names.
     offset_ : `decision_function` is `score_samples` minus this; -1 without `contamination`.
+    update_ : what the last `update` did: how many rows were looked at, learned, left out and why, and
+        learned again; feedback of times that are in no data (`unused`).
     """
 
     def __init__(
@@ -105,22 +109,46 @@ class Detector:
         `X` is an array, a data frame, an Arrow table, a list of such (one a server), or what `read`
         takes. `y` is not looked at.
         """
-        network = None if self.model is None else as_network(self.model)
+        network = None if self.model is None else self._own_network(as_network(self.model))
         return self._learn(X, network, None)
 
     def update(self, X: Any, feedback: Any = None) -> "Detector":
-        """Goes on learning from its weights, with newer data of normal operation.
+        """Goes on learning from its weights, with newer data, as ``oddns update`` does: what it alarms
+        itself is left out, with what is near to it, and old normal rows that it carries are learned
+        again. `update_` says how many rows became what. Rows without times follow those learned last.
 
-        `feedback` says which of it was not normal, and is left out: an array with 1 or True for an
-        anomalous row, or a list of ``(start, end)`` or ``(start, end, anomalous)``, in which a false
-        alarm may be named too (it is learned as normal).
+        `feedback` says what was anomalous, and is left out too: a mark for each row (True or 1 where it
+        was, or -1 where it was and 1 where not, as `predict` has it), or a list of ``(start, end)`` or
+        ``(start, end, anomalous)``, both ends included. These are numbers of rows, or times (RFC 3339,
+        datetimes) where the data has times. With False it is a false alarm: what is like it raises none
+        any more, as long as nothing else is said of that time. In place of True the word ``"missed"`` has
+        what goes the same way raise an alarm: it wants a pattern that quiet rows do not show. Rows that are not spoken of are judged
+        by the detector. An update takes 16 steps; with ``epochs=0`` the weights stay.
         """
         parent = self._fitted()
-        frames = self._frames(X, normal=True)
-        if feedback is not None:
-            frames = [part for f in frames for part in f.stretches(kept_rows(f, feedback, len(frames)))]
-        self._settle(self._train(frames, None, parent), frames)
+        frames = self._frames(X, learn=True, since=self._next_millis())
+        spoken = said(feedback, frames)
+        with shown(self.progress) as listener:
+            model, told = parent.update(frames, spoken, self._options(), listener)
+        self._settle(model, frames, True)
+        self.update_ = told
         return self
+
+    def _own_network(self, network: Network) -> Network:
+        """Refuses a network beside sizes for another one."""
+        for name in ("kind", "layers", "kernel", "latent"):
+            if getattr(self, name) is not None:
+                message = f"`{name}` is given beside `model`, which has its own: leave one of them out"
+                raise ModelError(message)
+        rows = next(iter(network.native.input_shapes), [None])[0]
+        if self.window is not None and rows not in (None, self.window):
+            raise ModelError(f"`window` is {self.window!r}, `model` reads {rows} rows: leave it out")
+        return network
+
+    def _next_millis(self) -> int:
+        """When a row without a time comes that follows those that were learned."""
+        until = self._fitted().record["until_millis"]
+        return 0 if until is None else until + round(1000 * self.interval)
 
     def _learn(self, X: Any, network: Optional[Network], parent: Optional[Model]) -> "Detector":
         names, frames, table = self._first_frames(X)
@@ -145,26 +173,32 @@ class Detector:
     ) -> Model:
         if network is None and parent is None:
             network = self._own_architecture(len(frames[0].columns))
-        options = {
-            "detector": self._detector(),
-            "epochs": _count("epochs", self.epochs, 0),
-            "batch": _count("batch", self.batch, 1),
-            "window": _count("window", self.window, 1) or _STRETCH,
-            "seed": _count("seed", self.seed, 0),
-            "threads": _count("threads", self.threads, 1),
-            "alarms_per_week": float(self.alarms_per_week),
-        }
         native = None if network is None else network.native
         with shown(self.progress) as listener:
-            return Model.fit(frames, options, native, parent, listener)
+            return Model.fit(frames, self._options(), native, parent, listener)
 
-    def _settle(self, model: Model, frames: List[Frame]) -> None:
+    def _options(self) -> Dict[str, Any]:
+        return {
+            "detector": self._detector(),
+            "epochs": count_or_none("epochs", self.epochs, 0),
+            "batch": count("batch", self.batch, 1),
+            "window": count_or_none("window", self.window, 1) or _STRETCH,
+            "seed": count("seed", self.seed, 0),
+            "threads": count("threads", self.threads, 1),
+            "alarms_per_week": float(self.alarms_per_week),
+        }
+
+    def _settle(self, model: Model, frames: List[Frame], has_incidents: bool = False) -> None:
+        """Takes the model, and draws the line of `predict`, over quiet rows alone where the data
+        `has_incidents`."""
         offset = -1.0
         if self.contamination is not None:
             share = self.contamination
             if not 0.0 < share <= 0.5:
                 raise ModelError(f"`contamination` is {share}: give a share above 0, at most 0.5")
             scores = numpy.concatenate([model.score(frame).scores() for frame in frames])
+            if has_incidents and (scores <= 1).any():
+                scores = scores[scores <= 1]
             offset = -float(numpy.percentile(scores, 100.0 * (1.0 - share)))
         self.model_ = model
         self.offset_ = offset
@@ -201,12 +235,16 @@ class Detector:
 
     def score(self, X: Any, y: Any = None) -> numpy.ndarray:
         """The anomaly score of each row: 1 is the alarm line, higher is odder. Of several servers
-        one after the other. `y` is not looked at."""
-        return numpy.concatenate([scored.scores() for _, scored in self._scored(X)])
+        one after the other. `y` is not looked at. A search of scikit-learn, which wants one number, is
+        given a `scoring=` of `oddns.scoring`."""
+        return self._scores(X).view(Scores)
+
+    def _scores(self, X: Any) -> numpy.ndarray:
+        return numpy.concatenate([scores for scores, _ in self._judged(X)])
 
     def score_samples(self, X: Any) -> numpy.ndarray:
         """The negative of `score`: as scikit-learn has it, higher is more normal."""
-        return -self.score(X)
+        return -self._scores(X)
 
     def decision_function(self, X: Any) -> numpy.ndarray:
         """`score_samples` minus `offset_`: below 0 is an outlier."""
@@ -223,7 +261,7 @@ class Detector:
     def alarms(self, X: Any) -> numpy.ndarray:
         """Whether the alarm holds at each row: it begins when scores stay above the line, and ends
         when they stay below."""
-        return numpy.concatenate([scored.alarms() for _, scored in self._scored(X)])
+        return numpy.concatenate([alarms for _, alarms in self._judged(X)])
 
     def incidents(self, X: Any) -> List[Dict[str, Any]]:
         """What happened, oldest first: times, peak, the features that moved, cause, next steps."""
@@ -234,16 +272,39 @@ class Detector:
         """Why a row has its score: which features say so, and what may be the cause. `at` is the
         number of a row or a time (the last row not after it); the oddest row when left out."""
         scored = self._scored(X)
-        if len(scored) > 1 and isinstance(at, (int, numpy.integer)):
+        if len(scored) > 1 and is_row(at):
             raise DataError("`at` is the number of a row, the data is of several servers: give a time")
         frame, one = max(scored, key=lambda pair: _score_at(pair, at))
         return Explanation.of(json.loads(one.explain(_row_at(frame, one, at))))
 
     def score_window(self, window: Any) -> float:
-        """The score of the last row of a window, judged by what was learned alone: nothing of what
-        came before, and no scale that goes on adapting. It is what an exported ONNX graph gives."""
-        values = numpy.ascontiguousarray(window, dtype=numpy.float32)
-        return self._fitted().score_window(values)
+        """The score of the last row of a window of ``model_.window_rows`` rows, judged by what was
+        learned alone: nothing of what came before, and no scale, structure or line that goes on
+        adapting. It is what an exported ONNX graph gives."""
+        return self._fitted().score_window(_table.floats(window))
+
+    def _judged(self, X: Any) -> Iterable[Tuple[numpy.ndarray, numpy.ndarray]]:
+        """Scores and alarms, piece by piece where all at once would take much memory."""
+        parts = _table.parts(X)
+        if parts is not None:
+            return [pair for part in parts for pair in self._judged(part)]
+        pieces = self._pieces(X)
+        if pieces is None:
+            return [(scored.scores(), scored.alarms()) for _, scored in self._scored(X)]
+        follower = self._fitted().follower("")
+        return [follower.push(piece) for piece in pieces]
+
+    def _pieces(self, X: Any) -> Optional[Iterable[Frame]]:
+        """The rows of a large table in pieces; None for any other data."""
+        self._fitted()
+        if isinstance(X, Frame) or _table.is_url(X):
+            return None
+        if _table.is_source(X):
+            return _oddns.pieces(X) if _table.is_large_file(X) else None
+        table = _table.table(X)
+        if table.n_rows * table.width <= _table.MOST_SCORED:
+            return None
+        return table.frames(self.interval, _columns.check(self, table))
 
     def _scored(self, X: Any) -> List[Tuple[Frame, Scored]]:
         model = self._fitted()
@@ -252,14 +313,19 @@ class Detector:
     # Files
 
     def save(self, path: Union[str, os.PathLike]) -> None:
-        """Writes one ``.keras`` file, whole or not at all. Keras opens it. `contamination` is not
-        part of it (pickle keeps it): the saved line is the alarm line."""
-        write_whole(path, self._fitted().encode())
+        """Writes one ``.keras`` file, whole or not at all. Keras opens it. The parameters are part of
+        it but for `model`, `threads` and `progress`."""
+        write_whole(path, self._fitted().encode(_parameters.written(self)))
 
     @classmethod
     def load(cls, path: Union[str, os.PathLike]) -> "Detector":
-        """Reads what `save`, or ``oddns train``, wrote."""
-        return cls()._take(Model.decode(read_bytes(path)))
+        """Reads what `save`, or ``oddns train``, wrote: the parameters are those of then."""
+        content = read_model(path)
+        detector = cls()._take(Model.decode(content))
+        text = Model.parameters(content)
+        for name, value in ({} if text is None else _parameters.read(text)).items():
+            setattr(detector, name, value)
+        return detector
 
     def export_onnx(self, path: Union[str, os.PathLike]) -> None:
         """Writes an ONNX graph (opset 17) from a window of raw rows to the score of its last row, as
@@ -297,9 +363,14 @@ class Detector:
     def import_weights(self, path: Union[str, os.PathLike, Any]) -> "Detector":
         """Takes the weights of a file. One of ours scores at once, and `train` goes on from it; any
         other network is there for `train` to go on from."""
-        content = read_bytes(path) if isinstance(path, (str, os.PathLike)) else None
+        content = read_model(path) if isinstance(path, (str, os.PathLike)) else None
         if content is not None and content.startswith(b"PK") and Model.is_model(content):
-            return self._take(Model.decode(content))
+            self._take(Model.decode(content))
+            text = Model.parameters(content)
+            saved = {} if text is None else _parameters.read(text)
+            for name in _parameters.ARCHITECTURE:
+                setattr(self, name, saved.get(name, getattr(self, name)))
+            return self
         self._forget()
         self.imported_ = as_network(path)
         return self
@@ -312,7 +383,8 @@ class Detector:
     def train(
         self, number_of_iterations: Optional[int], batch_size: Optional[int], data: Any
     ) -> "Detector":
-        """Trains for so many passes over the data, from the present weights where there are some.
+        """Trains for so many passes over the data, from the present weights where there are some; of all
+        rows, where `update` leaves out what is odd.
         What is None is as the parameters of the class say."""
         before = {name: getattr(self, name) for name in ("epochs", "batch")}
         try:
@@ -328,7 +400,8 @@ class Detector:
                 setattr(self, name, value)
 
     def _forget(self) -> None:
-        for name in ("model_", "imported_", "offset_", "n_features_in_", "feature_names_in_"):
+        learned = ("model_", "imported_", "offset_", "update_", "n_features_in_", "feature_names_in_")
+        for name in learned:
             self.__dict__.pop(name, None)
 
     def _take(self, model: Model) -> "Detector":
@@ -352,26 +425,30 @@ class Detector:
     def _first_frames(self, X: Any) -> Tuple[List[str], List[Frame], Optional[_table.Table]]:
         """Frames to learn from, and the table that was given where it was one."""
         if isinstance(X, Frame) or _table.is_source(X) or _table.parts(X) is not None:
-            frames = self._frames(X, first=True, normal=True)
+            frames = self._frames(X, first=True, learn=True)
             return frames[0].columns, frames, None
         table = _table.table(X)
         _columns.check_size(table)
         names = table.names or _table.numbered(table.width)
-        return names, [table.frame(self.interval)], table
+        return names, [table.frame_to_learn(self.interval)], table
 
-    def _frames(self, X: Any, first: bool = False, normal: bool = False) -> List[Frame]:
-        """Frames of any data; all but the `first` have to have the columns that were learned."""
+    def _frames(
+        self, X: Any, first: bool = False, learn: bool = False, since: int = 0
+    ) -> List[Frame]:
+        """Frames of any data; all but the `first` have to have the columns that were learned. Rows
+        without times come from `since` milliseconds on."""
         if isinstance(X, Frame):
             return [X]
         if _table.is_source(X):
-            return _table.read(X, normal=normal)
+            return _table.read(X, learn=learn)
         parts = _table.parts(X)
         if parts is not None:
-            return [frame for part in parts for frame in self._frames(part, first, normal)]
+            return [frame for part in parts for frame in self._frames(part, first, learn, since)]
         table = _table.table(X)
         _columns.check_size(table)
         names = None if first else _columns.check(self, table)
-        return [table.frame(self.interval, names)]
+        frame = table.frame_to_learn if learn else table.frame
+        return [frame(self.interval, names, since)]
 
     def _fitted(self) -> Model:
         model = getattr(self, "model_", None)
@@ -419,14 +496,6 @@ class Detector:
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
-def _count(name: str, value: Optional[int], least: int) -> Optional[int]:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, numpy.integer)) or value < least:
-        raise ModelError(f"`{name}` is {value!r}: give a whole number of at least {least}")
-    return int(value)
-
-
 def _score_at(pair: Tuple[Frame, Scored], at: Union[None, int, Instant]) -> float:
     frame, scored = pair
     return float(scored.scores()[_row_at(frame, scored, at)])
@@ -435,12 +504,15 @@ def _score_at(pair: Tuple[Frame, Scored], at: Union[None, int, Instant]) -> floa
 def _row_at(frame: Frame, scored: Scored, at: Union[None, int, Instant]) -> int:
     if at is None:
         return int(numpy.argmax(scored.scores()))
-    if isinstance(at, (int, numpy.integer)) and not isinstance(at, bool):
+    if is_row(at):
         n_rows = len(frame)
         if not -n_rows <= at < n_rows:
             raise DataError(f"there is no row {at}: the data has {n_rows}")
         return int(at) % n_rows
-    row = int(numpy.searchsorted(frame.timestamps(), millis(at), side="right")) - 1
+    time = instant(at)
+    if not frame.timed:
+        raise DataError(f"the data has no times, `at` {at} is one: give the number of a row")
+    row = int(numpy.searchsorted(frame.timestamps(), time, side="right")) - 1
     if row < 0:
         raise DataError(f"`at` {at} is before the first row")
     return row

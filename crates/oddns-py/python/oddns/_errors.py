@@ -32,6 +32,10 @@ class ShortRecordWarning(UserWarning):
     """Few rows were learned from; the alarm line is rough."""
 
 
+class LongRecordWarning(UserWarning):
+    """Of very many rows some were learned from."""
+
+
 def not_fitted(name: str) -> Exception:
     """The error, of scikit-learn's class too where scikit-learn is in use."""
     message = f"This {name} has learned nothing yet: call `fit`, `train` or `load` first"
@@ -39,8 +43,6 @@ def not_fitted(name: str) -> Exception:
     if sklearn is None:
         return NotFittedError(message)
 
-    class Both(NotFittedError, sklearn.NotFittedError):
-        pass
-
-    Both.__name__ = Both.__qualname__ = "NotFittedError"
-    return Both(message)
+    # Made here, where its second base may not be there to be named.
+    both = type("NotFittedError", (NotFittedError, sklearn.NotFittedError), {})
+    return both(message)

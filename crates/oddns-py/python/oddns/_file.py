@@ -21,11 +21,26 @@ def read_bytes(path: Union[str, os.PathLike]) -> bytes:
         return file.read()
 
 
+def read_model(path: Union[str, os.PathLike]) -> bytes:
+    """The same, of what is no old HDF5 file of Keras 2."""
+    content = read_bytes(path)
+    if content.startswith(b"\x89HDF"):
+        raise ModelError(
+            f"`{os.fspath(path)}` is an HDF5 file, as Keras 2 wrote them or `save_weights` does: open the "
+            "model in Keras 3 and save it as `.keras`"
+        )
+    return content
+
+
 def write_whole(path: Union[str, os.PathLike], content: bytes) -> None:
     """Writes a file beside its place and renames it, so that it is never half there."""
     path = os.fspath(path)
     folder = os.path.dirname(path) or "."
-    handle, beside = tempfile.mkstemp(dir=folder, prefix=".oddns-")
+    try:
+        handle, beside = tempfile.mkstemp(dir=folder, prefix=".oddns-")
+    except OSError as error:
+        # Which name was tried beside it is nobody's business.
+        raise type(error)(error.errno, error.strerror, path) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -33,6 +48,9 @@ def write_whole(path: Union[str, os.PathLike], content: bytes) -> None:
         os.umask(umask)
         os.chmod(beside, 0o666 & ~umask)
         os.replace(beside, path)
+    except OSError as error:
+        os.unlink(beside)
+        raise type(error)(error.errno, error.strerror, path) from None
     except BaseException:
         os.unlink(beside)
         raise

@@ -9,8 +9,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 import numpy
 
 from . import _oddns
-from ._errors import ModelError
-from ._file import read_bytes, write_whole
+from ._errors import DataError, ModelError
+from ._file import read_model, write_whole
+from ._setting import count, count_or_none
 from ._progress import Listener, shown
 
 
@@ -43,13 +44,13 @@ class Network:
     ) -> "Network":
         """A new convolutional autoencoder of windows, over time or over images."""
         sizes = {
-            "n_features": n_features,
-            "images": images,
-            "window": window,
-            "layers": None if layers is None else list(layers),
-            "kernel": kernel,
-            "latent": latent,
-            "seed": seed,
+            "n_features": count("n_features", n_features, 1),
+            "images": bool(images),
+            "window": count_or_none("window", window, 1),
+            "layers": _channels(layers),
+            "kernel": count_or_none("kernel", kernel, 1),
+            "latent": count_or_none("latent", latent, 1),
+            "seed": count("seed", seed, 0),
         }
         return cls(_oddns.Network.autoencoder(sizes))
 
@@ -73,11 +74,15 @@ class Network:
         progress: Union[None, bool, Listener] = None,
     ) -> "Network":
         """Goes on training, with Adam as Keras has it. `x` is an array, or a list of one for each
-        input."""
+        input; `y` has the shape of the output, or one number a sample where the output is one. 0 epochs
+        change nothing. `loss_` is the mean loss of the last tenth of the steps."""
+        epochs, batch_size = count("epochs", epochs, 0), count("batch_size", batch_size, 1)
         inputs = [_floats(one) for one in (x if isinstance(x, (list, tuple)) else [x])]
         target = _floats(y)
+        if target.ndim == 1:
+            target = target.reshape(-1, 1)
         options: Dict[str, Any] = {
-            "steps": max(1, epochs * -(-len(target) // max(1, batch_size))),
+            "steps": epochs * -(-len(target) // batch_size),
             "batch_size": batch_size,
             "learning_rate": learning_rate,
             "loss": loss,
@@ -137,7 +142,7 @@ def as_network(source: Any) -> Network:
     if isinstance(source, bytes):
         return Network(_oddns.Network.decode(source))
     if isinstance(source, (str, os.PathLike)):
-        return Network(_oddns.Network.decode(read_bytes(source)))
+        return Network(_oddns.Network.decode(read_model(source)))
     if type(source).__module__.split(".")[0] in ("keras", "tensorflow", "tf_keras"):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.keras")
@@ -147,5 +152,19 @@ def as_network(source: Any) -> Network:
     raise ModelError(message)
 
 
+def _channels(layers: Optional[Sequence[int]]) -> Optional[List[int]]:
+    if layers is None:
+        return None
+    if isinstance(layers, (str, bytes)) or not hasattr(layers, "__iter__") or not len(layers):
+        raise ModelError(f"`layers` is {layers!r}: give the channels of each layer, such as [64, 32, 16]")
+    return [count("layers", one, 1) for one in layers]
+
+
 def _floats(array: Any) -> numpy.ndarray:
-    return numpy.asarray(array, dtype=numpy.float32)
+    # NumPy brings sliding windows, which lie over each other, in order far faster than they are read.
+    try:
+        with numpy.errstate(over="ignore"):  # an infinity, which is told of by itself
+            return numpy.ascontiguousarray(array, dtype=numpy.float32)
+    except (TypeError, ValueError) as error:
+        message = f"the samples are no array of numbers ({error}): give as many values in each"
+        raise DataError(message) from None

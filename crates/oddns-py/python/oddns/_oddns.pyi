@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union, final
 
 import numpy
 from numpy.typing import NDArray
+
+__all__ = [
+    "read",
+    "Follower",
+    "Pieces",
+    "pieces",
+    "Frame",
+    "Model",
+    "Network",
+    "fetch",
+    "Scored",
+    "__version__",
+]
 
 __version__: str
 
@@ -18,16 +31,22 @@ def read(
     since: Optional[int] = None,
     until: Optional[int] = None,
     instance: Optional[str] = None,
-    normal: bool = False,
+    learn: bool = False,
 ) -> List[Frame]: ...
+def pieces(path: Union[str, os.PathLike[str]]) -> Optional[Pieces]: ...
 def fetch(
     url: str, since: int, until: int, jobs: Sequence[str] = ..., step: Optional[float] = None
 ) -> List[Frame]: ...
 
+@final
 class Frame:
     @staticmethod
     def from_array(
-        columns: Sequence[str], millis: NDArray[numpy.int64], values: _Column, instance: str
+        columns: Sequence[str],
+        millis: NDArray[numpy.int64],
+        values: _Column,
+        instance: str,
+        timed: bool = True,
     ) -> Frame: ...
     @staticmethod
     def from_columns(
@@ -35,16 +54,28 @@ class Frame:
         millis: NDArray[numpy.int64],
         values: Sequence[_Column],
         instance: str,
+        timed: bool = True,
     ) -> Frame: ...
     @property
     def instance(self) -> str: ...
     @property
     def columns(self) -> List[str]: ...
+    @property
+    def timed(self) -> bool: ...
     def timestamps(self) -> NDArray[numpy.int64]: ...
     def values(self) -> NDArray[numpy.float32]: ...
-    def stretches(self, kept: NDArray[numpy.bool_]) -> List[Frame]: ...
     def __len__(self) -> int: ...
 
+@final
+class Follower:
+    def push(self, frame: Frame) -> Tuple[NDArray[numpy.float64], NDArray[numpy.bool_]]: ...
+
+@final
+class Pieces:
+    def __iter__(self) -> Pieces: ...
+    def __next__(self) -> Frame: ...
+
+@final
 class Model:
     @staticmethod
     def fit(
@@ -54,13 +85,23 @@ class Model:
         parent: Optional[Model] = None,
         listener: Optional[_Listener] = None,
     ) -> Model: ...
+    def update(
+        self,
+        frames: Sequence[Frame],
+        feedback: Sequence[Tuple[int, int, Optional[str], str]],
+        options: Mapping[str, Any],
+        listener: Optional[_Listener] = None,
+    ) -> Tuple[Model, Dict[str, Any]]: ...
     @staticmethod
     def decode(bytes: bytes) -> Model: ...
     @staticmethod
     def is_model(bytes: bytes) -> bool: ...
     def score(self, frame: Frame) -> Scored: ...
-    def score_window(self, window: NDArray[numpy.float32]) -> float: ...
-    def encode(self) -> bytes: ...
+    def follower(self, instance: str) -> Follower: ...
+    def score_window(self, window: _Column) -> float: ...
+    def encode(self, parameters: Optional[str] = None) -> bytes: ...
+    @staticmethod
+    def parameters(bytes: bytes) -> Optional[str]: ...
     def onnx(self) -> bytes: ...
     @property
     def network(self) -> Optional[Network]: ...
@@ -75,6 +116,7 @@ class Model:
     @property
     def record(self) -> Dict[str, Any]: ...
 
+@final
 class Scored:
     def scores(self) -> NDArray[numpy.float64]: ...
     def alarms(self) -> NDArray[numpy.bool_]: ...
@@ -83,6 +125,7 @@ class Scored:
     def incidents(self) -> str: ...
     def explain(self, row: int) -> str: ...
 
+@final
 class Network:
     @staticmethod
     def autoencoder(sizes: Mapping[str, Any]) -> Network: ...

@@ -7,12 +7,13 @@ imported, or installed.
 from __future__ import annotations
 
 import os
-from typing import Any, Iterable, List, Optional, Sequence, Tuple
+import warnings
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy
 
 from . import _oddns
-from ._errors import DataError
+from ._errors import DataError, LongRecordWarning
 from ._oddns import Frame
 from ._time import Instant, array_of_millis, millis, now
 
@@ -21,6 +22,14 @@ TIMESTAMP = "timestamp"
 #: A last column of this name (in any case) holds labels, and is no feature.
 LABEL = "label"
 _WEEK = 7 * 24 * 3600 * 1000
+#: Values of a table to learn from, at most, as the core has it for files.
+MOST_LEARNED = 1 << 26
+#: Values that are scored at once, at most; what they are made of takes several times their size.
+MOST_SCORED = 1 << 24
+#: Bytes of a file that is scored at once, at most.
+MOST_BYTES = 1 << 27
+#: Rows that are learned or left out together.
+_STRETCH_ROWS = 4096
 
 
 class Table:
@@ -45,18 +54,65 @@ class Table:
             return len(self.values)
         return int(self.values.shape[1])
 
-    def frame(self, interval: float, names: Optional[Sequence[str]] = None) -> Frame:
-        """With these names in place of its own, and rows `interval` seconds apart where it has no
-        times."""
+    def frame(
+        self, interval: float, names: Optional[Sequence[str]] = None, since: int = 0
+    ) -> Frame:
+        """With these names in place of its own, and rows `interval` seconds apart, from `since`
+        milliseconds on, where it has no times."""
+        return self._frame([(0, self.n_rows)], interval, names, since)
+
+    def frame_to_learn(
+        self, interval: float, names: Optional[Sequence[str]] = None, since: int = 0
+    ) -> Frame:
+        """The same, of very many rows stretches that are spread evenly over all of them."""
+        most_rows = max(MOST_LEARNED // max(self.width, 1), 2 * _STRETCH_ROWS)
+        n_rows, step = self.n_rows, _STRETCH_ROWS
+        if n_rows <= most_rows:
+            return self.frame(interval, names, since)
+        starts = list(range(0, n_rows, step))
+        while len(starts) * step > most_rows:
+            starts = starts[::2]
+        message = (
+            f"{n_rows} rows are more than are needed: {len(starts)} stretches of {step} rows, spread "
+            "evenly over all of them, are learned"
+        )
+        warnings.warn(message, LongRecordWarning, stacklevel=5)
+        parts = [(at, min(at + step, n_rows)) for at in starts]
+        return self._frame(parts, interval, names, since)
+
+    def frames(self, interval: float, names: Sequence[str]) -> Iterator[Frame]:
+        """All rows, in pieces."""
+        step = 2 * _STRETCH_ROWS
+        for start in range(0, self.n_rows, step):
+            yield self._frame([(start, min(start + step, self.n_rows))], interval, names)
+
+    def _frame(
+        self,
+        parts: List[Tuple[int, int]],
+        interval: float,
+        names: Optional[Sequence[str]],
+        since: int = 0,
+    ) -> Frame:
         names = list(names or self.names or numbered(self.width))
-        times = self.times
-        if times is None:
-            if not (interval > 0 and interval < 1e9):
-                raise DataError(f"`interval` is {interval}: give the seconds between two rows")
-            times = numpy.round(numpy.arange(self.n_rows) * (interval * 1000)).astype(numpy.int64)
+
+        def taken(array: numpy.ndarray) -> numpy.ndarray:
+            # One part is a view: nothing is copied.
+            pieces = [array[start:end] for start, end in parts]
+            return pieces[0] if len(pieces) == 1 else numpy.concatenate(pieces)
+
+        timed = self.times is not None
+        times = self._times(parts, interval, since) if self.times is None else taken(self.times)
         if isinstance(self.values, list):
-            return Frame.from_columns(names, times, self.values, "")
-        return Frame.from_array(names, times, self.values, "")
+            columns = [taken(column) for column in self.values]
+            return Frame.from_columns(names, times, columns, "", timed)
+        return Frame.from_array(names, times, taken(self.values), "", timed)
+
+    @staticmethod
+    def _times(parts: List[Tuple[int, int]], interval: float, since: int) -> numpy.ndarray:
+        if not (interval > 0 and interval < 1e9):
+            raise DataError(f"`interval` is {interval}: give the seconds between two rows")
+        rows = numpy.concatenate([numpy.arange(start, end) for start, end in parts])
+        return since + numpy.round(rows * (interval * 1000)).astype(numpy.int64)
 
     def mirrored(self, n_rows: int) -> "Table":
         """Forwards and backwards by turns, until there are so many rows."""
@@ -81,14 +137,14 @@ def read(
     instance: Optional[str] = None,
     jobs: Iterable[str] = (),
     step: Optional[float] = None,
-    normal: bool = False,
+    learn: bool = False,
 ) -> List[Frame]:
     """Servers' features from a file or a Prometheus, to fit on or to score.
 
     `source` is the path of a data set folder, of Parquet, CSV or saved scrapes, or the address of a
     Prometheus (``http://…``), of which the last seven days are fetched unless `since` and `until` say
-    otherwise. `jobs` and `step` (seconds) are for a Prometheus alone. `normal` takes of a data set
-    only what it calls normal itself.
+    otherwise. `jobs` and `step` (seconds) are for a Prometheus alone. To `learn` takes of a data set
+    only what it calls normal itself, and of very much of it stretches over the whole time.
     """
     from_millis = None if since is None else millis(since)
     until_millis = None if until is None else millis(until)
@@ -100,7 +156,7 @@ def read(
         if not frames:
             raise DataError(f"`{source}` has no instance `{instance}` in that time")
         return frames
-    return _oddns.read(os.fspath(source), from_millis, until_millis, instance, normal)
+    return _oddns.read(os.fspath(source), from_millis, until_millis, instance, learn)
 
 
 def is_url(source: Any) -> bool:
@@ -110,6 +166,11 @@ def is_url(source: Any) -> bool:
 def is_source(data: Any) -> bool:
     """Whether data has to be read from somewhere."""
     return isinstance(data, (str, os.PathLike))
+
+
+def is_large_file(source: Any) -> bool:
+    """Whether a file is too large to be scored at once. A folder is read day by day anyway."""
+    return os.path.isfile(source) and os.path.getsize(source) > MOST_BYTES
 
 
 def parts(data: Any) -> Optional[List[Any]]:
@@ -175,7 +236,12 @@ def _pandas(data: Any) -> Table:
 
 
 def _index_times(data: Any) -> Optional[numpy.ndarray]:
-    if type(data.index).__name__ != "DatetimeIndex":
+    kind = type(data.index).__name__
+    if kind == "PeriodIndex":
+        raise DataError("the index is of periods, which begin and end: use `frame.to_timestamp()`")
+    if kind == "TimedeltaIndex":
+        raise DataError("the index is of durations: add them to the instant that they count from")
+    if kind != "DatetimeIndex":
         return None
     index = data.index.tz_convert("UTC").tz_localize(None) if data.index.tz else data.index
     return array_of_millis(index.to_numpy())
@@ -204,7 +270,7 @@ def _columns(names: List[str], values: List[numpy.ndarray]) -> Table:
         elif name.lower() == LABEL and at + 1 == len(names) and times is not None:
             pass
         else:
-            features.append((name, _floats(column, name)))
+            features.append((name, _column_floats(column, name)))
     n_rows = len(values[0]) if values else 0
     names = [name for name, _ in features]
     if len(set(names)) != len(names):
@@ -222,7 +288,7 @@ def _plain(data: Any) -> Table:
             f"data is a {type(data).__name__}: rows have to be known together, give an array of "
             "them, a list of arrays, or the path of a file"
         )
-    array = _floats(numpy.asarray(data), None)
+    array = floats(data)
     if array.ndim != 2:
         raise DataError(
             f"Expected 2D array, got {array.ndim}D array instead: one row for each time, one "
@@ -232,14 +298,31 @@ def _plain(data: Any) -> Table:
     return Table(None, array, None, len(array))
 
 
-def _floats(array: numpy.ndarray, name: Optional[str]) -> numpy.ndarray:
+def floats(data: Any) -> numpy.ndarray:
+    """An array of floats, of whatever NumPy makes an array of."""
+    try:
+        array = numpy.asarray(data)
+    except ValueError as error:
+        raise DataError(f"the data is no table ({error}): give as many values in each row") from None
+    return _column_floats(array, None)
+
+
+def _column_floats(array: numpy.ndarray, name: Optional[str]) -> numpy.ndarray:
     """The same array where it is of floats that are kept."""
     if array.dtype in (numpy.float32, numpy.float64):
         return array
     where = "the data" if name is None else f"column `{name}`"
     if array.dtype.kind == "c":
         raise DataError(f"Complex data not supported: {where} has complex numbers")
+    if array.dtype.kind == "m":
+        raise DataError(f"{where} is of durations: divide by a unit, as `/ numpy.timedelta64(1, 's')`")
+    if array.dtype.kind == "M":
+        raise DataError(f"{where} is of times: give a frame with a column `{TIMESTAMP}`")
     try:
         return array.astype(numpy.float64)
     except ValueError as error:
         raise DataError(f"{where} is not numeric ({error}): leave it out or encode it") from None
+    except TypeError as error:
+        # Of an array without columns scikit-learn expects this class.
+        kind = TypeError if name is None else DataError
+        raise kind(f"{where} is not numeric ({error}): leave it out or encode it") from None

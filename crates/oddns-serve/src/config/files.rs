@@ -40,6 +40,11 @@ impl Files {
         Self { folder: folder.to_owned(), named: Vec::new() }
     }
 
+    /// The path to use for a written folder, which may be made later.
+    pub(super) fn folder(&self, written: &Spanned<PathBuf>) -> PathBuf {
+        self.folder.join(&written.value)
+    }
+
     /// The path to use for a written one.
     pub(super) fn name(
         &mut self,
@@ -57,8 +62,8 @@ impl Files {
 /// Looks at every file: whether it is there and can be read, and for a list of targets whether it
 /// is one. A list that does not exist yet is a warning, for another program may write it later, and
 /// so is the model, for the command line may name another.
-pub(super) fn check(named: &[NamedFile]) -> Result<Vec<ConfigError>, ConfigError> {
-    let mut warnings = Vec::new();
+pub(super) fn check(named: &[NamedFile]) -> Result<Vec<ConfigError>, Vec<ConfigError>> {
+    let (mut warnings, mut mistakes) = (Vec::new(), Vec::new());
     for file in named {
         let found = match file.kind {
             Kind::Secret => file.open(),
@@ -68,9 +73,9 @@ pub(super) fn check(named: &[NamedFile]) -> Result<Vec<ConfigError>, ConfigError
             }
             Kind::Targets => file.read_lists(&mut warnings),
         };
-        found.map_err(|message| file.mistake(message))?;
+        mistakes.extend(found.err().map(|message| file.mistake(message)));
     }
-    Ok(warnings)
+    if mistakes.is_empty() { Ok(warnings) } else { Err(mistakes) }
 }
 
 impl NamedFile {

@@ -118,7 +118,7 @@ impl WrittenHttp {
 }
 
 /// A secret that is written, or names a file; not both.
-fn either(
+pub(super) fn either(
     inline: (&str, Option<Spanned<String>>),
     file: (&'static str, Option<Spanned<PathBuf>>),
     files: &mut Files,

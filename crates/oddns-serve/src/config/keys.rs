@@ -23,6 +23,42 @@ pub(super) struct Foreign {
     pub(super) advice: &'static str,
 }
 
+/// Keys of Prometheus that do not concern oddns, by the key they stand under: people paste whole
+/// files. They are told, and passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unused {
+    /// The key they stand under; empty for the file itself.
+    pub(super) table: &'static str,
+    /// Their names.
+    pub(super) names: &'static [&'static str],
+}
+
+/// All of them.
+#[rustfmt::skip]
+pub(super) const UNUSED: &[Unused] = &[
+    Unused { table: "alerting", names: &["alert_relabel_configs"] },
+    Unused { table: "alertmanagers", names: &["alert_relabel_configs"] },
+    Unused { table: "", names: &[
+        "rule_files", "remote_write", "remote_read", "tracing", "storage", "otlp",
+        "runtime",
+    ] },
+    Unused { table: "global", names: &[
+        "evaluation_interval", "rule_query_offset", "query_log_file", "scrape_failure_log_file",
+        "keep_dropped_targets", "metric_name_validation_scheme", "metric_name_escaping_scheme",
+        "scrape_native_histograms", "scrape_classic_histograms",
+        "always_scrape_classic_histograms", "convert_classic_histograms_to_nhcb",
+        "extra_scrape_metrics",
+    ] },
+    Unused { table: "scrape_configs", names: &[
+        "scrape_failure_log_file", "track_timestamps_staleness", "fallback_scrape_protocol",
+        "keep_dropped_targets", "native_histogram_bucket_limit",
+        "native_histogram_min_bucket_factor", "scrape_native_histograms",
+        "scrape_classic_histograms", "always_scrape_classic_histograms",
+        "convert_classic_histograms_to_nhcb", "metric_name_validation_scheme",
+        "metric_name_escaping_scheme", "extra_scrape_metrics",
+    ] },
+];
+
 const fn key(
     table: &'static str,
     name: &'static str,
@@ -36,14 +72,70 @@ const fn key(
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     key("", "version", "`1`", "version of this format"),
-    key("", "model", "", "the `.keras` file"),
+    key("", "model", "the base model", "the `.keras` file"),
     key("", "global", "", "what holds for every job"),
     key("", "scrape_configs", "", "jobs: what to watch"),
+    key("", "alerting", "", "whom to tell of incidents"),
+    key("", "learning", "", "how the model is updated while the service runs, where `--storage.path` names a history; see [keep-the-model-current.md](keep-the-model-current.md)"),
+    key("", "backfill", "", "a Prometheus whose history the watch begins with; see [history of a Prometheus](#history-of-a-prometheus)"),
+    key("", "alert_budget", "as trained", "how many false alerts the whole fleet may have; see [alerts.md](alerts.md)"),
     key("", "web", "", "the page and the API"),
+    key("", "remote_write_receiver", "", "what a Prometheus sends; see [receive-remote-write.md](receive-remote-write.md)"),
     key("global", "scrape_interval", "`15s`", "time between scrapes, from `100ms` to `1h`"),
     key("global", "scrape_timeout", "`10s` or the interval", "longest time for a scrape"),
+    key("global", "scrape_protocols", "text 0.0.4, then OpenMetrics", "formats to ask for, the most wanted first"),
+    key("global", "body_size_limit", "`64MB`", "what holds for every job"),
+    key("global", "sample_limit", "none", "what holds for every job"),
+    key("global", "label_limit", "none", "what holds for every job"),
+    key("global", "label_name_length_limit", "none", "what holds for every job"),
+    key("global", "label_value_length_limit", "none", "what holds for every job"),
+    key("global", "target_limit", "none", "what holds for every job"),
     key("global", "external_labels", "", "labels that tell this site from others"),
     key("web", "listen_address", "`127.0.0.1:8753`", "where the page and the API listen"),
+    key("remote_write_receiver", "enabled", "`false`", "take remote writes, as `--web.enable-remote-write-receiver` does"),
+    key("remote_write_receiver", "max_servers", "`1000`", "CoreDNS servers that are judged; more are kept alone"),
+    key("remote_write_receiver", "max_waiting_size", "`64MB`", "requests that wait or are being read, together; beyond that senders are told to slow down"),
+    key("remote_write_receiver", "forget_after", "`2h`", "a series without a sample for so long is forgotten, `5m` at least"),
+
+    key("backfill", "url", "required", "address of a Prometheus, or of what speaks its HTTP API"),
+    key("backfill", "look_back", "`14d` with `--storage.path`, else `2d`", "how far back history is fetched, `10m` to `90d`"),
+    key("backfill", "jobs", "all", "jobs of that Prometheus whose CoreDNS servers are fetched"),
+    key("backfill", "series_selector", "", "a PromQL selector of what is fetched, instead of `jobs`"),
+    key("backfill", "max_requests_per_second", "`5`", "how often it is asked at most, 0.01 to 100"),
+    key("backfill", "timeout", "`60s`", "longest time for one answer, `1s` to `10m`"),
+
+    key("learning", "enabled", "`true`", "update the model"),
+    key("learning", "interval", "`1d`", "time from one update to the next, `1s` to `90d`"),
+    key("learning", "look_back", "`14d`", "how far back an update looks, `1h` to `90d`"),
+    key("learning", "min_rows", "`5760`", "rows of all servers without which an update waits: a day of one server at 15 s"),
+    key("learning", "cpu_share", "`0.25`", "part of one processor that an update takes, 0.01 to 1"),
+    key("learning", "settles_after", "`2d`", "time that a change which harms nobody stays until it is normal, `1h` to `90d`"),
+    key("learning", "drift", "`1.0`", "standard deviations that a feature moves over all servers before an update comes after a quarter of the interval, 0.1 to 100"),
+    key("learning", "own_models", "", "models of single servers, where the shared one fits badly"),
+    key("learning", "registry", "`_models` in the history", "folder of generations; see `oddns model`"),
+    key("own_models", "max", "`8`", "so many servers may have one, 0 to 64; 0 for none"),
+
+    key("alerting", "alertmanagers", "", "Alertmanagers; each one is told everything"),
+    key("alerting", "webhooks", "", "addresses that a message is sent to when an incident begins, worsens or is over"),
+    key("alert_budget", "tickets", "as `pages`", "false alerts of any urgency, such as `1/day`; a number for each `hour`, `day`, `week` or `month`"),
+    key("alert_budget", "pages", "as `tickets`", "urgent ones, with severity `critical`, such as `1/week`"),
+    key("alertmanagers", "static_configs", "", "`host:port` of each one"),
+    key("alertmanagers", "file_sd_configs", "", "files that list some; this and the next ones as under `scrape_configs`"),
+    key("alertmanagers", "http_sd_configs", "", "servers that list some"),
+    key("alertmanagers", "dns_sd_configs", "", "names in the DNS"),
+    key("alertmanagers", "kubernetes_sd_configs", "", "some of a Kubernetes cluster"),
+    key("alertmanagers", "relabel_configs", "", "what becomes of the labels of each, with `__address__`, `__scheme__` and `__alerts_path__`"),
+    key("alertmanagers", "scheme", "`http`", "`http` or `https`"),
+    key("alertmanagers", "path_prefix", "`/`", "path before `/api/v2/alerts`"),
+    key("alertmanagers", "api_version", "`v2`", "only `v2` is spoken"),
+    key("alertmanagers", "timeout", "`10s`", "longest time for one request"),
+    key("webhooks", "name", "required", "name in metrics and events"),
+    key("webhooks", "url", "", "address; it, or `url_file`, is required"),
+    key("webhooks", "url_file", "", "file with the address"),
+    key("webhooks", "format", "`slack`", "`slack`: a JSON text, as Slack, Mattermost and others take it; `alertmanager`: the payload of Alertmanager's webhooks"),
+    key("webhooks", "group_wait", "`30s`", "time before the first message, in which other servers may join and the cause become clear"),
+    key("webhooks", "send_resolved", "`true`", "tell that an incident is over"),
+    key("webhooks", "timeout", "`10s`", "longest time for one request"),
 
     key("scrape_configs", "job_name", "required", "name of the job; its targets are taken for replicas and compared with each other"),
     key("scrape_configs", "scrape_interval", "the global one", "time between scrapes"),
@@ -118,8 +210,9 @@ pub(super) const KEYS: &[Key] = &[
     key("relabel_configs", "action", "`replace`", "`replace`, `keep`, `drop`, `keepequal`, `dropequal`, `hashmod`, `labelmap`, `labeldrop`, `labelkeep`, `lowercase` or `uppercase`"),
 ];
 
-/// The keys about HTTP, which stand in `scrape_configs`, `http_sd_configs` and
-/// `kubernetes_sd_configs` alike.
+/// The keys about HTTP, which stand in `scrape_configs`, `http_sd_configs`, `kubernetes_sd_configs`,
+/// `alertmanagers`, `webhooks` and `backfill`
+/// alike.
 #[rustfmt::skip]
 pub(super) const HTTP_KEYS: &[Key] = &[
     key("HTTP", "basic_auth", "", "user name and password"),
@@ -137,26 +230,13 @@ pub(super) const HTTP_KEYS: &[Key] = &[
 pub(super) const FOREIGN: &[Foreign] = &[
     Foreign { name: "evaluation_interval", advice: "oddns has no rules; leave it out" },
     Foreign { name: "rule_files", advice: "oddns has no rules; leave it out" },
-    Foreign { name: "query_log_file", advice: "leave it out" },
     Foreign { name: "scrape_config_files", advice: "write the jobs under `scrape_configs`" },
-    Foreign { name: "scrape_failure_log_file", advice: "failures are told as events; leave it out" },
     Foreign { name: "oauth2", advice: "let another program fetch the token, and name its file by `authorization.credentials_file`" },
     Foreign { name: "sigv4", advice: "put a proxy before the server that signs requests" },
     Foreign { name: "http_headers", advice: "put a proxy before the server that adds headers" },
     Foreign { name: "proxy_from_environment", advice: "name the proxy by `proxy_url`" },
     Foreign { name: "no_proxy", advice: "split the job in two, one with `proxy_url`" },
     Foreign { name: "proxy_connect_header", advice: "put a proxy before it that needs none" },
-    Foreign { name: "track_timestamps_staleness", advice: "a sample has the time of its scrape; leave it out" },
-    Foreign { name: "fallback_scrape_protocol", advice: "the format shows in the answer; leave it out" },
-    Foreign { name: "keep_dropped_targets", advice: "leave it out" },
-    Foreign { name: "native_histogram_bucket_limit", advice: "classic buckets are read; leave it out" },
-    Foreign { name: "native_histogram_min_bucket_factor", advice: "classic buckets are read; leave it out" },
-    Foreign { name: "scrape_native_histograms", advice: "classic buckets are read; leave it out" },
-    Foreign { name: "scrape_classic_histograms", advice: "classic buckets are read; leave it out" },
-    Foreign { name: "always_scrape_classic_histograms", advice: "classic buckets are read; leave it out" },
-    Foreign { name: "convert_classic_histograms_to_nhcb", advice: "classic buckets are read; leave it out" },
-    Foreign { name: "metric_name_validation_scheme", advice: "every name is taken; leave it out" },
-    Foreign { name: "metric_name_escaping_scheme", advice: "every name is taken; leave it out" },
     Foreign { name: "max_version", advice: "the newest version both sides speak is used; leave it out" },
     Foreign { name: "username_ref", advice: "use `username_file`" },
     Foreign { name: "password_ref", advice: "use `password_file`" },

@@ -2,11 +2,11 @@
 
 use std::fmt::Display;
 
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
 use super::keys::{FOREIGN, Foreign};
 
-/// The first thing wrong with a configuration, and where.
+/// One thing wrong with a configuration, or worth knowing about it, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
 pub struct ConfigError {
@@ -39,12 +39,37 @@ pub(super) fn parse_error(error: &serde_saphyr::Error) -> ConfigError {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("the key `{key}` is written twice: keep one")
         }
-        other => without_place(&other.to_string()),
+        Error::Unexpected { expected, .. } => format!("expected {}", in_yaml(expected)),
+        Error::InvalidScalar { ty, .. } => format!("expected {}", in_yaml(ty)),
+        other => without_place(&UserMessageFormatter.format_message(other)),
     };
     error.location().map_or_else(
         || ConfigError { line: 0, column: 0, message: message.clone() },
         |place| at(&place, message.as_str()),
     )
+}
+
+/// What the parser names in its own terms, as one writes it.
+fn in_yaml(kind: &str) -> &str {
+    match kind {
+        "string scalar" => "a text, found a list or keys",
+        "sequence start" => "a list: begin each of its entries with `- `",
+        "mapping start" | "mapping" => "keys, each with `: ` and its value",
+        "scalar" => "one value, found a list or keys",
+        "boolean" => "`true` or `false`",
+        "floating point" | "f32" | "f64" => "a number",
+        kind if kind.starts_with('u') => "a whole number that is not below zero",
+        kind if kind.starts_with('i') => "a whole number",
+        kind => kind,
+    }
+}
+
+/// The key of an error about one that is not known where it stands.
+pub(super) fn unknown_field(error: &serde_saphyr::Error) -> Option<String> {
+    match error.without_snippet() {
+        serde_saphyr::Error::SerdeUnknownField { field, .. } => Some(field.to_string()),
+        _ => None,
+    }
 }
 
 fn unknown_key(key: &str, allowed: &[&str]) -> String {

@@ -1,6 +1,7 @@
 //! One entry of `scrape_configs`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,13 @@ const INTERVAL_BOUNDS: (Duration, Duration) =
 pub(super) struct WrittenGlobal {
     scrape_interval: Option<Spanned<String>>,
     scrape_timeout: Option<Spanned<String>>,
+    scrape_protocols: Option<Vec<Spanned<String>>>,
+    body_size_limit: Option<Spanned<String>>,
+    sample_limit: Option<usize>,
+    label_limit: Option<usize>,
+    label_name_length_limit: Option<usize>,
+    label_value_length_limit: Option<usize>,
+    target_limit: Option<usize>,
     pub(super) external_labels: Option<LabelMap>,
 }
 
@@ -64,22 +72,79 @@ with_http! {
 
 /// When to scrape.
 #[derive(Clone, Copy)]
-pub(super) struct Timing {
+struct Timing {
     interval: Duration,
     timeout: Duration,
 }
 
-/// What must not come twice in a configuration.
+/// What holds for a job that says nothing else.
+pub(super) struct Inherited {
+    timing: Timing,
+    protocols: Vec<Protocol>,
+    limits: ScrapeLimits,
+}
+
+impl Inherited {
+    pub(super) fn of(global: &WrittenGlobal) -> Result<Self, ConfigError> {
+        let limits = ScrapeLimits {
+            body_size: global.body_size_limit.as_ref().map_or(Ok(0), bytes)?,
+            samples: global.sample_limit.unwrap_or_default(),
+            labels: global.label_limit.unwrap_or_default(),
+            label_name_length: global.label_name_length_limit.unwrap_or_default(),
+            label_value_length: global.label_value_length_limit.unwrap_or_default(),
+            targets: global.target_limit.unwrap_or_default(),
+        };
+        let protocols = protocols(global.scrape_protocols.as_deref().unwrap_or_default())?;
+        Ok(Self { timing: global_timing(global)?, protocols, limits })
+    }
+}
+
+/// What has come before in a configuration.
 #[derive(Default)]
 pub(super) struct Seen {
     jobs: HashSet<String>,
-    instances: HashSet<String>,
+    /// By what tells them apart.
+    targets: HashSet<String>,
+    /// The job of each name.
+    instances: HashMap<String, String>,
+    warnings: Vec<ConfigError>,
+}
+
+impl Seen {
+    /// How many targets there are, and which will not be scraped.
+    pub(super) fn end(self) -> (usize, Vec<ConfigError>) {
+        (self.instances.len(), self.warnings)
+    }
+
+    /// Notes a target. Of the same one in the same job there is one, as in Prometheus; of two with
+    /// one name the first one.
+    fn target(&mut self, target: &ScrapeTarget, written: &Spanned<String>) {
+        if !self.targets.insert(target.identity()) {
+            return;
+        }
+        let job = &target.job.config().name;
+        match self.instances.entry(target.instance.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(job.clone());
+            }
+            Entry::Occupied(first) => self.warnings.push(wrong(
+                written,
+                format!(
+                    "target `{}` of job `{job}` has the instance `{}`, as a target of job `{}` has: \
+                     it is not scraped; give it another `instance` by `relabel_configs`",
+                    written.value,
+                    target.instance,
+                    first.get()
+                ),
+            )),
+        }
+    }
 }
 
 impl WrittenJob {
     pub(super) fn resolve(
         mut self,
-        global: Timing,
+        inherited: &Inherited,
         files: &mut Files,
         seen: &mut Seen,
     ) -> Result<JobConfig, ConfigError> {
@@ -90,8 +155,8 @@ impl WrittenJob {
             let message = format!("job `{}` is there twice: rename one", self.job_name.value);
             return Err(wrong(&self.job_name, message));
         }
-        let Timing { interval, timeout } = self.timing(global)?;
-        let scheme = scheme(&self)?.to_owned();
+        let Timing { interval, timeout } = self.timing(inherited.timing)?;
+        let scheme = scheme(self.scheme.as_ref())?.to_owned();
         let metrics_path = self.metrics_path.as_ref().map(metrics_path).transpose()?;
         let mut http = self.take_http().resolve(files)?;
         http.enable_compression = self.enable_compression.unwrap_or(true);
@@ -104,13 +169,11 @@ impl WrittenJob {
             params: self.params.take().unwrap_or_default().into_iter().collect(),
             honor_labels: self.honor_labels.unwrap_or_default(),
             honor_timestamps: self.honor_timestamps.unwrap_or(true),
-            protocols: self
-                .scrape_protocols
-                .iter()
-                .flatten()
-                .map(protocol)
-                .collect::<Result<_, _>>()?,
-            limits: self.limits()?,
+            protocols: match &self.scrape_protocols {
+                Some(written) => protocols(written)?,
+                None => inherited.protocols.clone(),
+            },
+            limits: self.limits(inherited.limits)?,
             http,
             relabel_rules: rules(self.relabel_configs.take())?,
             metric_relabel_rules: rules(self.metric_relabel_configs.take())?,
@@ -131,14 +194,14 @@ impl WrittenJob {
         Ok(Timing { interval, timeout })
     }
 
-    fn limits(&self) -> Result<ScrapeLimits, ConfigError> {
+    fn limits(&self, global: ScrapeLimits) -> Result<ScrapeLimits, ConfigError> {
         Ok(ScrapeLimits {
-            body_size: self.body_size_limit.as_ref().map_or(Ok(0), bytes)?,
-            samples: self.sample_limit.unwrap_or_default(),
-            labels: self.label_limit.unwrap_or_default(),
-            label_name_length: self.label_name_length_limit.unwrap_or_default(),
-            label_value_length: self.label_value_length_limit.unwrap_or_default(),
-            targets: self.target_limit.unwrap_or_default(),
+            body_size: self.body_size_limit.as_ref().map_or(Ok(global.body_size), bytes)?,
+            samples: self.sample_limit.unwrap_or(global.samples),
+            labels: self.label_limit.unwrap_or(global.labels),
+            label_name_length: self.label_name_length_limit.unwrap_or(global.label_name_length),
+            label_value_length: self.label_value_length_limit.unwrap_or(global.label_value_length),
+            targets: self.target_limit.unwrap_or(global.targets),
         })
     }
 
@@ -173,7 +236,7 @@ impl WrittenJob {
     }
 }
 
-/// Refuses targets that cannot be scraped, and two that would have one name.
+/// Refuses targets that cannot be scraped.
 fn check_targets(
     config: &JobConfig,
     targets: &[(LabelMap, &Spanned<String>)],
@@ -186,10 +249,7 @@ fn check_targets(
         let target = target
             .map_err(|error| wrong(written, format!("target `{}`: {error}", written.value)))?;
         let Some(target) = target else { continue };
-        if !seen.instances.insert(target.instance) {
-            let message = format!("target `{}` is listed twice: list it once", written.value);
-            return Err(wrong(written, message));
-        }
+        seen.target(&target, written);
         if seen.instances.len() > MAX_TARGETS {
             let message = format!("more than {MAX_TARGETS} targets: share them among processes");
             return Err(wrong(written, message));
@@ -212,7 +272,7 @@ fn check_address(written: &str, config: &JobConfig) -> Result<(), String> {
     Err(format!("target `{written}` is not host:port: CoreDNS serves metrics on port 9153"))
 }
 
-pub(super) fn global_timing(global: &WrittenGlobal) -> Result<Timing, ConfigError> {
+fn global_timing(global: &WrittenGlobal) -> Result<Timing, ConfigError> {
     let interval = global.scrape_interval.as_ref().map(scrape_interval).transpose()?;
     let interval = interval.unwrap_or(DEFAULT_SCRAPE_INTERVAL);
     let timeout = match &global.scrape_timeout {
@@ -253,8 +313,9 @@ pub(super) fn duration(written: &Spanned<String>) -> Result<Duration, ConfigErro
     parse_duration(&written.value).map_err(|error| wrong(written, error))
 }
 
-fn scheme(job: &WrittenJob) -> Result<&str, ConfigError> {
-    match &job.scheme {
+/// `http` when nothing is said.
+pub(super) fn scheme(written: Option<&Spanned<String>>) -> Result<&str, ConfigError> {
+    match written {
         None => Ok("http"),
         Some(scheme) if matches!(scheme.value.as_str(), "http" | "https") => Ok(&scheme.value),
         Some(scheme) => {
@@ -273,6 +334,10 @@ fn metrics_path(path: &Spanned<String>) -> Result<String, ConfigError> {
     Err(wrong(path, message))
 }
 
+fn protocols(written: &[Spanned<String>]) -> Result<Vec<Protocol>, ConfigError> {
+    written.iter().map(protocol).collect()
+}
+
 fn protocol(written: &Spanned<String>) -> Result<Protocol, ConfigError> {
     Protocol::named(&written.value).ok_or_else(|| {
         let names: Vec<String> = Protocol::names().map(|name| format!("`{name}`")).collect();
@@ -282,7 +347,7 @@ fn protocol(written: &Spanned<String>) -> Result<Protocol, ConfigError> {
 }
 
 /// A size such as `10MB` or `512KiB`, in powers of 1024 either way, as in Prometheus.
-fn bytes(written: &Spanned<String>) -> Result<usize, ConfigError> {
+pub(super) fn bytes(written: &Spanned<String>) -> Result<usize, ConfigError> {
     let text = written.value.trim();
     let (number, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));

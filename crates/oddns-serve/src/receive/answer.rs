@@ -62,30 +62,40 @@ impl Answer {
         }
     }
 
-    /// One word for what went wrong, and what to say; `None` when all is well.
-    pub(super) fn complaint(&self) -> Option<(&'static str, String)> {
+    /// What the sender is told went wrong; `None` when all is well.
+    fn complaint(&self) -> Option<String> {
         Some(match self {
-            Self::Taken(version, counts) if is_refused(*version, counts) => {
-                ("samples", refusals(counts))
-            }
+            Self::Taken(version, counts) if is_refused(*version, counts) => refusals(counts),
             Self::Taken(..) | Self::Disabled | Self::Closed => return None,
-            Self::Refused(error) => match error {
-                WriteError::ContentType { .. } => ("content_type", chain(error)),
-                WriteError::Encoding { .. } => ("encoding", chain(error)),
-                WriteError::TooLarge { .. } => ("too_large", chain(error)),
-                error => ("damaged", chain(error)),
-            },
+            Self::Refused(error) => chain(error),
             Self::TooLong { limit } => {
-                ("too_large", format!("the request has more than {limit} bytes: send less at once"))
+                format!("the request has more than {limit} bytes: send less at once")
             }
-            Self::Slow => ("slow", "the request did not come in time".to_owned()),
-            Self::Broken => ("broken", "the request broke off".to_owned()),
-            Self::Busy => {
-                ("busy", "too much is waiting: the sender is told to slow down".to_owned())
-            }
-            Self::NotKept(error) => ("not_kept", chain(error)),
-            Self::Failed => ("failed", "the receiver failed in an unforeseen way".to_owned()),
+            Self::Slow => "the request did not come in time".to_owned(),
+            Self::Broken => "the request broke off".to_owned(),
+            Self::Busy => "too much is waiting: the sender is told to slow down".to_owned(),
+            Self::NotKept(error) => chain(error),
+            Self::Failed => "the receiver failed in an unforeseen way".to_owned(),
         })
+    }
+
+    /// What goes to the log: one word for each cause, and what to say. Of samples that were not
+    /// taken also those that are no error to the sender.
+    pub(super) fn causes(&self) -> Vec<(&'static str, String)> {
+        let word = match self {
+            Self::Taken(_, counts) => return not_taken(counts),
+            Self::Disabled | Self::Closed => return Vec::new(),
+            Self::Refused(WriteError::ContentType { .. }) => "content_type",
+            Self::Refused(WriteError::Encoding { .. }) => "encoding",
+            Self::Refused(WriteError::TooLarge { .. }) | Self::TooLong { .. } => "too_large",
+            Self::Refused(_) => "damaged",
+            Self::Slow => "slow",
+            Self::Broken => "broken",
+            Self::Busy => "busy",
+            Self::NotKept(_) => "not_kept",
+            Self::Failed => "failed",
+        };
+        self.complaint().map(|text| (word, text)).into_iter().collect()
     }
 
     pub(super) fn counts(&self) -> Option<&WriteCounts> {
@@ -108,7 +118,7 @@ impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let text = match (&self, self.complaint()) {
             (Self::Disabled, _) => DISABLED.to_owned(),
-            (_, Some((_, text))) => text + "\n",
+            (_, Some(text)) => text + "\n",
             _ => String::new(),
         };
         let mut response = (self.status(), text).into_response();
@@ -141,11 +151,16 @@ fn is_refused(version: WriteVersion, counts: &WriteCounts) -> bool {
     Refusal::ALL.iter().any(|refusal| is_fault(refusal) && counts.refused(*refusal) > 0)
 }
 
-fn refusals(counts: &WriteCounts) -> String {
-    let of = |refusal: &Refusal| match counts.refused(*refusal) {
+/// How many samples were not taken, and why, for each reason that there was.
+fn not_taken(counts: &WriteCounts) -> Vec<(&'static str, String)> {
+    let of = |refusal: Refusal| match counts.refused(refusal) {
         0 => None,
-        n => Some(format!("{n} {}", refusal.describe())),
+        n => Some((refusal.name(), format!("{n} {}", refusal.describe()))),
     };
-    let parts: Vec<String> = Refusal::ALL.iter().filter_map(of).collect();
+    Refusal::ALL.into_iter().filter_map(of).collect()
+}
+
+fn refusals(counts: &WriteCounts) -> String {
+    let parts: Vec<String> = not_taken(counts).into_iter().map(|(_, text)| text).collect();
     format!("{} samples were taken; not taken: {}", counts.taken, parts.join("; "))
 }

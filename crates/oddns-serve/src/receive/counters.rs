@@ -23,6 +23,8 @@ pub(crate) struct ReceiveCounters {
     scrapes: Counter,
     left_aside: Family<Labels, Counter>,
     series: Gauge<f64, AtomicU64>,
+    waiting: Gauge<f64, AtomicU64>,
+    most_waiting: Gauge<f64, AtomicU64>,
 }
 
 impl ReceiveCounters {
@@ -54,6 +56,16 @@ impl ReceiveCounters {
                 "Samples of CoreDNS servers that were kept and not judged, by reason",
             ),
             series: add(r, "oddns_remote_write_series", "Series known by remote write"),
+            waiting: add(
+                r,
+                "oddns_remote_write_waiting_bytes",
+                "Bytes of requests that are read or wait to be decoded",
+            ),
+            most_waiting: add(
+                r,
+                "oddns_remote_write_max_waiting_bytes",
+                "Bytes that may wait; beyond them senders are told to slow down",
+            ),
         }
     }
 
@@ -95,6 +107,12 @@ impl ReceiveCounters {
         if n > 0 {
             self.left_aside.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(n);
         }
+    }
+
+    /// Shows how many bytes wait, of how many that may.
+    pub(super) fn set_waiting(&self, n_bytes: usize, most: usize) {
+        self.waiting.set(n_bytes as f64);
+        self.most_waiting.set(most as f64);
     }
 
     pub(super) fn set_series(&self, n: usize) {

@@ -13,6 +13,7 @@ use super::judging::Judging;
 use super::{Keep, KeepError, NewReceivedJudge, ReceiverSettings};
 use crate::event::Event;
 use crate::shared::Shared;
+use crate::teller::Teller;
 
 /// How often it is looked whether a scrape is over.
 const TICK: Duration = Duration::from_millis(500);
@@ -36,7 +37,9 @@ pub(super) struct Ingest {
     keep: Option<Box<dyn Keep>>,
     gathering: Gathering,
     judging: Option<Judging>,
-    shared: Arc<Shared>,
+    /// Servers that are judged at most.
+    max_judged: usize,
+    teller: Teller,
     forget_after: Duration,
     /// How many late and left-out samples have been counted.
     counted: (u64, u64),
@@ -50,14 +53,16 @@ impl Ingest {
         shared: &Arc<Shared>,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let judging = new_judge.map(|new_judge| Judging::new(new_judge, shared.clone(), events));
+        let teller = Teller::new(shared.clone(), events);
+        let judging = new_judge.map(|new_judge| Judging::new(new_judge, teller.clone()));
         Self {
             remote: RemoteWrite::new(settings.limits),
             batch: WriteBatch::default(),
             keep,
             gathering: Gathering::new(settings.gather),
             judging,
-            shared: shared.clone(),
+            max_judged: settings.gather.max_servers,
+            teller,
             forget_after: settings.forget_after,
             counted: (0, 0),
         }
@@ -99,7 +104,7 @@ impl Ingest {
         let directory = self.remote.directory();
         match self.keep.as_mut().map(|keep| keep.keep(now, directory, &self.batch.samples)) {
             None => {}
-            Some(Ok(n)) => self.shared.metrics().receive().not_kept(n),
+            Some(Ok(n)) => self.teller.shared.metrics().receive().not_kept(n),
             Some(Err(error)) => {
                 self.remote.undo(&self.batch);
                 return Answer::NotKept(error);
@@ -113,7 +118,7 @@ impl Ingest {
 
     fn tick(&mut self, now: Timestamp) {
         let directory = self.remote.directory();
-        let counters = self.shared.metrics().receive();
+        let counters = self.teller.shared.metrics().receive();
         counters.set_series(directory.len());
         let Some(judging) = &mut self.judging else { return };
         self.gathering.ready(now, |gathered| judging.take(directory, &gathered, now));
@@ -121,6 +126,16 @@ impl Ingest {
         let counts = (self.gathering.n_late(), self.gathering.n_left_out());
         counters.left_aside("late", counts.0 - self.counted.0);
         counters.left_aside("too_many", counts.1 - self.counted.1);
+        if counts.1 > self.counted.1 {
+            let n = self.max_judged;
+            self.teller.warn("too_many", || {
+                format!(
+                    "remote write: there are more than {n} CoreDNS servers, or too many series of \
+                     one: what is beyond is not judged; send part of them to a second oddns, or raise \
+                     `remote_write_receiver.max_servers`"
+                )
+            });
+        }
         self.counted = counts;
     }
 

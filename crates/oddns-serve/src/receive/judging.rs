@@ -1,6 +1,7 @@
 //! Judging servers that are known by remote write only.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::event::Event;
 use crate::judged::Judged;
 use crate::shared::Shared;
 use crate::states::StateFolder;
-use crate::watch::{Judge, Replica, SharedFleet};
+use crate::teller::Teller;
+use crate::watch::{Around, Judge, Replica, SharedFleet};
 
 /// A server of which nothing came for so long is told to be silent. What it does meanwhile is not
 /// known: it is the sender that is in trouble, or the network.
@@ -23,26 +25,28 @@ const SILENT: Duration = Duration::from_secs(120);
 pub type NewReceivedJudge =
     Box<dyn FnMut(&str, &str) -> Result<Box<dyn Judge>, DetectorError> + Send>;
 
-/// Judges with `detector`; the servers of one job are replicas of each other. What is learned of them
-/// is kept in `states`, where there is such a folder; what of it cannot be used goes to `events`.
+/// Judges with `detector`, within the budget of `shared`; the servers of one job are replicas of each other. What is learned of them
+/// is kept in `states`, where there is such a folder; what of it cannot be used goes to `events`. When
+/// `shared` has another champion, it judges from then on.
 pub fn judges_of(
     detector: Arc<Detector>,
     states: Option<StateFolder>,
+    shared: &Arc<Shared>,
     events: mpsc::Sender<Event>,
 ) -> NewReceivedJudge {
+    let around = Around { states, shared: Arc::clone(shared), events };
     let mut fleets: HashMap<String, SharedFleet> = HashMap::new();
     Box::new(move |job, instance| {
         let fleet = Arc::clone(fleets.entry(job.to_owned()).or_default());
-        let (detector, states) = (Arc::clone(&detector), states.clone());
-        Ok(Box::new(Replica::new(detector, instance, states, fleet, events.clone())?))
+        around.shared.succession().follow(instance, job);
+        Ok(Box::new(Replica::new(Arc::clone(&detector), instance, fleet, around.clone())?))
     })
 }
 
 /// All received servers that are judged.
 pub(super) struct Judging {
     new_judge: NewReceivedJudge,
-    shared: Arc<Shared>,
-    events: mpsc::Sender<Event>,
+    teller: Teller,
     servers: HashMap<WrittenTarget, Place>,
 }
 
@@ -63,12 +67,8 @@ enum Place {
 struct Silent;
 
 impl Judging {
-    pub(super) fn new(
-        new_judge: NewReceivedJudge,
-        shared: Arc<Shared>,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
-        Self { new_judge, shared, events, servers: HashMap::new() }
+    pub(super) fn new(new_judge: NewReceivedJudge, teller: Teller) -> Self {
+        Self { new_judge, teller, servers: HashMap::new() }
     }
 
     pub(super) fn take(&mut self, directory: &Directory, gathered: &Gathered<'_>, now: Timestamp) {
@@ -77,12 +77,19 @@ impl Judging {
             let place = self.place(directory.job(target), directory.instance(target), now);
             self.servers.insert(target, place);
         }
-        let counters = self.shared.metrics().receive();
+        let metrics = self.teller.shared.metrics();
+        let counters = metrics.receive();
         match self.servers.get_mut(&target) {
             Some(Place::Judged { judged, heard, is_silent }) => {
                 (*heard, *is_silent) = (now, false);
                 let down = Down;
-                let failure = (!gathered.scrape.up).then_some(("down", &down as _));
+                let failure = (!gathered.scrape.up).then_some(("down", &down as &dyn Error));
+                let instance = directory.instance(target);
+                metrics.received(
+                    instance_or_unknown(instance),
+                    &gathered.scrape,
+                    failure.map(|f| f.0),
+                );
                 judged.take(gathered.series, &gathered.scrape, failure);
                 counters.judged();
             }
@@ -91,15 +98,15 @@ impl Judging {
     }
 
     fn place(&mut self, job: &str, instance: &str, now: Timestamp) -> Place {
-        let instance = if instance.is_empty() { "unknown" } else { instance };
-        if self.shared.read(|view| view.server(instance).is_some()) {
+        let instance = instance_or_unknown(instance);
+        if self.teller.shared.read(|view| view.is_followed(instance)) {
             return Place::Elsewhere;
         }
         // Cannot fail: the model was checked before anything was received.
         let Ok(judge) = (self.new_judge)(job, instance) else { return Place::Elsewhere };
-        self.shared.watch(vec![instance.to_owned()]);
-        let (shared, events) = (self.shared.clone(), self.events.clone());
-        let judged = Judged::new(instance.to_owned(), judge, shared, events);
+        self.teller.shared.watch(vec![instance.to_owned()]);
+        let name = (job.to_owned(), instance.to_owned());
+        let judged = Judged::new(name, judge, self.teller.clone());
         Place::Judged { judged, heard: now, is_silent: false }
     }
 
@@ -115,6 +122,11 @@ impl Judging {
             }
         }
     }
+}
+
+/// A name for what has none.
+fn instance_or_unknown(instance: &str) -> &str {
+    if instance.is_empty() { "unknown" } else { instance }
 }
 
 /// The sender could not scrape the server.

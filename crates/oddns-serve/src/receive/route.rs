@@ -18,6 +18,7 @@ use super::answer::Answer;
 use super::ingest::Job;
 use super::{Receiver, Reception};
 use crate::event::Event;
+use crate::server::Peer;
 use crate::shared::Shared;
 
 /// Takes one remote-write request.
@@ -27,12 +28,15 @@ pub(crate) async fn write(State(shared): State<Arc<Shared>>, request: Request) -
         Reception::Closed => return Answer::Closed.into_response(),
         Reception::Disabled => return Answer::Disabled.into_response(),
     };
+    let sender = request.extensions().get::<Peer>().copied();
     let mut n_bytes = 0;
+    receiver.show_waiting(&shared);
     let (version, answer) = receiver.answer(request, &mut n_bytes).await;
+    receiver.show_waiting(&shared);
     let code = answer.status().as_u16();
     shared.metrics().receive().answered(version, code, n_bytes, answer.counts());
-    if let Some((cause, text)) = answer.complaint() {
-        receiver.complain(&shared, cause, &text);
+    for (cause, text) in answer.causes() {
+        receiver.complain(&shared, cause, sender, &text);
     }
     answer.into_response()
 }
@@ -89,17 +93,27 @@ impl Receiver {
             _ => Err(Answer::Busy),
         }
     }
+}
 
-    fn complain(&self, shared: &Shared, cause: &'static str, text: &str) {
-        let now = wall_clock();
+impl Receiver {
+    fn show_waiting(&self, shared: &Shared) {
+        let most = self.settings.max_waiting_bytes;
+        let free = self.memory.available_permits() * 1024;
+        shared.metrics().receive().set_waiting(most.saturating_sub(free), most);
+    }
+
+    /// Tells what is wrong with what is sent, of each cause once a minute.
+    fn complain(&self, shared: &Shared, cause: &'static str, sender: Option<Peer>, text: &str) {
+        let time = wall_clock();
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        if !throttle.allows("", cause, now) {
+        if !throttle.allows("", cause, time) {
             return;
         }
         drop(throttle);
-        let text = format!("remote write: {text}");
-        let event = Event::Warning { time: now, text };
-        if let Err(TrySendEventError::Full(_)) = self.events.try_send(event) {
+        let from = sender.map(|Peer(address)| format!(" from {}", address.ip()));
+        let text = format!("remote write{}: {text}", from.unwrap_or_default());
+        if let Err(TrySendEventError::Full(_)) = self.events.try_send(Event::Warning { time, text })
+        {
             shared.metrics().event_dropped();
         }
     }

@@ -22,6 +22,8 @@ pub struct StoreKeep {
     /// The first job of each instance.
     own_jobs: HashMap<String, String>,
     samples: Vec<SeriesSample>,
+    /// Of which series each of `samples` is.
+    series: Vec<WrittenSeries>,
 }
 
 /// What is known of a series.
@@ -37,8 +39,9 @@ enum Known {
 impl StoreKeep {
     /// Keeps samples in `store`, and closes it at the end unless others hold it too.
     pub fn new(store: impl Into<Arc<HistoryStore>>) -> Self {
-        let (known, own_jobs, samples) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { store: Some(store.into()), known, own_jobs, samples }
+        let (known, own_jobs) = (Vec::new(), HashMap::new());
+        let store = Some(store.into());
+        Self { store, known, own_jobs, samples: Vec::new(), series: Vec::new() }
     }
 
     fn meet(
@@ -58,6 +61,26 @@ impl StoreKeep {
         }
         store.intern(instance, &key).map_or(Known::NoRoom, Known::Series)
     }
+
+    /// The samples at these places, whose series come back after so long a time that the store has
+    /// forgotten them; without those that it has no room for.
+    fn met_again(
+        &mut self,
+        store: &HistoryStore,
+        directory: &Directory,
+        places: &[usize],
+    ) -> Vec<SeriesSample> {
+        let mut back = Vec::new();
+        for place in places {
+            let series = self.series[*place];
+            let met = Self::meet(&mut self.own_jobs, store, directory, series);
+            self.known[series.0 as usize] = met;
+            if let Known::Series(series) = met {
+                back.push(SeriesSample { series, ..self.samples[*place] });
+            }
+        }
+        back
+    }
 }
 
 impl Keep for StoreKeep {
@@ -72,6 +95,7 @@ impl Keep for StoreKeep {
         };
         let mut n_left_out = 0;
         self.samples.clear();
+        self.series.clear();
         for sample in samples {
             let at = sample.series.0 as usize;
             if self.known.len() <= at {
@@ -84,11 +108,20 @@ impl Keep for StoreKeep {
                 Known::Series(series) => {
                     let time = Timestamp::from_millis(sample.millis);
                     self.samples.push(SeriesSample { series, time, value: sample.value });
+                    self.series.push(sample.series);
                 }
                 _ => n_left_out += 1,
             }
         }
-        store.append(now, &self.samples).map_err(|error| KeepError::new(error.into()))?;
+        let mut forgotten = Vec::new();
+        let appended = store.append_known(now, &self.samples, &mut forgotten);
+        appended.map_err(|error| KeepError::new(error.into()))?;
+        if !forgotten.is_empty() {
+            let store = Arc::clone(store);
+            let back = self.met_again(&store, directory, &forgotten);
+            n_left_out += (forgotten.len() - back.len()) as u64;
+            store.append(now, &back).map_err(|error| KeepError::new(error.into()))?;
+        }
         Ok(n_left_out)
     }
 

@@ -15,7 +15,8 @@ async fn status_says_what_and_why() {
     let data = &answer.json()["data"];
     let states: Vec<_> = data["instances"].as_array().unwrap().iter().collect();
     let words: Vec<_> = states.iter().map(|s| s["words"].as_str().unwrap()).collect();
-    assert_eq!(words[..3], ["scoring", "scoring", "warming up 37/64"]);
+    let warming = "warming up 37/64, first score in about 6 min 45 s";
+    assert_eq!(words[..3], ["scoring", "scoring", warming]);
     assert!(words[3].starts_with("no data: nothing listens at"), "{words:?}");
     assert_eq!((&states[0]["alarm"], &states[1]["alarm"]), (&true.into(), &false.into()));
     assert_eq!(states[2]["seen"], 37);
@@ -128,7 +129,7 @@ async fn bad_questions_get_the_reason() {
         "POST /api/v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     )
     .await;
-    let reason = "only GET is answered, and POST at /api/v1/write";
+    let reason = "only GET is answered, and POST at /api/v1/write and /api/v1/feedback";
     assert_eq!((post.status, &post.json()["error"]), (405, &reason.into()));
 }
 
@@ -161,6 +162,21 @@ async fn ready_only_with_a_model_and_always_healthy() {
 }
 
 #[tokio::test]
+async fn the_model_is_told_also_where_nothing_learns() {
+    let (address, shared) = serve(View::new("", true)).await;
+    let none = get(address, "/api/v1/model").await.json();
+    assert!(none["data"]["id"].is_null() && none["data"]["learns"] == false, "{none}");
+    shared.set_model(scene::model());
+    let model = get(address, "/api/v1/model").await.json();
+    assert_eq!(model["data"]["id"], scene::model().id);
+    assert!(model["data"]["generation"].is_null() && model["data"]["last"].is_null(), "{model}");
+    assert_eq!(model["data"]["drift"].as_array().unwrap().len(), 0);
+    let metrics = get(address, "/metrics").await.body;
+    assert!(metrics.contains("\noddns_learning_enabled 0"), "{metrics}");
+    assert!(!metrics.contains("\noddns_model_generation "), "{metrics}");
+}
+
+#[tokio::test]
 async fn metrics_follow_the_accept_header() {
     let (address, _) = serve(scene::recording()).await;
     let plain = get(address, "/metrics").await;
@@ -170,4 +186,59 @@ async fn metrics_follow_the_accept_header() {
     let open = request(address, asking).await;
     assert!(open.head.contains("content-type: application/openmetrics-text"), "{}", open.head);
     assert!(open.body.ends_with("# EOF\n"));
+}
+
+/// Posts JSON; gives the status and the answer.
+async fn post(address: std::net::SocketAddr, path: &str, body: &str) -> (u16, serde_json::Value) {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    );
+    let answer = request(address, &format!("{head}content-length: {length}\r\n\r\n{body}")).await;
+    (answer.status, answer.json())
+}
+
+#[tokio::test]
+async fn what_people_say_is_kept_for_training() {
+    let (address, shared) = serve(View::new("", true)).await;
+    shared.set_model(scene::model());
+    let said = r#"{"instance": "a:1", "start": 60, "end": 120.5, "verdict": "missed"}"#;
+    shared.watch(vec!["a:1".to_owned()]);
+    assert_eq!(post(address, "/api/v1/feedback", said).await.0, 503);
+    let folder = tempfile::tempdir().unwrap();
+    let states = oddns_serve::StateFolder::open(folder.path()).unwrap();
+    assert_eq!(shared.keep_incidents(&states, scene::time(0)), [""; 0]);
+    assert_eq!(post(address, "/api/v1/feedback", said).await.0, 200);
+    for at in 0..357 {
+        let step = scene::step("a:1", at);
+        shared.take("dns", "a:1", step, std::time::Duration::ZERO);
+    }
+    let status = get(address, "/api/v1/status").await.json();
+    assert_eq!(status["data"]["takes_feedback"], true);
+    let incidents = get(address, "/api/v1/incidents").await.json();
+    let incident = &incidents["data"]["incidents"][0];
+    assert_eq!(
+        (&incident["feedback"], &incident["n_servers"]),
+        (&serde_json::Value::Null, &1.into())
+    );
+    let id = incident["id"].as_str().unwrap();
+    let body = format!(r#"{{"incident": "{id}", "verdict": "normal"}}"#);
+    let (code, answer) = post(address, "/api/v1/feedback", &body).await;
+    assert_eq!((code, &answer["data"]["rows"]), (200, &1.into()), "{answer}");
+    let one = get(address, &format!("/api/v1/incidents?id={id}")).await.json();
+    assert_eq!(one["data"]["incidents"][0]["feedback"], "normal");
+    let text = std::fs::read_to_string(folder.path().join("feedback.csv")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..2], ["start,end,instance,verdict", "60.0,120.5,a:1,missed"]);
+    assert!(lines[2].ends_with(",a:1,normal"), "{text}");
+    for (bad, code) in [
+        ("{", 400),
+        (r#"{"incident": "x", "verdict": "right"}"#, 404),
+        (r#"{"incident": "x", "verdict": "perhaps"}"#, 400),
+        (r#"{"verdict": "right"}"#, 400),
+        (r#"{"instance": "b:1", "start": 1, "end": 2, "verdict": "right"}"#, 404),
+        (r#"{"instance": "a:1", "start": 2, "end": 1, "verdict": "right"}"#, 400),
+    ] {
+        assert_eq!(post(address, "/api/v1/feedback", bad).await.0, code, "{bad}");
+    }
 }

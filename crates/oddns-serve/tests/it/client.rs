@@ -22,10 +22,15 @@ impl Answer {
 /// Serves `view` until the test ends.
 pub(crate) async fn serve(view: View) -> (SocketAddr, Arc<Shared>) {
     let shared = Shared::new(view);
+    (serve_shared(shared.clone()).await, shared)
+}
+
+/// Serves what others go on to change, until the test ends.
+pub(crate) async fn serve_shared(shared: Arc<Shared>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(run(listener, shared.clone(), std::future::pending()));
-    (address, shared)
+    tokio::spawn(run(listener, shared, std::future::pending()));
+    address
 }
 
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use oddns_collect::{Job, format_duration};
-use oddns_serve::{Config, check_config, config_table};
+use oddns_serve::{Config, LearningSettings, check_config, config_table};
 
 fn files(ending: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
@@ -32,6 +32,29 @@ fn summary(config: &Config) -> String {
             lines.push(format!("{} {} every {every} within {within}", job.name, target.target));
         }
     }
+    for alertmanager in &config.alerting.alertmanagers {
+        let within = format_duration(alertmanager.timeout);
+        lines.push(format!("tell {} within {within}", alertmanager.url));
+    }
+    if let Some(backfill) = &config.backfill {
+        let (back, rate) =
+            (backfill.look_back.map(format_duration), backfill.max_requests_per_second);
+        let back = back.unwrap_or("as usual".to_owned());
+        lines.push(format!(
+            "history of {} {back} back, {rate}/s: {:?}",
+            backfill.server, backfill.series
+        ));
+    }
+    if let Some(budget) = config.alert_budget {
+        let (tickets, pages) = (budget.tickets_per_week, budget.pages_per_week);
+        lines.push(format!("budget {tickets} tickets and {pages} pages a week"));
+    }
+    for found in &config.alerting.discoveries {
+        let (n, within) = (found.discoveries.len(), found.timeout.as_secs());
+        let (scheme, prefix) = (&found.scheme, &found.path_prefix);
+        lines.push(format!("tell who is found {n} ways by {scheme}, {prefix}, within {within}s"));
+    }
+    lines.extend(config.alerting.webhooks.iter().map(|w| format!("tell webhook {}", w.name)));
     lines.join("\n")
 }
 
@@ -55,6 +78,35 @@ fn bad_files_are_refused_with_place_and_advice() {
 }
 
 #[test]
+fn the_receiver_is_configured_by_the_file() {
+    let receiver = |text: &str| check_config(text, Path::new("")).map(|config| config.receiver);
+    assert_eq!(receiver("remote_write_receiver: {max_servers: 9}"), Ok(None));
+    let text = "remote_write_receiver: {enabled: true, max_servers: 9, max_waiting_size: 20MB, \
+                forget_after: 1h}";
+    let settings = receiver(text).unwrap().unwrap();
+    assert_eq!((settings.gather.max_servers, settings.max_waiting_bytes), (9, 20 << 20));
+    assert_eq!(settings.forget_after.as_secs(), 3600);
+    for wrong in ["max_servers: 0", "max_waiting_size: 1MB", "forget_after: 1s"] {
+        assert!(receiver(&format!("remote_write_receiver: {{{wrong}}}")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn learning_is_on_and_bounded() {
+    let learning = |text: &str| check_config(text, Path::new("d")).map(|config| config.learning);
+    assert_eq!(learning("").unwrap(), LearningSettings::default());
+    let text = "learning: {interval: 7d, cpu_share: 0.1, registry: models, enabled: false}";
+    let found = learning(text).unwrap();
+    assert_eq!((found.interval.as_secs(), found.cpu_share), (7 * 86_400, 0.1));
+    assert_eq!(found.registry_of(Path::new("x")), Path::new("d/models"));
+    assert_eq!(learning("").unwrap().registry_of(Path::new("x")), Path::new("x/_models"));
+    assert!(!found.enabled);
+    for wrong in ["interval: 0s", "look_back: 1m", "min_rows: 0", "cpu_share: 0", "drift: 0"] {
+        assert!(learning(&format!("learning: {{{wrong}}}")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn a_huge_file_is_not_read() {
     let error = check_config(&" ".repeat(2 << 20), Path::new("")).unwrap_err();
     assert!(error.message.contains("is it the right file?"), "{error}");
@@ -68,7 +120,14 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
         keys.entry(cells[1].to_owned()).or_default().insert(cells[2].to_owned());
     }
     let http = keys.remove("HTTP").unwrap();
-    for table in ["scrape_configs", "http_sd_configs", "kubernetes_sd_configs"] {
+    for table in [
+        "scrape_configs",
+        "http_sd_configs",
+        "kubernetes_sd_configs",
+        "alertmanagers",
+        "webhooks",
+        "backfill",
+    ] {
         keys.get_mut(table).unwrap().extend(http.clone());
     }
     keys
@@ -91,7 +150,15 @@ fn the_documentation_has_every_key_that_is_read() {
     let job = |rest: &str| format!("scrape_configs: [{{job_name: a, {rest}}}]");
     check("", "@");
     check("global", "global: @");
+    check("learning", "learning: @");
+    check("own_models", "learning: {own_models: @}");
+    check("backfill", "backfill: @");
     check("web", "web: @");
+    check("remote_write_receiver", "remote_write_receiver: @");
+    check("alert_budget", "alert_budget: @");
+    check("alerting", "alerting: @");
+    check("alertmanagers", "alerting: {alertmanagers: [@]}");
+    check("webhooks", "alerting: {webhooks: [@]}");
     check("scrape_configs", "scrape_configs: [@]");
     for table in ["basic_auth", "authorization", "tls_config"] {
         check(table, &job(&format!("{table}: @")));
@@ -121,7 +188,7 @@ fn files_are_looked_for_beside_the_configuration() {
     let text = "scrape_configs:\n  - job_name: dns\n    basic_auth:\n      username: me\n      \
                 password_file: password\n    file_sd_configs:\n      - files: [dns-*.yml]\n";
     let config = check_config(text, folder.path()).unwrap();
-    let error = config.check_files().unwrap_err();
+    let error = config.check_files().unwrap_err().remove(0);
     assert_eq!((error.line, error.column), (5, 22));
     let message =
         format!("cannot read `{}` of `password_file`", folder.path().join("password").display());
@@ -130,7 +197,7 @@ fn files_are_looked_for_beside_the_configuration() {
     let warnings = config.check_files().unwrap();
     assert!(warnings[0].to_string().starts_with("line 7, column 17: no file `"), "{warnings:?}");
     write("dns-a.yml", "- targets: [a:1");
-    assert!(config.check_files().unwrap_err().message.contains("dns-a.yml`: line"));
+    assert!(config.check_files().unwrap_err()[0].message.contains("dns-a.yml`: line"));
     write("dns-a.yml", "- targets: [a:1]");
     assert_eq!(config.check_files(), Ok(vec![]));
 }

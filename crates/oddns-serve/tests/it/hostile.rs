@@ -32,6 +32,26 @@ async fn silent_connections_leave_room_for_others() {
     assert_eq!(get(address, "/-/healthy").await.status, 200);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_silent_connections_keep_nobody_out() {
+    let (address, shared) = serve(View::new("", true)).await;
+    let mut silent = std::collections::VecDeque::new();
+    for n in 0..10_000 {
+        silent.push_back(TcpStream::connect(address).await.unwrap());
+        // We may have fewer files open than the server is asked to.
+        if silent.len() > 400 {
+            silent.pop_front();
+        }
+        if n % 1000 == 999 {
+            assert_eq!(get(address, "/-/healthy").await.status, 200);
+        }
+    }
+    let text = shared.metrics().expose("").text;
+    let dropped =
+        text.lines().find_map(|l| l.strip_prefix("oddns_http_connections_dropped_total "));
+    assert!(dropped.unwrap().parse::<u64>().unwrap() > 1000, "{dropped:?}");
+}
+
 #[tokio::test]
 async fn nonsense_is_refused_and_the_server_goes_on() {
     let (address, _) = serve(View::new("", true)).await;

@@ -2,7 +2,17 @@
 
 // With `cfg(test)` the lints know that all of it is test code.
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod api;
+#[cfg(test)]
+mod bad_targets;
+#[cfg(test)]
+mod browser;
+#[cfg(test)]
+mod chart;
+#[cfg(test)]
+mod clicks;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
@@ -15,6 +25,10 @@ mod hostile;
 #[path = "../../../oddns-collect/tests/it/messages.rs"]
 mod messages;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
+mod packaging;
+#[cfg(test)]
 mod page;
 #[cfg(test)]
 mod promtool;
@@ -26,6 +40,8 @@ mod scene;
 mod senders;
 #[cfg(test)]
 mod watch;
+#[cfg(test)]
+mod web;
 
 /// Whether the real programs to test against are installed; says so in one line when not.
 #[cfg(test)]

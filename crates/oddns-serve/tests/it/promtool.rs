@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use oddns_collect::{ScrapeError, Scraped};
+use oddns_collect::{LeftOut, ScrapeError, Scraped};
 use oddns_core::{Scrape, Timestamp};
 use oddns_serve::Metrics;
 
@@ -38,14 +38,21 @@ fn promtool_finds_nothing_wrong_with_our_metrics() {
     assert!(text.contains("process_resident_memory_bytes "), "{text}");
 }
 
-fn scraped(error: Option<ScrapeError>) -> Scraped {
+/// A scrape as the loop hands it on.
+pub(crate) fn scraped(error: Option<ScrapeError>) -> Scraped {
     let scrape = Scrape {
         time: Timestamp::from_millis(1_795_331_512_000),
         up: error.is_none(),
         duration_seconds: 0.012,
         samples: Vec::new(),
     };
-    Scraped { scrape, error, n_scraped: 310, n_untimely: 1, n_bytes: 40_000 }
+    Scraped {
+        scrape,
+        error,
+        n_scraped: 310,
+        left_out: LeftOut { untimely: 1, ..LeftOut::default() },
+        n_bytes: 40_000,
+    }
 }
 
 /// What promtool says, on both channels.

@@ -6,19 +6,20 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oddns::{DetectorError, State, Step};
-use oddns_collect::{Directory, GatherConfig, WrittenSample, WrittenSeries};
+use oddns_collect::{Directory, GatherConfig, WriteLimits, WrittenSample, WrittenSeries};
 use oddns_core::{Score, Scrape, SeriesTable, Timestamp};
 use oddns_serve::{
     Event, Judge, Keep, KeepError, NewReceivedJudge, ReceiverSettings, Receiving, Shared, View,
     receive,
 };
+use prost::Message as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::client::{Answer, serve};
-use crate::messages::{Series, body_v1, body_v2};
+use crate::messages::{Series, body_v1, body_v2, v1};
 
 /// Remembers every sample, refuses what comes twice, and does as it is told.
 #[derive(Clone, Default)]
@@ -191,10 +192,100 @@ async fn requests_are_answered_as_the_specification_says() {
         let Event::Warning { text, .. } = event else { panic!("{event:?}") };
         warnings.push(text);
     }
-    // Two for content type and encoding, one each for too large, damaged and refused samples.
-    assert_eq!(warnings.len(), 5, "{warnings:#?}");
+    // One each for content type, encoding, too large, damaged, repeated and refused samples.
+    assert_eq!(warnings.len(), 6, "{warnings:#?}");
+    assert!(warnings.iter().all(|text| text.starts_with("remote write from 127.0.0.1: ")));
     // A sender that is told 404 would give up.
     assert_eq!(post(site.address, "content-length: 1\r\n", b"x").await.status, 503);
+}
+
+/// A request of 1.0 with one native histogram.
+fn body_of_a_histogram(timestamp: i64) -> Vec<u8> {
+    let label = |name: &str| v1::Label { name: name.to_owned(), value: "h".to_owned() };
+    let series = v1::TimeSeries {
+        labels: vec![label("__name__"), label("instance")],
+        histograms: vec![v1::Histogram { sum: 1.0, timestamp }],
+        ..v1::TimeSeries::default()
+    };
+    let request = v1::WriteRequest { timeseries: vec![series], metadata: vec![] };
+    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn every_cause_of_refusal_is_told_once_with_the_sender() {
+    let limits = WriteLimits { max_known_series: 6, ..WriteLimits::default() };
+    let mut site = Site::start(ReceiverSettings { limits, ..Default::default() }, None).await;
+    let t = now();
+    let nameless = (vec![("instance".to_owned(), "n:1".to_owned())], vec![(t, 1.0)]);
+    let hour = 3_600_000;
+    for _ in 0..2 {
+        for sent in [
+            vec![of("a", &[(t, 1.0)])],
+            vec![of("a", &[(t, 1.0)])],
+            vec![of("a", &[(t, 2.0)])],
+            vec![of("a", &[(t - 1, 2.0)])],
+            vec![of("b", &[(t + hour, 2.0)])],
+            vec![of("c", &[(t - 100 * hour, 2.0)])],
+            vec![nameless.clone()],
+            (0..5).map(|n| of(&format!("x{n}"), &[(t, 1.0)])).collect(),
+        ] {
+            site.send(1, &sent).await;
+        }
+        let body = body_of_a_histogram(t);
+        post(site.address, &headers("prometheus.WriteRequest", body.len()), &body).await;
+    }
+    let mut told = Vec::new();
+    while let Ok(event) = site.events.try_recv() {
+        let Event::Warning { text, .. } = event else { panic!("{event:?}") };
+        told.push(text.strip_prefix("remote write from 127.0.0.1: ").unwrap().to_owned());
+    }
+    assert_eq!(told.len(), 8, "{told:#?}");
+    for words in [
+        "sent again",
+        "another value",
+        "older than",
+        "future",
+        "past",
+        "not valid",
+        "too many series",
+        "native histograms",
+    ] {
+        assert_eq!(told.iter().filter(|text| text.contains(words)).count(), 1, "{told:#?}");
+    }
+}
+
+#[tokio::test]
+async fn servers_beyond_the_limit_are_told() {
+    let gather = GatherConfig {
+        settle: Duration::from_millis(1),
+        max_servers: 1,
+        ..GatherConfig::default()
+    };
+    let settings = ReceiverSettings { gather, ..ReceiverSettings::default() };
+    let mut site = Site::start(settings, Some(Box::new(|_, _| Ok(Box::new(Counting))))).await;
+    let t = now();
+    let mut other = of("coredns_x", &[(t, 1.0)]);
+    other.0[1].1 = "n:2".to_owned();
+    assert_eq!(site.send(1, &[of("coredns_x", &[(t, 1.0)]), other]).await.status, 204);
+    let event = timeout(Duration::from_secs(10), site.events.recv()).await.unwrap().unwrap();
+    let Event::Warning { text, .. } = event else { panic!("{event:?}") };
+    assert!(text.contains("there are more than 1 CoreDNS servers"), "{text}");
+    let counted = "oddns_remote_write_samples_not_judged_total{reason=\"too_many\"} 1";
+    assert!(site.metric(counted), "{}", site.shared.metrics().expose("").text);
+}
+
+/// A snappy block that says that it holds 4 GiB, and one that does unfold to more than allowed.
+#[tokio::test]
+async fn a_snappy_bomb_is_refused_before_it_is_unfolded() {
+    let site = Site::start(ReceiverSettings::default(), None).await;
+    let mut unfolding = snap::raw::Encoder::new().compress_vec(&vec![0; 40 << 20]).unwrap();
+    unfolding.truncate(16 << 20);
+    for body in [vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0], unfolding] {
+        let headers = headers("prometheus.WriteRequest", body.len());
+        let answer = post(site.address, &headers, &body).await;
+        assert!(matches!(answer.status, 400 | 413), "{} {}", answer.status, answer.body);
+    }
+    assert_eq!(site.send(1, &[of("a", &[(now(), 1.0)])]).await.status, 204);
 }
 
 #[tokio::test]

@@ -43,6 +43,11 @@ pub(crate) fn model() -> ModelInfo {
         schema: "5b1e8a9c33d04f17".into(),
         trained_on: Some((at(START - 86_400), at(START - 3600))),
         window: WARM_UP as usize,
+        kind: "masked".into(),
+        n_rows: 21_600,
+        interval_seconds: 15.0,
+        n_parameters: 18_420,
+        alarms_per_week: 1.0,
         features: COLUMNS
             .iter()
             .map(|(name, unit, doc, ..)| FeatureInfo {

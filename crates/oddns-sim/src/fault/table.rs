@@ -427,6 +427,8 @@ pub const FAULTS: &[Fault] = &[
             ("upstream_rate", UP),
             ("cache_insertion_ratio", UP),
             ("upstream_per_request_ratio", UP),
+            ("type_a_ratio", UP),
+            ("type_aaaa_ratio", DOWN),
         ],
         effect: |c, dose| c.unique = flood(dose.strength, dose.lookups_per_second, 40.0),
         ..FAULT
@@ -452,17 +454,24 @@ pub const FAULTS: &[Fault] = &[
         family: Family::Traffic,
         strength: strength("times each question", 2.0, 4.0, 10.0),
         incidents: "coredns#2593",
-        features: &[("request_rate", UP), ("cache_hit_ratio", UP), ("cpu_usage_ratio", UP)],
+        features: &[
+            ("request_rate", UP),
+            ("upstream_rate", UP),
+            ("queries_in_flight", UP),
+            ("cache_hit_ratio", UP),
+            ("cpu_usage_ratio", UP),
+        ],
         effect: |c, dose| c.copies = dose.strength,
         ..FAULT
     },
     Fault {
         name: "search_path_storm",
-        doc: "Clients that wrote names with the dot at the end send them through the search path.",
+        doc: "Many lookups are of names outside, each along the whole search path.",
         family: Family::Traffic,
+        strength: strength("times the lookups of names outside", 3.0, 5.0, 10.0),
         incidents: "coredns#6202 coredns#7212 kubernetes#14051",
         features: &[("nxdomain_ratio", UP), ("request_rate", UP), ("noerror_ratio", DOWN)],
-        effect: |c, _| c.searched = 1.0,
+        effect: |c, dose| c.searched = Some(dose.strength),
         ..FAULT
     },
     Fault {
@@ -514,13 +523,14 @@ pub const FAULTS: &[Fault] = &[
         name: "cache_ineffective",
         doc: "Answers are good for a second only, so that nearly nothing is found in the cache.",
         family: Family::Cache,
-        strength: strength("seconds an answer is good", 0.5, 1.0, 5.0),
+        strength: strength("seconds an answer is good", 0.5, 1.0, 2.0),
         incidents: "kubernetes/dns#476",
         features: &[
             ("cache_hit_ratio", DOWN),
             ("upstream_per_request_ratio", UP),
             ("upstream_rate", UP),
             ("request_latency_mean_seconds", UP),
+            ("request_latency_p90_seconds", UP),
         ],
         effect: |c, dose| c.most_ttl = dose.strength,
         ..FAULT
@@ -838,12 +848,9 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "version_upgrade",
-        doc: "Every server is restarted with another release of CoreDNS, one after the other.",
+        doc: "Every server is restarted with another release of CoreDNS, one after the other, and keeps it.",
         features: &[("recent_restarts", UP), ("cache_entries_drift_ratio", DOWN)],
-        effect: |c, dose| {
-            c.upgraded = dose.elapsed >= turn(dose);
-            c.restarts = in_turn(dose);
-        },
+        effect: |c, dose| c.upgraded = in_turn(dose),
         ..CHANGE
     },
     Fault {

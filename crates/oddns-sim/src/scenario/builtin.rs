@@ -32,9 +32,19 @@ pub const BUILT_IN: &[BuiltIn] = &[
         text: include_str!("../../scenarios/lab.yml"),
     },
     BuiltIn {
+        name: "lab_cluster",
+        doc: "The same with the `kubernetes` plugin, the API's faults among them.",
+        text: include_str!("../../scenarios/lab_cluster.yml"),
+    },
+    BuiltIn {
         name: "recorded",
         doc: "Servers like those of the bundled recordings, with their compressed days.",
         text: include_str!("../../scenarios/recorded.yml"),
+    },
+    BuiltIn {
+        name: "weak",
+        doc: "Weak faults and benign changes over short days, after a quiet day.",
+        text: include_str!("../../scenarios/weak.yml"),
     },
 ];
 

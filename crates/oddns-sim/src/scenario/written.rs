@@ -20,8 +20,6 @@ const MAX_SERVERS: usize = 1000;
 const MAX_FAULTS: usize = 100_000;
 /// A Monday, so that a week begins with working days.
 const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
-const COREFILES: [(&str, Corefile); 2] =
-    [("kubernetes", Corefile::Kubernetes), ("zone_file", Corefile::ZoneFile)];
 
 type Text = Option<Spanned<String>>;
 type Number = Option<Spanned<f64>>;
@@ -68,6 +66,8 @@ struct WrittenTraffic {
     unrest: Number,
     day: Option<WrittenDay>,
     weekend_ratio: Number,
+    yearly_growth: Number,
+    season_ratio: Number,
     cron: Option<WrittenCron>,
     changes_per_second: Number,
 }
@@ -171,7 +171,7 @@ fn resolve(written: Written) -> Result<Scenario, ScenarioError> {
     }
     let servers = count("servers", &written.servers, 2, 1, MAX_SERVERS)?;
     let length = span(&written.length, "1d")?;
-    let corefile = value(&written.corefile, Corefile::Kubernetes, corefile)?;
+    let corefile = value(&written.corefile, Corefile::default(), str::parse::<Corefile>)?;
     if written.faults.len() > MAX_FAULTS {
         let message = format!("more than {MAX_FAULTS} faults: make several data sets");
         return Err(ScenarioError { line: 1, column: 1, message });
@@ -187,7 +187,7 @@ fn resolve(written: Written) -> Result<Scenario, ScenarioError> {
         coredns: value(&written.coredns, Release::default(), str::parse::<Release>)?,
         corefile,
         seed: written.seed.unwrap_or(1),
-        traffic: traffic(written.traffic)?,
+        traffic: traffic(written.traffic, corefile)?,
         upstreams: upstreams(&written.upstreams)?,
         machine: machine(&written.machine, Machine::usual(corefile))?,
         faults: written
@@ -199,14 +199,7 @@ fn resolve(written: Written) -> Result<Scenario, ScenarioError> {
     })
 }
 
-fn corefile(text: &str) -> Result<Corefile, String> {
-    COREFILES.iter().find(|(name, _)| *name == text).map(|(_, found)| *found).ok_or_else(|| {
-        let meant = nearest(text, COREFILES.map(|(name, _)| name)).unwrap_or_default();
-        format!("there is no Corefile `{text}`: did you mean `{meant}`?")
-    })
-}
-
-fn traffic(written: WrittenTraffic) -> Result<Traffic, ScenarioError> {
+fn traffic(written: WrittenTraffic, corefile: Corefile) -> Result<Traffic, ScenarioError> {
     let usual = Traffic::default();
     let seconds = |text: &Text, usual: f64| {
         value(text, usual, |text| text.parse::<Span>().map(Span::as_seconds))
@@ -219,7 +212,7 @@ fn traffic(written: WrittenTraffic) -> Result<Traffic, ScenarioError> {
             0.0,
             1e6,
         )?,
-        mix: mix(&written.mix)?,
+        mix: mix(&written.mix, corefile)?,
         tcp_ratio: share("tcp_ratio", &written.tcp_ratio, usual.tcp_ratio)?,
         dnssec_ok_ratio: share("dnssec_ok_ratio", &written.dnssec_ok_ratio, usual.dnssec_ok_ratio)?,
         ipv4_only_ratio: share("ipv4_only_ratio", &written.ipv4_only_ratio, 0.0)?,
@@ -240,13 +233,16 @@ fn traffic(written: WrittenTraffic) -> Result<Traffic, ScenarioError> {
         )?,
         n_services: count("services", &written.services, usual.n_services, 1, 100_000)?,
         zipf_exponent: number("zipf_exponent", &written.zipf_exponent, 1.0, 0.0, 4.0)?,
-        cluster_ttl_seconds: seconds(&written.cluster_ttl, usual.cluster_ttl_seconds)?,
+        cluster_ttl_seconds: seconds(&written.cluster_ttl, corefile.cluster_ttl_seconds())?,
         upstream_ttl_seconds: seconds(&written.upstream_ttl, usual.upstream_ttl_seconds)?,
         node_domain: written.node_domain.unwrap_or(usual.node_domain),
         unrest: number("unrest", &written.unrest, usual.unrest, 0.0, 2.0)?,
         day: written.day.as_ref().map(day).transpose()?,
         weekend_ratio: number("weekend_ratio", &written.weekend_ratio, 1.0, 0.0, 10.0)?,
+        yearly_growth: number("yearly_growth", &written.yearly_growth, 1.0, 0.1, 10.0)?,
+        season_ratio: share("season_ratio", &written.season_ratio, 0.0)?,
         cron: written.cron.as_ref().map(cron).transpose()?,
+        load: None,
         changes_per_second: number(
             "changes_per_second",
             &written.changes_per_second,
@@ -257,7 +253,8 @@ fn traffic(written: WrittenTraffic) -> Result<Traffic, ScenarioError> {
     })
 }
 
-fn mix(written: &WrittenMix) -> Result<Mix, ScenarioError> {
+/// Without a stub zone nobody asks for its names.
+fn mix(written: &WrittenMix, corefile: Corefile) -> Result<Mix, ScenarioError> {
     let usual = Mix::default();
     let weight = |name, written, usual| number(name, written, usual, 0.0, 1e6);
     Ok(Mix {
@@ -267,7 +264,7 @@ fn mix(written: &WrittenMix) -> Result<Mix, ScenarioError> {
         srv: weight("srv", &written.srv, usual.srv)?,
         ptr: weight("ptr", &written.ptr, usual.ptr)?,
         txt: weight("txt", &written.txt, usual.txt)?,
-        stub: weight("stub", &written.stub, usual.stub)?,
+        stub: weight("stub", &written.stub, usual.stub)? * f64::from(u8::from(corefile.has_stub())),
         missing: weight("missing", &written.missing, usual.missing)?,
     })
 }

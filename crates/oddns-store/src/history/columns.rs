@@ -113,21 +113,6 @@ impl<'a> Columns<'a> {
         at
     }
 
-    /// Adds the samples of the series with these texts: instance, name, labels.
-    pub(super) fn take_series(&self, texts: &[String; 3], samples: &mut Vec<(i64, f64)>) {
-        let columns = [&self.instances, &self.names, &self.labels];
-        let mut at = 0;
-        while at < self.len() {
-            let keys = self.keys(at);
-            let mut pairs = columns.iter().zip(keys).zip(texts);
-            if pairs.all(|((column, key), text)| column.text(key) == text) {
-                at = self.take_run(at, samples);
-            } else {
-                at = (at..self.len()).find(|at| self.keys(*at) != keys).unwrap_or(self.len());
-            }
-        }
-    }
-
     fn keys(&self, at: usize) -> [i32; 3] {
         [self.instances.keys[at], self.names.keys[at], self.labels.keys[at]]
     }
@@ -147,6 +132,18 @@ pub(crate) fn texts(array: &ArrayRef) -> Option<Vec<&str>> {
     let used: BTreeSet<i32> = keys.iter().copied().collect();
     let text = |key: i32| usize::try_from(key).ok().filter(|at| *at < texts.len());
     Some(used.into_iter().filter_map(|key| Some(texts.value(text(key)?))).collect())
+}
+
+/// Strikes the rows of a string column out of `rows` that have another text or none; `None` for
+/// another column.
+pub(super) fn keep_equal(array: &ArrayRef, text: &str, rows: &mut [bool]) -> Option<()> {
+    let Strings { keys, texts } = Strings::new(array)?;
+    let is_it: Vec<bool> = texts.iter().map(|other| other == Some(text)).collect();
+    for ((row, key), at) in rows.iter_mut().zip(keys).zip(0..) {
+        let is_equal = usize::try_from(*key).is_ok_and(|key| is_it.get(key) == Some(&true));
+        *row &= is_equal && !array.is_null(at);
+    }
+    Some(())
 }
 
 impl<'a> Strings<'a> {

@@ -43,7 +43,7 @@ pub struct History {
     /// Rows left out because a value was missing (null).
     pub skipped_rows: u64,
     /// Rows left out because the same series had another value at the same time; the one written
-    /// last was kept.
+    /// first was kept.
     pub duplicate_rows: u64,
     /// Stretches of the write-ahead log that could not be read, where there is one.
     pub log_damage: Vec<LogDamage>,

@@ -1,23 +1,24 @@
 //! One series, read without touching the others.
 
+use std::ops::Range;
 use std::path::Path;
 
-use arrow_array::RecordBatch;
+use arrow_array::Array;
 use oddns_core::{SeriesKey, Timestamp};
 
-use super::COLUMNS;
-use super::columns::{self, Columns};
+use super::columns;
 use super::read::{HistoryFilter, day_may_match, row_groups};
 use super::snapshot::with_snapshot;
 use crate::StoreError;
 use crate::compaction::in_order;
 use crate::log::{LogDamage, LogReader, read_segment};
+use crate::numbers;
 use crate::parquet_file::{ParquetFile, guarded};
 
 /// Reads the samples of the series `key` of `instance` in the history `root`, oldest first.
 ///
 /// `filter` cuts time; its instance is not looked at. Only pages that can hold the series are read.
-/// A series that is not there gives none. Of several values at one time the last one stays.
+/// A series that is not there gives none. Of several values at one time the first one stays.
 pub fn read_series(
     root: &Path,
     instance: &str,
@@ -38,7 +39,7 @@ pub fn read_series(
         }
         Ok(reader.samples)
     })?;
-    let n = in_order(&mut samples);
+    let n = in_order(&mut samples).n;
     let (since, until) = filter.millis();
     let within = samples[..n].iter().filter(|(millis, _)| (since..until).contains(millis));
     Ok(within.map(|(millis, value)| (Timestamp::from_millis(*millis), *value)).collect())
@@ -57,23 +58,76 @@ impl SeriesReader<'_> {
             columns::check(path, file.schema())?;
             let file = file.with_string_dictionaries()?;
             for group in row_groups(&file, filter) {
-                let wanted = [("instance", 0), ("name", 1), ("labels", 2)]
-                    .map(|(column, at)| (column, self.texts[at].as_bytes()));
-                let Some(rows) = file.pages(group, &wanted) else { continue };
-                for batch in file.selected_batches(group, &COLUMNS, rows)? {
-                    self.take(path, &batch?)?;
+                let [instance, name, labels] = self.texts.each_ref().map(String::as_str);
+                let wanted = [("instance", instance), ("name", name), ("labels", labels)];
+                let (mut rows, open) = file.pages(group, &wanted);
+                if !rows.is_empty() && !open.is_empty() {
+                    let open = wanted.into_iter().filter(|(column, _)| open.contains(column));
+                    rows = exact_rows(path, &file, group, rows, &open.collect::<Vec<_>>())?;
+                }
+                if !rows.is_empty() {
+                    self.take_rows(path, &file, group, &rows)?;
                 }
             }
             Ok(())
         })
     }
 
-    fn take(&mut self, path: &Path, batch: &RecordBatch) -> Result<(), StoreError> {
-        let columns = Columns::new(batch)
-            .ok_or_else(|| StoreError::damaged(path)("a column changed its type"))?;
-        columns.take_series(self.texts, &mut self.samples);
+    fn take_rows(
+        &mut self,
+        path: &Path,
+        file: &ParquetFile,
+        group: usize,
+        rows: &[Range<usize>],
+    ) -> Result<(), StoreError> {
+        for batch in file.selected_batches(group, &["timestamp", "value"], rows)? {
+            let batch = batch?;
+            let (times, values) =
+                (batch.column_by_name("timestamp"), batch.column_by_name("value"));
+            let (Some(times), Some(values)) = (times, values) else { return Err(changed(path)) };
+            let (Some(millis), Some(floats)) = (numbers::millis(times), numbers::floats(values))
+            else {
+                return Err(changed(path));
+            };
+            let is_there = |at: &usize| !times.is_null(*at) && !values.is_null(*at);
+            let rows = (0..batch.num_rows()).filter(is_there);
+            self.samples.extend(rows.map(|at| (millis[at], floats[at])));
+        }
         Ok(())
     }
+}
+
+/// Of some `rows`, those that have all the texts in their columns.
+fn exact_rows(
+    path: &Path,
+    file: &ParquetFile,
+    group: usize,
+    rows: Vec<Range<usize>>,
+    texts: &[(&str, &str)],
+) -> Result<Vec<Range<usize>>, StoreError> {
+    let names: Vec<&str> = texts.iter().map(|(column, _)| *column).collect();
+    let mut places = rows.iter().cloned().flatten();
+    let mut exact: Vec<Range<usize>> = Vec::new();
+    for batch in file.selected_batches(group, &names, &rows)? {
+        let batch = batch?;
+        let mut wanted = vec![true; batch.num_rows()];
+        for (column, text) in texts {
+            let column = batch.column_by_name(column).ok_or_else(|| changed(path))?;
+            columns::keep_equal(column, text, &mut wanted).ok_or_else(|| changed(path))?;
+        }
+        for (is_wanted, place) in wanted.into_iter().zip(&mut places) {
+            match exact.last_mut().filter(|last| last.end == place) {
+                _ if !is_wanted => {}
+                Some(last) => last.end = place + 1,
+                None => exact.push(place..place + 1),
+            }
+        }
+    }
+    Ok(exact)
+}
+
+fn changed(path: &Path) -> StoreError {
+    StoreError::damaged(path)("a column changed its type")
 }
 
 impl LogReader for SeriesReader<'_> {

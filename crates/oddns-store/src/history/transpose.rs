@@ -201,7 +201,7 @@ impl PartialScrape {
 
     fn finish(mut self, duplicate_rows: &mut u64) -> Scrape {
         if !self.samples.is_sorted_by(|a, b| a.series < b.series) {
-            *duplicate_rows += keep_last_of_each(&mut self.samples);
+            *duplicate_rows += keep_first_of_each(&mut self.samples);
         }
         Scrape {
             time: Timestamp::from_millis(self.millis),
@@ -212,10 +212,9 @@ impl PartialScrape {
     }
 }
 
-/// Sorts by series; of several values of one series the one read last stays. Says how many went.
-fn keep_last_of_each(samples: &mut Vec<Sample>) -> u64 {
+/// Sorts by series; of several values of one series the one read first stays. Says how many went.
+fn keep_first_of_each(samples: &mut Vec<Sample>) -> u64 {
     let before = samples.len();
-    samples.reverse();
     samples.sort_by_key(|sample| sample.series);
     samples.dedup_by_key(|sample| sample.series);
     (before - samples.len()) as u64

@@ -18,6 +18,9 @@ pub struct StoreSettings {
     pub max_log_bytes: u64,
     /// More series are not taken. Default 10 million, about 1.5 GB.
     pub max_series: usize,
+    /// Series without a sample for so long, and for the age of a segment besides, are forgotten when
+    /// the next segment begins, once they are an eighth of all. Their data stay. Default 1 h.
+    pub forget_after: Duration,
     /// Samples further ahead of the clock are refused. Default 10 min; `None` takes all.
     pub max_ahead: Option<Duration>,
     /// Samples further behind the clock are refused. Default `None`: all are taken, and stored by
@@ -37,6 +40,7 @@ impl Default for StoreSettings {
             segment_bytes: 128 << 20,
             max_log_bytes: 4 << 30,
             max_series: 10_000_000,
+            forget_after: Duration::from_secs(60 * 60),
             max_ahead: Some(Duration::from_secs(10 * 60)),
             max_behind: None,
             retention_time: None,

@@ -5,10 +5,17 @@
 pub struct StoreStatistics {
     /// Series known.
     pub series: usize,
+    /// Series forgotten, see [`crate::StoreSettings::forget_after`].
+    pub forgotten_series: u64,
     /// Samples taken.
     pub samples: u64,
     /// Samples left out because the series already had one at that time.
     pub duplicates: u64,
+    /// Samples taken and left out when they became Parquet, because the series had one at that time.
+    pub repeated: u64,
+    /// Of both, samples left out because the series has another value at that time, when they came or when
+    /// they became Parquet.
+    pub conflicts: u64,
     /// Samples taken although they are older than the last one of their series.
     pub out_of_order: u64,
     /// Samples refused: further ahead of the clock than allowed.

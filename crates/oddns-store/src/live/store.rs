@@ -23,9 +23,13 @@ const COMPACTION_RETRY: Duration = Duration::from_secs(15);
 /// So much of the log becomes Parquet at once.
 const COMPACTION_BYTES: u64 = 512 << 20;
 
-/// A series of a [`HistoryStore`]; valid for the store that gave it, as long as that is open.
+/// A series of a [`HistoryStore`]; valid for the store that gave it, until the store is dropped or
+/// forgets the series, see [`StoreSettings::forget_after`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SeriesRef(pub(super) u32);
+pub struct SeriesRef {
+    pub(super) number: u32,
+    pub(super) generation: u32,
+}
 
 /// One value of one series at one time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,13 +49,15 @@ pub struct Appended {
     pub taken: u64,
     /// Left out: the newest sample of the series has the same time.
     pub duplicates: u64,
+    /// Of these, how many had another value.
+    pub conflicts: u64,
     /// Taken although older than the newest sample of their series.
     pub out_of_order: u64,
     /// Refused, see [`StoreSettings::max_ahead`].
     pub too_far_ahead: u64,
     /// Refused, see [`StoreSettings::max_behind`].
     pub too_far_behind: u64,
-    /// Left out: the reference is of another store.
+    /// Left out: the reference is of another store, or the series has been forgotten.
     pub unknown_series: u64,
 }
 
@@ -89,15 +95,36 @@ impl HistoryStore {
 
     /// Begins a history that `dataset` describes in the folder `root`, which must not exist or be
     /// empty. Times and instances of the description are kept true later on.
+    ///
+    /// Fails with [`StoreError::Locked`] when another process is writing it, also when that one has
+    /// only just begun it, and else with [`StoreError::Exists`] when something is there.
     pub fn create(
         root: &Path,
         dataset: &Dataset,
         settings: StoreSettings,
     ) -> Result<Self, StoreError> {
-        refuse_existing(root)?;
-        fs::create_dir_all(root).map_err(StoreError::write(root))?;
-        dataset.write(root)?;
-        Self::open(root, settings)
+        StoreError::refuse_dash(root)?;
+        let folder = root.join(FOLDER);
+        // Where there is a log by now, the lock says whose it is.
+        if let Err(error) = refuse_existing(root, &[&folder])
+            && !folder.is_dir()
+        {
+            return Err(error);
+        }
+        // Before anything is written: of several that begin the same history, one does.
+        let lock = WriterLock::take(root, &folder)?;
+        let begun = refuse_existing(root, &[&folder]).and_then(|()| {
+            let log = segments(&folder)?;
+            if !log.is_empty() {
+                return Err(StoreError::Exists { path: root.to_owned() });
+            }
+            dataset.write(root)
+        });
+        if let Err(error) = begun {
+            lock.remove_empty_folder();
+            return Err(error);
+        }
+        Self::open_locked(root, settings, lock, Box::new(SegmentWriter::create))
     }
 
     /// Whether the history `root` has a log that [`HistoryStore::open`] would go on with: it is
@@ -111,8 +138,18 @@ impl HistoryStore {
         settings: StoreSettings,
         begin: Begin,
     ) -> Result<Self, StoreError> {
+        StoreError::refuse_dash(root)?;
+        let lock = WriterLock::take(root, &root.join(FOLDER))?;
+        Self::open_locked(root, settings, lock, begin)
+    }
+
+    fn open_locked(
+        root: &Path,
+        settings: StoreSettings,
+        lock: WriterLock,
+        begin: Begin,
+    ) -> Result<Self, StoreError> {
         let folder = root.join(FOLDER);
-        let lock = WriterLock::take(root, &folder)?;
         Commit::resume(root)?;
         let keeper = Keeper::open(root)?;
         let recovery = Recovery::read(&folder)?;
@@ -156,7 +193,20 @@ impl HistoryStore {
     /// they survive a power cut. On an error, such as a full disk, none of them is taken, and the
     /// next append tries anew.
     pub fn append(&self, now: Timestamp, samples: &[SeriesSample]) -> Result<Appended, StoreError> {
-        let appended = self.shared.head().append(now, samples, &self.shared.settings)?;
+        self.append_known(now, samples, &mut Vec::new())
+    }
+
+    /// Like [`HistoryStore::append`], for those who keep references for long. The places in
+    /// `samples` of those that were left out because their series has been forgotten are added to
+    /// `forgotten`: they can be taken after another [`HistoryStore::intern`].
+    pub fn append_known(
+        &self,
+        now: Timestamp,
+        samples: &[SeriesSample],
+        forgotten: &mut Vec<usize>,
+    ) -> Result<Appended, StoreError> {
+        let settings = &self.shared.settings;
+        let appended = self.shared.head().append(now, samples, settings, forgotten)?;
         if self.shared.settings.fsync_interval.is_zero() {
             self.sync()?;
         }
@@ -189,10 +239,13 @@ impl HistoryStore {
 
     /// Like [`HistoryStore::close`], and joins the files of each day: for a data set that is
     /// complete.
-    pub fn finish(mut self) -> Result<(), StoreError> {
+    /// Says what became of everything.
+    pub fn finish(mut self) -> Result<StoreStatistics, StoreError> {
         self.stop();
         self.flush()?;
-        lock(&self.shared.keeper).join_all()
+        let joined = lock(&self.shared.keeper).join_all();
+        self.shared.note(joined, 0)?;
+        Ok(self.statistics())
     }
 
     fn stop(&mut self) {
@@ -267,6 +320,8 @@ impl Shared {
         statistics.parts_written += done.parts_written;
         statistics.damaged_stretches += done.damaged_stretches;
         statistics.expired_files += done.expired_files;
+        statistics.repeated += done.surplus.duplicates;
+        statistics.conflicts += done.surplus.conflicts;
         head.forget_ended(n_segments);
         Ok(())
     }
@@ -311,9 +366,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn refuse_existing(root: &Path) -> Result<(), StoreError> {
+/// Fails when in `root` is something `but` these.
+fn refuse_existing(root: &Path, but: &[&Path]) -> Result<(), StoreError> {
     let is_empty = match fs::read_dir(root) {
-        Ok(mut entries) => entries.next().is_none(),
+        Ok(entries) => entries.flatten().all(|entry| but.contains(&entry.path().as_path())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => false,
         Err(error) => return Err(StoreError::write(root)(error)),
@@ -342,7 +398,8 @@ mod tests {
 
     use super::*;
     use crate::log::SegmentFile;
-    use crate::{HistoryFilter, read_history};
+    use crate::{HistoryFilter, ScrapeAppender, read_history};
+    use oddns_core::{Labels, Sample, Scrape, SeriesTable};
 
     /// A file on a disk that has room for so many bytes.
     struct Disk {
@@ -432,6 +489,76 @@ mod tests {
         assert!(matches!(error, StoreError::LogFull { .. }));
         store.flush().unwrap();
         store.append(now, &batch(&store, 1)).unwrap();
+    }
+
+    #[test]
+    fn series_that_are_gone_are_forgotten_and_may_come_back() {
+        const GONE: usize = 100_000;
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
+        let store = HistoryStore::open(folder.path(), settings).unwrap();
+        let sample = |series, millis| SeriesSample {
+            series,
+            time: Timestamp::from_millis(millis),
+            value: 1.0,
+        };
+        let kept = store.intern_text("a", "kept", "").unwrap();
+        let gone: Vec<SeriesRef> = (0..GONE)
+            .map(|at| store.intern_text("a", &format!("gone_{at}"), "").unwrap())
+            .collect();
+        let samples: Vec<SeriesSample> = gone.iter().map(|series| sample(*series, 0)).collect();
+        let now = Timestamp::from_millis(0);
+        store.append(now, &samples).unwrap();
+        store.flush().unwrap();
+        let long = Duration::from_secs(2 * 3600);
+        store.shared.head().began -= long;
+        // Those with a sample now stay, however long they were away.
+        store.append(now, &[sample(kept, 0), sample(gone[7], 1)]).unwrap();
+        let statistics = store.statistics();
+        assert_eq!((statistics.series, statistics.forgotten_series), (2, GONE as u64 - 1));
+
+        let mut forgotten = Vec::new();
+        let both = [sample(kept, 2), sample(gone[3], 2)];
+        let appended = store.append_known(now, &both, &mut forgotten).unwrap();
+        assert_eq!((appended.taken, appended.unknown_series, &forgotten[..]), (1, 1, &[1][..]));
+        let again = store.intern_text("a", "gone_3", "").unwrap();
+        assert_eq!(store.append(now, &[sample(again, 2)]).unwrap().taken, 1);
+        store.close().unwrap();
+        let history = read_history(folder.path(), &HistoryFilter::default()).unwrap();
+        let scrapes = &history.recordings[0].scrapes;
+        let counts: Vec<usize> = scrapes.iter().map(|scrape| scrape.samples.len()).collect();
+        assert_eq!(counts, [GONE + 1, 1, 2]);
+        let names = &history.recordings[0].series;
+        let name = |sample: &Sample| names.get(sample.series).unwrap().name.clone();
+        let mut last: Vec<String> = scrapes[2].samples.iter().map(name).collect();
+        last.sort();
+        assert_eq!(last, ["gone_3", "kept"], "a number given out again is another series");
+    }
+
+    #[test]
+    fn a_server_that_comes_back_after_long_is_taken_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
+        let store = HistoryStore::open(folder.path(), settings).unwrap();
+        let mut table = SeriesTable::default();
+        let key = |at: i32| SeriesKey { name: format!("m{at}"), labels: Labels::default() };
+        let ids: Vec<_> = (0..9).map(|at| table.intern(&key(at))).collect();
+        let scrape = |millis: i64| Scrape {
+            time: Timestamp::from_millis(millis),
+            up: true,
+            duration_seconds: 0.1,
+            samples: ids.iter().map(|id| Sample { series: *id, value: 1.0 }).collect(),
+        };
+        let mut appender = ScrapeAppender::new("b");
+        appender.append(&store, &table, &scrape(0)).unwrap();
+        store.flush().unwrap();
+        let long = Duration::from_secs(2 * 3600);
+        store.shared.head().began -= long;
+        store.append(Timestamp::from_millis(0), &batch(&store, 0)).unwrap();
+        assert_eq!(store.statistics().forgotten_series, 11);
+        let appended = appender.append(&store, &table, &scrape(1)).unwrap();
+        assert_eq!((appended.taken, appended.unknown_series), (11, 0));
+        assert_eq!(appender.append(&store, &table, &scrape(2)).unwrap().taken, 11);
     }
 
     #[test]

@@ -9,6 +9,7 @@ const STRINGS: u8 = 1;
 const SERIES: u8 = 2;
 const SAMPLES: u8 = 3;
 const CLOSED: u8 = 4;
+const COUNTED_SAMPLES: u8 = 5;
 
 /// A record of strings is ended at this size.
 const FULL: usize = MAX_PAYLOAD / 4;
@@ -34,7 +35,12 @@ pub(crate) enum Payload<'a> {
     /// Series by number, each as the numbers of instance, name and labels.
     Series(&'a [u8]),
     /// Samples of series.
-    Samples(&'a [u8]),
+    Samples {
+        /// How many samples the segment held before; unknown in segments of older programs.
+        before: Option<u64>,
+        /// For [`samples`].
+        body: &'a [u8],
+    },
     /// The last record of a log that was closed in order.
     Closed,
 }
@@ -46,7 +52,12 @@ impl<'a> Payload<'a> {
         match *kind {
             STRINGS => Some(Self::Strings(rest)),
             SERIES => Some(Self::Series(rest)),
-            SAMPLES => Some(Self::Samples(rest)),
+            SAMPLES => Some(Self::Samples { before: None, body: rest }),
+            COUNTED_SAMPLES => {
+                let mut rest = Cursor(rest);
+                let before = Some(rest.varint()?);
+                Some(Self::Samples { before, body: rest.0 })
+            }
             CLOSED if rest.is_empty() => Some(Self::Closed),
             _ => None,
         }
@@ -117,8 +128,12 @@ impl SampleEncoder {
     /// At most so many samples go into one payload; the longest one takes 24 bytes.
     pub(crate) const MAX_SAMPLES: usize = 8192;
 
-    pub(crate) fn new() -> Self {
-        Self { payload: vec![SAMPLES], series: -1, millis: 0 }
+    /// Samples that come after `before` others in their segment, so that a reader who meets damage
+    /// can tell how many are missing.
+    pub(crate) fn new(before: u64) -> Self {
+        let mut payload = vec![COUNTED_SAMPLES];
+        put(&mut payload, before);
+        Self { payload, series: -1, millis: 0 }
     }
 
     pub(crate) fn push(&mut self, series: u32, millis: i64, value: f64) {
@@ -272,7 +287,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn body(payload: &[u8]) -> &[u8] {
-        &payload[1..]
+        match Payload::new(payload) {
+            Some(Payload::Samples { before: Some(7), body }) => body,
+            other => panic!("unexpected payload {other:?}"),
+        }
     }
 
     fn any_value() -> impl Strategy<Value = f64> {
@@ -290,11 +308,11 @@ mod tests {
         fn samples_come_back_to_the_bit(
             given in proptest::collection::vec((any::<u32>(), any::<i64>(), any_value()), 0..99),
         ) {
-            let mut encoder = SampleEncoder::new();
+            let mut encoder = SampleEncoder::new(7);
             for (series, millis, value) in &given {
                 encoder.push(*series, *millis, *value);
             }
-            prop_assert!(encoder.payload().len() <= 1 + 24 * given.len());
+            prop_assert!(encoder.payload().len() <= 2 + 24 * given.len());
             let mut found = Vec::new();
             samples(body(encoder.payload()), |s, t, v| found.push((s, t, v.to_bits()))).unwrap();
             let given: Vec<_> = given.iter().map(|(s, t, v)| (*s, *t, v.to_bits())).collect();
@@ -311,7 +329,7 @@ mod tests {
 
     #[test]
     fn one_scrape_costs_few_bytes() {
-        let mut encoder = SampleEncoder::new();
+        let mut encoder = SampleEncoder::new(7);
         for series in 0..300 {
             encoder.push(series, 1_795_331_512_000, f64::from(series % 3) * 1000.0);
         }

@@ -288,7 +288,8 @@ impl<R: Read> Steps<R> {
 }
 
 fn damage(path: &Path, offset: u64, length: usize) -> LogDamage {
-    LogDamage { path: path.to_owned(), offset, length: length as u64, is_torn_end: false }
+    let path = path.to_owned();
+    LogDamage { path, offset, length: length as u64, is_torn_end: false, samples: None }
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
@@ -304,7 +305,7 @@ mod tests {
     fn segment(values: &[f64]) -> Vec<u8> {
         let mut bytes = HEADER.to_vec();
         for (at, value) in values.iter().enumerate() {
-            let mut encoder = SampleEncoder::new();
+            let mut encoder = SampleEncoder::new(at as u64);
             encoder.push(at as u32, 1000, *value);
             frame(encoder.payload(), &mut bytes);
         }
@@ -317,7 +318,7 @@ mod tests {
         let (mut values, mut holes) = (Vec::new(), Vec::new());
         while let Some(step) = steps.next().unwrap() {
             match step {
-                Step::Record(Payload::Samples(body)) => {
+                Step::Record(Payload::Samples { body, .. }) => {
                     samples(body, |_, _, value| values.push(value)).unwrap();
                 }
                 Step::Record(..) => panic!("another record"),

@@ -193,7 +193,7 @@ fn an_existing_data_set_is_not_overwritten_but_can_be_continued() {
 }
 
 #[test]
-fn the_last_of_two_values_of_one_series_stays() {
+fn the_first_of_two_values_of_one_series_stays() {
     let (_folder, root) = write(&[recording("a", vec![scrape(7, &[(1, 1.0), (0, 5.0)])])]);
     let store = open(&root);
     ScrapeAppender::new("a").append(&store, &table(), &scrape(7, &[(1, 2.0)])).unwrap();
@@ -201,7 +201,7 @@ fn the_last_of_two_values_of_one_series_stays() {
     let history = read_history(&root, &HistoryFilter::default()).unwrap();
     let values: Vec<f64> =
         history.recordings[0].scrapes[0].samples.iter().map(|s| s.value).collect();
-    assert_eq!((values, history.duplicate_rows), (vec![5.0, 2.0], 1));
+    assert_eq!((values, history.duplicate_rows), (vec![5.0, 1.0], 1));
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! A history that is being written.
 
-use std::fs;
 use std::path::Path;
+use std::sync::Barrier;
 use std::time::Duration;
+use std::{fs, thread};
 
 use oddns_core::{SeriesKey, Timestamp};
 use oddns_store::{
-    Appended, HistoryFilter, HistoryStore, SeriesRef, SeriesSample, StoreError, StoreSettings,
-    read_history, read_series,
+    Appended, Dataset, HistoryFilter, HistoryStore, SeriesRef, SeriesSample, StoreError,
+    StoreSettings, read_history, read_series,
 };
 
 const NOON: i64 = 1_795_348_800_000;
@@ -107,6 +108,50 @@ fn a_second_writer_is_refused_and_told_who_the_first_is() {
 }
 
 #[test]
+fn of_several_that_begin_a_history_one_does() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("new");
+        // Whoever begins it keeps it until the others have tried.
+        let tried = Barrier::new(4);
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let begin = || {
+                let store = HistoryStore::create(&root, &Dataset::default(), settings());
+                tried.wait();
+                store.map(drop)
+            };
+            let starts: Vec<_> = (0..4).map(|_| scope.spawn(begin)).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        let refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        let refused: Vec<_> = refused.collect();
+        assert_eq!(refused.len(), 3);
+        for error in refused {
+            assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+        }
+        assert!(Dataset::read(&root).unwrap().is_some());
+    }
+}
+
+#[test]
+fn where_something_is_no_history_is_begun_and_nothing_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let begin = || HistoryStore::create(folder.path(), &Dataset::default(), settings());
+    fs::write(folder.path().join("mine"), "").unwrap();
+    assert!(matches!(begin().unwrap_err(), StoreError::Exists { .. }));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    fs::remove_file(folder.path().join("mine")).unwrap();
+    let store = begin().unwrap();
+    let a = series(&store, "a", "m");
+    append(&store, &[sample(a, NOON, 1.0)]);
+    drop(store);
+    // A log that was interrupted is something, too.
+    fs::remove_file(folder.path().join("dataset.json")).unwrap();
+    assert!(matches!(begin().unwrap_err(), StoreError::Exists { .. }));
+    assert_eq!(contents(folder.path()).len(), 1);
+}
+
+#[test]
 fn samples_of_a_wrong_time_and_second_ones_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let behind = Some(Duration::from_secs(3600));
@@ -128,6 +173,7 @@ fn samples_of_a_wrong_time_and_second_ones_are_counted() {
     let expected = Appended {
         taken: 2,
         duplicates: 1,
+        conflicts: 1,
         out_of_order: 1,
         too_far_ahead: 2,
         too_far_behind: 1,
@@ -189,7 +235,7 @@ fn small_parts_are_joined() {
     let a = series(&store, "a", "m");
     for step in 0..20 {
         append(&store, &[sample(a, NOON + step, step as f64)]);
-        // Again what is there already: the later value stays.
+        // Again what is there already: the earlier value stays.
         if step > 0 {
             append(&store, &[sample(a, NOON + step - 1, -1.0)]);
         }
@@ -201,8 +247,7 @@ fn small_parts_are_joined() {
     let key = SeriesKey { name: "m".into(), labels: r#"{zone="."}"#.parse().unwrap() };
     let found = read_series(folder.path(), "a", &key, &HistoryFilter::default()).unwrap();
     let values: Vec<f64> = found.iter().map(|(_, value)| *value).collect();
-    assert_eq!(values[..19], [-1.0; 19]);
-    assert_eq!(values[19], 19.0);
+    assert_eq!(values, (0..20).map(f64::from).collect::<Vec<_>>());
 }
 
 #[test]
@@ -229,7 +274,9 @@ fn damage_costs_its_record_only_and_is_told_with_its_place() {
     let damage = &recovery.damage;
     assert_eq!((damage[0].offset, damage[0].length), (lengths[0], lengths[1] - lengths[0]));
     assert_eq!((damage[0].is_torn_end, &damage[0].path), (false, &segment));
-    assert_eq!((damage[1].offset, damage[1].is_torn_end), (lengths[2], true));
+    assert_eq!((damage[0].samples, damage[1].samples), (Some(1), None));
+    // The record that says that it was closed, one byte of which is missing.
+    assert_eq!((damage[1].offset, damage[1].is_torn_end), (bytes.len() as u64 - 12, true));
     assert_eq!(read_history(folder.path(), &HistoryFilter::default()).unwrap().log_damage.len(), 1);
     store.flush().unwrap();
     assert_eq!(store.statistics().damaged_stretches, 2);
@@ -260,13 +307,46 @@ fn old_days_go_by_age_and_by_size() {
 }
 
 #[test]
+fn damaged_segments_count_and_go_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let day = Duration::from_secs(86_400);
+    let settings = StoreSettings { max_ahead: None, ..settings() };
+    let mut millis = NOON;
+    let mut keep = |settings: StoreSettings| {
+        let store = HistoryStore::open(folder.path(), settings).unwrap();
+        let a = series(&store, "a", "m");
+        append(&store, &[sample(a, millis, 1.0)]);
+        millis += 1;
+        store.close().unwrap();
+    };
+    keep(settings.clone());
+    let damaged = folder.path().join("_wal/0000000007.log.damaged");
+    fs::create_dir_all(folder.path().join("_wal")).unwrap();
+    fs::write(&damaged, [0; 100_000]).unwrap();
+    keep(StoreSettings { retention_bytes: Some(200_000), ..settings });
+    assert!(damaged.exists(), "all fits");
+    keep(StoreSettings { retention_bytes: Some(50_000), ..settings });
+    assert!(!damaged.exists());
+    assert_eq!(contents(folder.path()).len(), 3, "the data fits without it");
+
+    fs::create_dir_all(folder.path().join("_wal")).unwrap();
+    fs::write(&damaged, "x").unwrap();
+    let old = std::time::SystemTime::now() - 5 * day;
+    fs::File::options().write(true).open(&damaged).unwrap().set_modified(old).unwrap();
+    keep(StoreSettings { retention_time: Some(36_500 * day), ..settings });
+    assert!(damaged.exists());
+    keep(StoreSettings { retention_time: Some(2 * day), ..settings });
+    assert!(!damaged.exists());
+}
+
+#[test]
 fn a_reader_beside_a_busy_writer_sees_every_sample_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let a = series(&store, "a", "m");
     append(&store, &[sample(a, NOON, 0.0)]);
     let n_samples = std::sync::atomic::AtomicI64::new(1);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let (store, n_samples) = (&store, &n_samples);
         let writer = scope.spawn(move || {
             for step in 1..60 {

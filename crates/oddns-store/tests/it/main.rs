@@ -2,6 +2,8 @@
 
 // The attribute tells clippy that helpers in here are test code too.
 #[cfg(test)]
+mod checksums;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod datasets;

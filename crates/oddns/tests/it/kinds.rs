@@ -195,3 +195,27 @@ fn windows_of_a_reconstruction_are_told_by_their_cluster() {
         assert!(scored.clusters.iter().flatten().all(|cluster| *cluster < 8));
     }
 }
+
+#[test]
+fn a_window_says_nearly_what_the_stream_says() {
+    let frame = extract(&normal(400, 4));
+    for detector in each() {
+        let Ok(n_rows) = detector.window_rows() else {
+            let found = detector.score_window(frame.row(0));
+            assert!(matches!(found, Err(DetectorError::NoWindow { .. })), "{}", detector.kind());
+            assert!(detector.encode_onnx().is_err());
+            continue;
+        };
+        let scored = score_frame(detector, "dns-0", &frame).unwrap();
+        for end in [150, 250, 350] {
+            let rows: Vec<f32> =
+                (end - n_rows..end).flat_map(|at| frame.row(at).to_vec()).collect();
+            let (frozen, streamed) =
+                (detector.score_window(&rows).unwrap(), scored.scores[end - 1].score);
+            let apart = (frozen / streamed - 1.0).abs();
+            assert!(apart < 0.3, "{} at {end}: {frozen} and {streamed}", detector.kind());
+            assert!(detector.score_window(&rows[1..]).is_err());
+        }
+        assert!(!detector.encode_onnx().unwrap().is_empty());
+    }
+}

@@ -6,7 +6,11 @@ mod any_table;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod budget;
+#[cfg(test)]
 mod follower;
+#[cfg(test)]
+mod gate;
 #[cfg(test)]
 mod kinds;
 #[cfg(test)]
@@ -16,4 +20,8 @@ mod manifest;
 #[cfg(test)]
 mod recording;
 #[cfg(test)]
+mod site;
+#[cfg(test)]
 mod training;
+#[cfg(test)]
+mod update;

@@ -67,7 +67,7 @@ fn what_is_no_manifest_is_refused() {
     {
         assert!(!reason(text).is_empty(), "{text}");
     }
-    assert!(reason("{\"format\":4}").contains("missing field `detector`"));
+    assert!(reason("{\"format\":5}").contains("missing field `detector`"));
     let deep = "[".repeat(100_000);
     assert!(reason(&deep).contains("recursion limit") || reason(&deep).contains("invalid type"));
 }
@@ -86,8 +86,8 @@ fn a_manifest_cut_anywhere_is_refused() {
 
 #[test]
 fn another_format_says_who_can_read_it() {
-    let found = reason_with("/format", Some(json!(5)));
-    assert_eq!(found, "format 5 is not format 4: use the oddns that wrote it");
+    let found = reason_with("/format", Some(json!(6)));
+    assert_eq!(found, "format 6 is not format 5: use the oddns that wrote it");
 }
 
 #[test]
@@ -137,6 +137,9 @@ fn numbers_that_cannot_be_are_refused() {
         ("/calibration/level_weight", json!(1e300)),
         ("/calibration/scale_weight", json!(1.5)),
         ("/columns/2/members/level_gain", json!(1.5)),
+        ("/columns/2/members/reach_half", json!(0.0)),
+        ("/columns/2/members/reach_middle", json!(1e300)),
+        ("/calibration/outside_weight", json!(-1.0)),
         ("/columns/2/members/surprise", json!(-1.0)),
         ("/calibration/line", json!([1.0])),
         ("/calibration/change", json!([])),

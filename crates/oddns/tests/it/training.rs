@@ -81,7 +81,7 @@ fn what_cannot_be_trained_on_is_refused_with_what_to_do() {
         refused(&[&good, &other]),
         "frame 1 has other columns than the first: train on frames of one schema"
     );
-    let empty = "no column has a single value: is this the recording of a CoreDNS server?";
+    let empty = "no column has a single value: all are missing, look at where the data comes from";
     assert_eq!(refused(&[]), empty);
     assert_eq!(refused(&[&Frame::new(Vec::new())]), empty);
     assert_eq!(refused(&[&table(120, |_| vec![f32::NAN, f32::INFINITY])]), empty);
@@ -102,7 +102,6 @@ fn rows_on_both_sides_of_a_pause_are_not_in_a_row() {
 fn options_out_of_range_are_errors() {
     let frame = extract(&normal(120, 1));
     for options in [
-        TrainOptions { epochs: Some(0), ..quick() },
         TrainOptions { epochs: Some(usize::MAX), ..quick() },
         TrainOptions { batch: 0, ..quick() },
         TrainOptions { batch: usize::MAX, ..quick() },
@@ -112,6 +111,24 @@ fn options_out_of_range_are_errors() {
         let result = Detector::fit(&[&frame], &options, &mut |_| ControlFlow::Continue(()));
         assert!(matches!(result, Err(DetectorError::Model(_))), "{options:?}");
     }
+}
+
+#[test]
+fn no_epochs_are_a_linear_forecast_at_first_and_change_no_weight_later() {
+    let frame = extract(&normal(120, 1));
+    let still = TrainOptions { epochs: Some(0), ..quick() };
+    let go_on = &mut |_: oddns::Progress| ControlFlow::Continue(());
+    let linear = Detector::fit(&[&frame], &still, go_on).unwrap();
+    assert_eq!((linear.record().n_steps, linear.record().loss.is_nan()), (0, true));
+    let weights = |detector: &Detector| {
+        let (network, _) = oddns::network::decode(&detector.encode().unwrap()).unwrap();
+        oddns::network::encode(&network, "").unwrap()
+    };
+    let trained = Detector::fit(&[&frame], &quick(), go_on).unwrap();
+    let later = extract(&normal(140, 2));
+    let again = trained.refit(&[&later], &still, go_on).unwrap();
+    assert!(weights(&again) == weights(&trained));
+    assert!(weights(&linear) != weights(&trained));
 }
 
 #[test]

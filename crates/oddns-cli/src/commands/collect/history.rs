@@ -1,20 +1,24 @@
 //! `oddns collect --prometheus`.
 
+use std::convert::Infallible;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use indicatif::ProgressBar;
 use oddns_collect::{
-    Credentials, HistoryConfig, HistoryPart, HistoryQuery, PrometheusHistory, PrometheusUrl,
-    SeriesChoice,
+    Auth, HistoryConfig, HistoryError, HistoryPart, HistoryQuery, HttpConfig, PrometheusHistory,
+    PrometheusUrl, Secret, SecretSource, SeriesChoice, Waiting, wall_clock,
 };
 use oddns_core::Timestamp;
 use oddns_store::{Dataset, HistoryFilter, HistoryStore, StoreSettings};
+use tokio::time::sleep;
 
-use super::unfinished::Unfinished;
-use super::{Totals, now};
+use super::Totals;
+use super::progress_note::ProgressNote;
 use crate::args::Collect;
 use crate::commands::watch::interrupted;
 use crate::exit::{BadInput, BadUse};
-use crate::progress;
+use crate::{output, progress};
 
 /// The data set being written.
 struct Fetched<'a> {
@@ -22,7 +26,7 @@ struct Fetched<'a> {
     /// Nothing is created before there is something to write.
     store: Option<HistoryStore>,
     dataset: Dataset,
-    unfinished: Unfinished,
+    note: ProgressNote,
     totals: Totals,
 }
 
@@ -32,16 +36,31 @@ pub(super) async fn fetch(args: &Collect, server: &PrometheusUrl) -> anyhow::Res
     let mut query = query(args)?;
     let mut history = PrometheusHistory::new(server.clone(), config(args))?;
     let bar = progress::bar(seconds_between(query.since, query.until), "fetching seconds");
-    let mut fetched = Fetched::new(args, Unfinished::begin(args, server, &query)?)?;
+    let note = ProgressNote::begin(args, server, &query)?;
     let since = query.since;
-    (query.since, query.until) = fetched.unfinished.left();
+    query.since = note.next();
+    if query.since >= query.until {
+        output::warning(format!("nothing is missing: all up to {} is there", query.since));
+        return Ok(Totals::default());
+    }
+    let goes_on = note.is_resumed();
+    let mut fetched = Fetched::new(args, note)?;
     bar.set_position(seconds_between(since, query.since));
+    let waiting = history.waiting();
     let result = tokio::select! {
         result = history.fetch(&query, |part| {
             bar.set_position(seconds_between(since, part.until));
             fetched.take(&part)
         }) => result.map(|()| true),
         () = interrupted() => Ok(false),
+        never = tell(&bar, since, &waiting) => match never {},
+    };
+    let result = match result {
+        Err(error) if goes_on && is_nothing(&error) => {
+            output::warning(format!("nothing is new since {}", query.since));
+            Ok(true)
+        }
+        other => other,
     };
     bar.finish_and_clear();
     let totals = fetched.finish(matches!(result, Ok(true)));
@@ -49,20 +68,47 @@ pub(super) async fn fetch(args: &Collect, server: &PrometheusUrl) -> anyhow::Res
     totals
 }
 
+/// Says how far it is, and what keeps it waiting: on the bar, or a line a minute where there is none.
+async fn tell(bar: &ProgressBar, since: Timestamp, waiting: &Waiting) -> Infallible {
+    loop {
+        for _ in 0..60 {
+            sleep(Duration::from_secs(1)).await;
+            bar.set_message(waiting.reason().unwrap_or_default());
+        }
+        if bar.is_hidden() {
+            let at = Timestamp::from_millis(since.millis() + bar.position() as i64 * 1000);
+            let why = waiting.reason().map(|reason| format!("; it waits: {reason}"));
+            output::progress(format!("fetched up to {at}{}", why.unwrap_or_default()));
+        }
+    }
+}
+
+/// Whether a question that was answered before has no answer for the time since.
+fn is_nothing(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<HistoryError>();
+    matches!(error, Some(HistoryError::NothingFound { .. } | HistoryError::Range { .. }))
+}
+
 fn config(args: &Collect) -> HistoryConfig {
-    let basic = args.username.clone().zip(args.password_file.clone());
-    let basic =
-        basic.map(|(username, password_file)| Credentials::Basic { username, password_file });
+    let file = |path: &PathBuf| SecretSource::File(path.clone());
+    let token = args
+        .bearer_token_file
+        .as_ref()
+        .map(|path| Auth::Token { scheme: "Bearer".to_owned(), credentials: file(path) });
+    let basic = args.username.as_ref().map(|name| Auth::Basic {
+        username: SecretSource::Inline(Secret::new(name)),
+        password: args.password_file.as_ref().map(file),
+    });
     HistoryConfig {
         min_gap: Duration::from_secs_f64(1.0 / args.max_requests_per_second),
-        credentials: args.bearer_token_file.clone().map(Credentials::BearerFile).or(basic),
+        http: HttpConfig { auth: token.or(basic), ..HttpConfig::default() },
         ..HistoryConfig::default()
     }
 }
 
 fn query(args: &Collect) -> anyhow::Result<HistoryQuery> {
     let since = args.since.unwrap_or_default();
-    let until = args.until.unwrap_or_else(now);
+    let until = args.until.unwrap_or_else(wall_clock);
     if since >= until {
         let reason = format!("`--since {since}` is not before `--until {until}`");
         return Err(BadUse(reason).into());
@@ -75,11 +121,11 @@ fn query(args: &Collect) -> anyhow::Result<HistoryQuery> {
 }
 
 impl<'a> Fetched<'a> {
-    fn new(args: &'a Collect, unfinished: Unfinished) -> anyhow::Result<Self> {
-        if unfinished.is_resumed() {
+    fn new(args: &'a Collect, note: ProgressNote) -> anyhow::Result<Self> {
+        if note.is_resumed() {
             let store = Some(HistoryStore::open(&args.out, settings())?);
             let dataset = Dataset::read(&args.out)?.unwrap_or_default();
-            return Ok(Self { args, store, dataset, unfinished, totals: Totals::default() });
+            return Ok(Self { args, store, dataset, note, totals: Totals::default() });
         }
         let name = args.out.file_name().map(|name| name.to_string_lossy().into_owned());
         let dataset = Dataset {
@@ -88,7 +134,7 @@ impl<'a> Fetched<'a> {
             scrape_interval_seconds: args.every.map(|every| every.as_secs_f64()),
             ..Dataset::default()
         };
-        Ok(Self { args, store: None, dataset, unfinished, totals: Totals::default() })
+        Ok(Self { args, store: None, dataset, note, totals: Totals::default() })
     }
 
     fn take(&mut self, part: &HistoryPart) -> anyhow::Result<()> {
@@ -100,11 +146,11 @@ impl<'a> Fetched<'a> {
                     self.store.insert(store)
                 }
             };
-            store.import_recording(recording, &HistoryFilter::default())?;
+            self.totals.n_samples +=
+                store.import_recording(recording, &HistoryFilter::default())?;
             for scrape in &recording.scrapes {
                 self.totals.n_scrapes += 1;
                 self.totals.n_failed += usize::from(!scrape.up);
-                self.totals.n_samples += scrape.samples.len();
                 self.dataset.start =
                     Some(self.dataset.start.unwrap_or(scrape.time).min(scrape.time));
                 self.dataset.end = Some(self.dataset.end.unwrap_or(scrape.time).max(scrape.time));
@@ -115,7 +161,7 @@ impl<'a> Fetched<'a> {
         }
         if let Some(store) = &self.store {
             store.sync()?;
-            self.unfinished.advance(part.until)?;
+            self.note.advance(part.until)?;
         }
         Ok(())
     }
@@ -123,13 +169,19 @@ impl<'a> Fetched<'a> {
     /// Ends; what is not `whole` can be finished later.
     fn finish(self, whole: bool) -> anyhow::Result<Totals> {
         let Some(store) = self.store else {
+            if !whole {
+                anyhow::bail!(
+                    "stopped before Prometheus gave a first sample: nothing was written; a later \
+                     `--since` comes to samples sooner"
+                );
+            }
             let reason = "Prometheus has no sample in that time: nothing was written";
             return Err(BadInput(reason.to_owned()).into());
         };
         store.finish()?;
         self.dataset.write(&self.args.out)?;
         if whole {
-            self.unfinished.end()?;
+            self.note.end(wall_clock())?;
         }
         Ok(self.totals)
     }

@@ -1,0 +1,59 @@
+//! `oddns dataset make`, and `oddns dataset validate` of the whole.
+
+use std::fs;
+use std::path::Path;
+
+use crate::oddns::{Ended, oddns};
+
+fn make(out: &Path, more: &[&str]) -> Ended {
+    let out = out.to_str().unwrap();
+    let arguments = ["dataset", "make", "--all", out, "--only", "simulated", "--hours", "1"];
+    oddns(&[&arguments[..], more].concat())
+}
+
+fn validate(out: &Path) -> Ended {
+    oddns(&["dataset", "validate", out.to_str().unwrap()])
+}
+
+#[test]
+fn what_is_finished_stays_and_the_rest_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("all");
+    let made = make(&out, &["--output=json"]).well().json();
+    assert_eq!(made["parts"], 20);
+    assert!(validate(&out).well().stdout.contains("is sound"));
+    let sums = fs::read_to_string(out.join("SHA256SUMS")).unwrap();
+    let splits = fs::read_to_string(out.join("splits.csv")).unwrap();
+    assert_eq!(splits.lines().count(), 21);
+    assert!(splits.contains("simulated/fleet-17,test,"), "{splits}");
+
+    // A part that is not finished is made again, and comes out the same.
+    fs::remove_file(out.join("simulated/fleet-03/dataset.json")).unwrap();
+    let kept = out.join("simulated/fleet-04/dataset.json");
+    let before = fs::metadata(&kept).unwrap().modified().unwrap();
+    make(&out, &[]).well();
+    assert_eq!(fs::metadata(&kept).unwrap().modified().unwrap(), before);
+    assert_eq!(fs::read_to_string(out.join("SHA256SUMS")).unwrap(), sums);
+
+    fs::write(out.join("simulated/fleet-05/labels.csv"), "kind,start,end\n").unwrap();
+    let ended = validate(&out);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stdout.contains("fleet-05/labels.csv`: not the bytes"), "{}", ended.stdout);
+}
+
+#[test]
+fn what_the_real_half_lacks_is_told_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("all");
+    let path = out.to_str().unwrap();
+    for (more, code, told) in [
+        (&["--only", "real"][..], 2, "the real half needs `--coredns.folder`"),
+        (&["--coredns.folder", "/nowhere"], 3, "has no CoreDNS 1.15.0"),
+        (&["--real.for", "10s"], 2, "`--real.for` must be at least 4m"),
+    ] {
+        let ended = oddns(&[&["dataset", "make", "--all", path][..], more].concat());
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(ended.stderr.contains(told), "{}", ended.stderr);
+        assert!(!out.exists());
+    }
+}

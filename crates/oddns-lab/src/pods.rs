@@ -1,0 +1,443 @@
+//! Pods of a cluster as they come and go: what a simulated cluster, or a real one, did.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+use oddns_core::Timestamp;
+use oddns_sim::{Load, LoadStep};
+use serde::Deserialize;
+
+use crate::LabError;
+
+/// Longest line that is read; a tick of k8s-cluster-simulator with 100,000 pods is shorter.
+const MAX_LINE_BYTES: u64 = 64 << 20;
+/// Pods that are told apart.
+const MAX_PODS: usize = 1_000_000;
+/// Longest stretch that is played, a year of seconds.
+const MAX_SECONDS: usize = 366 * 86_400;
+/// A pod that starts looks up as much as it does in so many seconds else: its configuration,
+/// images, databases, peers.
+const STARTUP_LOOKUPS_SECONDS: f64 = 30.0;
+/// It does so within this time.
+const STARTUP_SECONDS: usize = 2;
+
+/// A pod that ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// What it is one of: pods of a class are the endpoints of one service.
+    pub class: String,
+    /// When it began to run.
+    pub start: Timestamp,
+    /// When it was gone, or how far is known.
+    pub end: Timestamp,
+}
+
+/// Pods of a cluster over a stretch of time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pods {
+    start: Timestamp,
+    end: Timestamp,
+    pods: Vec<Pod>,
+    cut: Option<u64>,
+}
+
+/// A pod that comes or goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct PodEvent {
+    /// Seconds after the start, as played.
+    pub(crate) at: f64,
+    /// Place among the pods.
+    pub(crate) pod: usize,
+    pub(crate) starts: bool,
+}
+
+/// What is read of a tick of k8s-cluster-simulator; it has more.
+#[derive(Deserialize)]
+struct Tick {
+    #[serde(rename = "Clock")]
+    clock: String,
+    #[serde(rename = "Pods", default)]
+    pods: HashMap<String, TickPod>,
+}
+
+#[derive(Deserialize)]
+struct TickPod {
+    #[serde(rename = "BoundAt")]
+    bound_at: Option<String>,
+}
+
+fn wrong(line: u64, message: impl Into<String>) -> LabError {
+    LabError::Pods { line, message: message.into() }
+}
+
+impl Pods {
+    /// Reads the JSON lines of k8s-cluster-simulator, or a CSV file `name,start,end,class` with times
+    /// in RFC 3339 or seconds; either may be packed by gzip. The class may be left out: it is then
+    /// the pod's name up to its last `-`, without its namespace.
+    ///
+    /// A log that is cut off within its last line is used as far as it goes, see [`Pods::cut`].
+    pub fn read(path: &Path) -> Result<Self, LabError> {
+        let failed = |source| LabError::Read { path: path.to_owned(), source };
+        let mut file = BufReader::new(File::open(path).map_err(failed)?);
+        let packed = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
+        let plain: Box<dyn Read> =
+            if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+        Self::parse(BufReader::new(plain)).map_err(|error| match error {
+            LabError::Read { source, .. } => failed(source),
+            other => other,
+        })
+    }
+
+    /// The same of plain text.
+    pub fn parse(mut text: impl BufRead) -> Result<Self, LabError> {
+        let mut lines = Lines { text: &mut text, number: 0, line: Vec::new() };
+        let first = lines.next()?.ok_or_else(|| wrong(1, "the file is empty"))?;
+        let pods = if first.starts_with(b"{") { ticks(lines)? } else { table(lines)? };
+        if pods.pods.is_empty() {
+            return Err(wrong(0, "there is no pod in it"));
+        }
+        Ok(pods)
+    }
+
+    /// The line that was cut off; what comes before it is there.
+    pub fn cut(&self) -> Option<u64> {
+        self.cut
+    }
+
+    /// When it begins and ends.
+    pub fn span(&self) -> (Timestamp, Timestamp) {
+        (self.start, self.end)
+    }
+
+    /// Every pod, in no order; one that came again is there again.
+    pub fn pods(&self) -> &[Pod] {
+        &self.pods
+    }
+
+    /// What comes and goes, in time order, when a second stands for `speed` of the log.
+    pub(crate) fn events(&self, speed: f64) -> Vec<PodEvent> {
+        let at = |time: Timestamp| time.seconds_since(self.start).max(0.0) / speed;
+        let both = |(pod, of): (usize, &Pod)| {
+            [
+                PodEvent { at: at(of.start), pod, starts: true },
+                PodEvent { at: at(of.end), pod, starts: false },
+            ]
+        };
+        let mut events: Vec<PodEvent> = self.pods.iter().enumerate().flat_map(both).collect();
+        // One that ends makes room for one that starts.
+        events.sort_by(|a, b| a.at.total_cmp(&b.at).then(a.starts.cmp(&b.starts)));
+        // Pods that are there at the end have not ended.
+        let end = at(self.end);
+        events.retain(|event| event.starts || event.at < end);
+        events
+    }
+
+    /// How busy the pods make their servers, when a second stands for `speed` of the log. Each asks
+    /// alike, and half a minute's worth when it starts. The mean over all is 1.
+    ///
+    /// Fails when `speed` is not positive, or the log is longer than a year as played.
+    pub fn load(&self, speed: f64) -> Result<Load, LabError> {
+        let seconds = self.end.seconds_since(self.start) / speed;
+        if !(speed > 0.0 && seconds <= MAX_SECONDS as f64) {
+            return Err(LabError::Setting {
+                name: "speed",
+                value: speed.to_string(),
+                expected: "above 0, so that all is played within a year",
+            });
+        }
+        let n = (seconds.ceil() as usize).max(1);
+        let (mut busy, mut changes) = (vec![0.0; n], vec![0.0; n]);
+        let mut running = vec![0.0; n + 1];
+        for event in self.events(speed) {
+            let second = (event.at as usize).min(n - 1);
+            running[second] += if event.starts { 1.0 } else { -1.0 };
+            // What runs at the beginning has not started then.
+            if event.at > 0.0 {
+                changes[second] += 1.0;
+                for late in busy.iter_mut().skip(second).take(STARTUP_SECONDS) {
+                    let burst = STARTUP_LOOKUPS_SECONDS / STARTUP_SECONDS as f64;
+                    *late += if event.starts { burst } else { 0.0 };
+                }
+            }
+        }
+        let mut n_running = 0.0;
+        for (busy, change) in busy.iter_mut().zip(running) {
+            n_running += change;
+            *busy += n_running;
+        }
+        let mean = (busy.iter().sum::<f64>() / n as f64).max(f64::MIN_POSITIVE);
+        let steps = busy.into_iter().zip(changes).map(|(busy, changes_per_second)| LoadStep {
+            rate_ratio: busy / mean,
+            changes_per_second,
+        });
+        Load::new(steps).ok_or_else(|| wrong(0, "it has no length"))
+    }
+}
+
+/// Lines that are not empty, one at a time, none without end.
+struct Lines<'a, R> {
+    text: &'a mut R,
+    number: u64,
+    line: Vec<u8>,
+}
+
+impl<R: BufRead> Lines<'_, R> {
+    /// The next line, or the one before again where it was not taken.
+    fn next(&mut self) -> Result<Option<&[u8]>, LabError> {
+        if self.line.is_empty() {
+            self.advance()?;
+        }
+        Ok(Some(&*self.line).filter(|line| !line.is_empty()))
+    }
+
+    fn advance(&mut self) -> Result<(), LabError> {
+        loop {
+            self.line.clear();
+            let mut bounded = Read::take(&mut *self.text, MAX_LINE_BYTES);
+            let read = bounded.read_until(b'\n', &mut self.line);
+            // A packed file that is cut off ends in an error: what was read before it counts.
+            let n = match read {
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => self.line.len(),
+                read => read.map_err(|source| LabError::Read { path: "".into(), source })?,
+            };
+            if n == 0 {
+                return Ok(());
+            }
+            self.number += 1;
+            if n as u64 == MAX_LINE_BYTES {
+                return Err(wrong(self.number, "the line is longer than 64 MiB"));
+            }
+            if self.line.iter().any(|byte| !byte.is_ascii_whitespace()) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn taken(&mut self) {
+        self.line.clear();
+    }
+}
+
+/// A pod that was there at the last tick.
+struct Running {
+    bound_at: Timestamp,
+    seen: Timestamp,
+}
+
+fn ticks(mut lines: Lines<'_, impl BufRead>) -> Result<Pods, LabError> {
+    let (mut running, mut pods): (HashMap<String, Running>, Vec<Pod>) = Default::default();
+    let (mut start, mut end, mut cut): (Option<Timestamp>, _, _) =
+        (None, Timestamp::default(), None);
+    while let Some(line) = lines.next()? {
+        let whole = line.ends_with(b"\n");
+        let tick = serde_json::from_slice::<Tick>(line);
+        let number = lines.number;
+        lines.taken();
+        let tick = match tick {
+            Ok(tick) => tick,
+            Err(error) if error.is_eof() && (!whole || lines.next()?.is_none()) => {
+                cut = Some(number);
+                break;
+            }
+            Err(error) => {
+                let place = error.column();
+                return Err(wrong(
+                    number,
+                    format!("column {place}: not a tick of k8s-cluster-simulator: {error}"),
+                ));
+            }
+        };
+        let now = time(&tick.clock, number, "Clock")?;
+        if start.is_some() && now < end {
+            return Err(wrong(number, "`Clock` goes backwards: a log is of one run"));
+        }
+        if running.len() + tick.pods.len() + pods.len() > MAX_PODS {
+            return Err(wrong(number, "there are more than a million pods"));
+        }
+        for (name, pod) in tick.pods {
+            let bound_at = pod.bound_at.map_or(Ok(now), |at| time(&at, number, "BoundAt"))?;
+            let known = running.get_mut(&name).filter(|known| known.bound_at == bound_at);
+            if let Some(known) = known {
+                known.seen = now;
+            } else if let Some(before) =
+                running.insert(name.clone(), Running { bound_at, seen: now })
+            {
+                pods.push(ended(&name, &before, bound_at));
+            }
+        }
+        let gone: Vec<String> = running
+            .iter()
+            .filter(|(_, pod)| pod.seen < now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            if let Some(pod) = running.remove(&name) {
+                pods.push(ended(&name, &pod, now));
+            }
+        }
+        (start, end) = (start.or(Some(now)), now);
+    }
+    pods.extend(running.iter().map(|(name, pod)| ended(name, pod, end)));
+    pods.sort_by(|a, b| (a.start, &a.class, a.end).cmp(&(b.start, &b.class, b.end)));
+    Ok(Pods { start: start.unwrap_or(end), end, pods, cut })
+}
+
+fn ended(name: &str, pod: &Running, end: Timestamp) -> Pod {
+    Pod { class: class(name).to_owned(), start: pod.bound_at, end: end.max(pod.bound_at) }
+}
+
+/// `default/api-1014` is an `api`.
+fn class(name: &str) -> &str {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    name.rsplit_once('-').map_or(name, |(class, _)| class)
+}
+
+fn time(text: &str, line: u64, what: &str) -> Result<Timestamp, LabError> {
+    text.parse().map_err(|_| {
+        wrong(line, format!("`{what}` is `{text}`: it must be a time, in RFC 3339 or seconds"))
+    })
+}
+
+fn table(mut lines: Lines<'_, impl BufRead>) -> Result<Pods, LabError> {
+    let header = lines.next()?.map(|line| String::from_utf8_lossy(line).trim().to_owned());
+    let header = header.unwrap_or_default();
+    let columns: BTreeMap<&str, usize> =
+        header.split(',').enumerate().map(|(place, name)| (name.trim(), place)).collect();
+    let place = |name: &str| {
+        let advice = "give JSON lines of k8s-cluster-simulator or CSV `name,start,end,class`";
+        columns.get(name).copied().ok_or_else(|| wrong(1, format!("no column `{name}`: {advice}")))
+    };
+    let places = (place("name")?, place("start")?, place("end")?, columns.get("class").copied());
+    lines.taken();
+    let mut pods = Vec::new();
+    while let Some(line) = lines.next()? {
+        let row = String::from_utf8_lossy(line).into_owned();
+        let number = lines.number;
+        lines.taken();
+        pods.push(row_of_table(row.trim(), number, places)?);
+        if pods.len() > MAX_PODS {
+            return Err(wrong(number, "there are more than a million pods"));
+        }
+    }
+    let start = pods.iter().map(|pod| pod.start).min().unwrap_or_default();
+    let end = pods.iter().map(|pod| pod.end).max().unwrap_or_default();
+    Ok(Pods { start, end, pods, cut: None })
+}
+
+fn row_of_table(
+    row: &str,
+    line: u64,
+    (name, start, end, class_at): (usize, usize, usize, Option<usize>),
+) -> Result<Pod, LabError> {
+    let cells: Vec<&str> = row.split(',').map(str::trim).collect();
+    let cell = |place: usize| {
+        cells.get(place).copied().ok_or_else(|| wrong(line, "has fewer cells than the header"))
+    };
+    let named = class_at.map(cell).transpose()?.filter(|class| !class.is_empty());
+    let class = named.unwrap_or(class(cell(name)?)).to_owned();
+    let (start, end) = (time(cell(start)?, line, "start")?, time(cell(end)?, line, "end")?);
+    if end < start {
+        return Err(wrong(line, "the pod ends before it starts"));
+    }
+    Ok(Pod { class, start, end })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LOG: &str = r#"{"Clock":"2026-01-01T00:00:00Z","Pods":{"default/web-1":{"BoundAt":"2026-01-01T00:00:00Z"}},"Queue":{}}
+{"Clock":"2026-01-01T00:01:00Z","Pods":{"default/web-1":{"BoundAt":"2026-01-01T00:00:00Z"},"default/cron-7":{"BoundAt":"2026-01-01T00:00:30Z"}}}
+
+{"Clock":"2026-01-01T00:02:10Z","Pods":{"default/web-1":{"BoundAt":"2026-01-01T00:02:00Z"}}}
+"#;
+
+    fn seconds(pods: &Pods) -> Vec<(&str, f64, f64)> {
+        let since = |time: Timestamp| time.seconds_since(pods.start);
+        pods.pods.iter().map(|pod| (&*pod.class, since(pod.start), since(pod.end))).collect()
+    }
+
+    #[test]
+    fn pods_of_a_log_last_from_tick_to_tick() {
+        let pods = Pods::parse(LOG.as_bytes()).unwrap();
+        // The first `web-1` is replaced by one of the same name.
+        let expected = [("web", 0.0, 120.0), ("cron", 30.0, 130.0), ("web", 120.0, 130.0)];
+        assert_eq!(seconds(&pods), expected);
+        assert_eq!(pods.cut(), None);
+        assert_eq!(pods.events(10.0).len(), 4, "what is there at the end has not ended");
+    }
+
+    #[test]
+    fn a_table_says_the_same() {
+        let text = "name,class,start,end\ndefault/web-1,,100,220\nx,cron,130,200\n";
+        let pods = Pods::parse(text.as_bytes()).unwrap();
+        assert_eq!(seconds(&pods), [("web", 0.0, 120.0), ("cron", 30.0, 100.0)]);
+    }
+
+    #[test]
+    fn a_log_that_is_cut_off_is_used_as_far_as_it_goes() {
+        for end in [LOG.len() - 3, LOG.len() - 60] {
+            let pods = Pods::parse(&LOG.as_bytes()[..end]).unwrap();
+            assert_eq!(pods.cut(), Some(4));
+            assert_eq!(seconds(&pods), [("web", 0.0, 60.0), ("cron", 30.0, 60.0)]);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        let table = "name,start,end\n";
+        for (text, told) in [
+            (String::new(), "line 1: the file is empty"),
+            ("a,b\n".to_owned(), "no column `name`"),
+            (format!("{table}web-1,0\n"), "line 2: has fewer cells"),
+            (format!("{table}web-1,5,4\n"), "line 2: the pod ends before it starts"),
+            (format!("{table}web-1,noon,4\n"), "`start` is `noon`"),
+            (table.to_owned(), "there is no pod"),
+            (LOG.replace("\"Queue\":{}}", "\"Queue\":{}"), "line 1: column"),
+            (LOG.replace("00:02:10Z\",\"P", "soon\",\"P"), "line 4: `Clock` is"),
+            (LOG.replace("00:02:10Z\",\"P", "00:00:10Z\",\"P"), "line 4: `Clock` goes backwards"),
+        ] {
+            let message = Pods::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(message.contains(told), "{text}\n{message}");
+        }
+    }
+
+    #[test]
+    fn the_load_follows_the_pods() {
+        let text = "name,start,end\na-1,0,1000\na-2,500,1000\n";
+        let load = Pods::parse(text.as_bytes()).unwrap().load(1.0).unwrap();
+        assert_eq!(load.seconds(), 1000.0);
+        let ratio = |at: f64| load.at(at).rate_ratio;
+        assert_eq!(ratio(900.0) / ratio(100.0), 2.0);
+        assert_eq!(ratio(500.0) / ratio(100.0), 17.0, "two pods, one of which starts");
+        assert!((load.mean(0.0, 1000.0).rate_ratio - 1.0).abs() < 1e-9);
+        assert_eq!(load.at(500.0).changes_per_second, 1.0);
+        for speed in [0.0, -1.0, f64::NAN, 1e-9] {
+            assert!(Pods::parse(text.as_bytes()).unwrap().load(speed).is_err(), "{speed}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_panic(text in proptest::collection::vec(any::<u8>(), 0..300), log in any::<bool>()) {
+            let text = if log { [LOG.as_bytes(), &text].concat() } else { text };
+            if let Ok(pods) = Pods::parse(&*text) {
+                let _ = pods.load(60.0);
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_makes_no_panic(at in 0..LOG.len(), byte: u8) {
+            let mut text = LOG.as_bytes().to_vec();
+            text[at] = byte;
+            if let Ok(pods) = Pods::parse(&*text) {
+                let _ = pods.load(60.0);
+            }
+        }
+    }
+}
