@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use numpy::ndarray::Axis;
 use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use oddns_model::graph::{FitOptions, Graph, Layer, Loss, Optimiser, Schedule, Table, Tensor};
 use oddns_model::{Model, ModelError, Reconstruction, ReconstructionConfig};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::error::of_model;
 use crate::worker;
+
+/// Multiplications of a thread between two looks at Ctrl-C: some 50 milliseconds.
+const STRETCH: usize = 2_000_000_000;
 
 /// Name, class, output shape, number of weights, and the names of the layers that are read.
 type LayerLine = (String, String, Vec<Option<usize>>, usize, Vec<String>);
@@ -187,20 +192,50 @@ impl PyNetwork {
         Ok(found)
     }
 
-    /// What the outputs are for one array for each input, samples first.
+    /// What the outputs are for one array for each input, samples first, computed in at most
+    /// `threads` threads.
     fn predict<'py>(
         &self,
         py: Python<'py>,
         inputs: Vec<PyReadonlyArrayDyn<'py, f32>>,
+        threads: usize,
     ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
-        let inputs = inputs.iter().map(tensor).collect::<PyResult<Vec<_>>>()?;
-        let graph = Arc::clone(&self.graph);
-        let outputs = worker::run(py, None, move |_| graph.predict(&inputs))?.map_err(of_model)?;
-        let array = |tensor: Tensor| {
-            let shape = tensor.shape().to_vec();
-            tensor.values().to_vec().into_pyarray(py).reshape(shape)
-        };
-        outputs.into_iter().map(array).collect()
+        let inputs = inputs.iter().map(samples).collect::<PyResult<Vec<_>>>()?;
+        let shapes: Vec<Vec<usize>> = inputs.iter().map(|input| input.0.clone()).collect();
+        let samples: Vec<&[&[f32]]> = inputs.iter().map(|input| input.1.as_slice()).collect();
+        let predictor = self.graph.predictor(&shapes).map_err(of_model)?;
+        let n_samples = samples.first().map_or(0, |samples| samples.len());
+        let stretch = STRETCH.saturating_mul(threads) / predictor.work().max(1);
+        let stretch = stretch.max(threads).max(1);
+        let mut found: Vec<(Vec<usize>, Vec<f32>)> = Vec::new();
+        for first in (0..n_samples.max(1)).step_by(stretch) {
+            let outputs = py.detach(|| {
+                let stretch = |samples: &[_]| match samples.len() == n_samples {
+                    true => samples.iter().skip(first).take(stretch).copied().collect(),
+                    // Which the network refuses.
+                    false => samples.to_vec(),
+                };
+                let inputs: Vec<Vec<&[f32]>> = samples.iter().map(|one| stretch(one)).collect();
+                predictor.run_samples(&inputs, self.graph.outputs(), threads)
+            });
+            let outputs = outputs.map_err(|error| of_model(later(error, first)))?;
+            for (at, output) in outputs.into_iter().enumerate() {
+                let shape = [&[n_samples], &output.shape()[1..]].concat();
+                match found.get_mut(at) {
+                    Some((_, values)) => values.extend_from_slice(output.values()),
+                    // All at once, as nearly always.
+                    None if stretch >= n_samples => found.push((shape, output.into_values())),
+                    None => {
+                        let mut values = Vec::with_capacity(shape.iter().product());
+                        values.extend_from_slice(output.values());
+                        found.push((shape, values));
+                    }
+                }
+            }
+            py.check_signals()?;
+        }
+        let array = |(shape, values): (Vec<usize>, Vec<f32>)| values.into_pyarray(py).reshape(shape);
+        found.into_iter().map(array).collect()
     }
 
     /// A network that goes on from these weights, and its last loss. `listener` is called with step,
@@ -237,7 +272,32 @@ impl PyNetwork {
     }
 }
 
+/// The shape of a sample, and each sample where it lies in Python: sliding windows lie over each
+/// other. Refuses samples that do not lie in the order of their shape.
+fn samples<'a>(array: &'a PyReadonlyArrayDyn<'_, f32>) -> PyResult<(Vec<usize>, Vec<&'a [f32]>)> {
+    let shape = array.shape().iter().skip(1).copied().collect();
+    let view = array.as_array();
+    if view.ndim() < 2 {
+        let message = format!("an array of {} dimensions holds no samples", view.ndim());
+        return Err(PyValueError::new_err(message));
+    }
+    let sample = |at| view.clone().index_axis_move(Axis(0), at).to_slice();
+    let samples: Option<Vec<_>> = (0..view.len_of(Axis(0))).map(sample).collect();
+    let refused = || PyValueError::new_err("the values of a sample do not lie in its order");
+    Ok((shape, samples.ok_or_else(refused)?))
+}
+
+/// The same error, of samples after the first `before`.
+fn later(error: ModelError, before: usize) -> ModelError {
+    match error {
+        ModelError::NotFiniteInput { sample, value } => {
+            ModelError::NotFiniteInput { sample: sample + before, value }
+        }
+        other => other,
+    }
+}
+
 fn tensor(array: &PyReadonlyArrayDyn<'_, f32>) -> PyResult<Tensor> {
-    let values = array.as_array().iter().copied().collect();
-    Tensor::new(array.shape().to_vec(), values).map_err(of_model)
+    let (shape, samples) = (array.shape().to_vec(), samples(array)?.1);
+    Tensor::new(shape, samples.concat()).map_err(of_model)
 }

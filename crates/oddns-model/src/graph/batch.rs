@@ -1,5 +1,7 @@
 //! One batch through a network and back.
 
+use multiversion::multiversion;
+
 use super::loss::Loss;
 use super::network::Graph;
 use super::operation::Packed;
@@ -13,7 +15,10 @@ use crate::training::in_threads;
 const SHARDS: usize = 4;
 /// Multiplications that are worth another thread. To start one takes 50 microseconds, in which one
 /// core does about as many. Tests of the threads have small networks.
-const LEAST_WORK: usize = if cfg!(test) { 1 } else { 2_000_000 };
+pub(super) const LEAST_WORK: usize = if cfg!(test) { 1 } else { 2_000_000 };
+
+/// Entries whose losses are summed in one go.
+const SUMMED: usize = 256;
 
 /// What a network learns from.
 pub trait Examples: Sync {
@@ -35,6 +40,10 @@ pub trait Examples: Sync {
     /// written must be finite.
     fn write(&self, at: usize, inputs: &mut [&mut [f32]], target: &mut [f32], weights: &mut [f32]);
 }
+
+/// What a training pass goes with: the network, its weights rearranged, the seed of what is dropped,
+/// and threads.
+type Pass<'a> = (&'a Graph, &'a [Packed], u64, usize);
 
 /// A plan with room for a batch.
 pub(super) struct Batch {
@@ -94,8 +103,7 @@ impl Batch {
         };
         let work = self.parts.iter_mut().enumerate().collect();
         in_threads(work, threads, &|work: Vec<_>| work.into_iter().for_each(fill));
-        let weights = self.parts.iter().flat_map(|part| &part.weights);
-        weights.map(|weight| f64::from(*weight)).sum()
+        self.parts.iter().map(|part| sum(&part.weights)).sum()
     }
 
     /// Mean loss of the examples `which`; nothing is learned.
@@ -136,15 +144,11 @@ impl Batch {
     ) -> f64 {
         let weight = self.fill(examples, which, threads);
         let packed = pack(&self.plan, &graph.parameters, true);
-        self.forward(graph, &packed, seed, threads);
         let per_entry = if weight > 0.0 { (1.0 / weight) as f32 } else { 0.0 };
-        let (plan, output, n_parameters) = (&self.plan, self.output, graph.parameters.len());
-        let few = self.worth(plan.size(), threads);
-        run(&mut self.parts, few, |part| {
-            part.shard.clear(plan, n_parameters);
-            part.start_backward(output, loss, per_entry);
-        });
-        self.backward(graph, &packed, seed, threads);
+        let pass = (&*graph, packed.as_slice(), seed, threads);
+        let from = self.forward_to_last_joint(pass);
+        self.turn(pass, from, loss, per_entry);
+        self.backward_from_last_joint(pass);
         self.remember(graph);
         let (first, rest) = self.parts.split_at_mut(1);
         for part in rest {
@@ -160,17 +164,43 @@ impl Batch {
         self.parts.first().map(|part| part.shard.gradient.as_slice()).unwrap_or_default()
     }
 
-    fn forward(&mut self, graph: &Graph, packed: &[Packed], seed: u64, threads: usize) {
-        let (pass, mut from) = ((graph, packed, seed), 0);
+    /// Forward through the steps before the last that looks at the whole batch, which is returned;
+    /// 0 without any.
+    fn forward_to_last_joint(&mut self, pass: Pass<'_>) -> usize {
+        let mut from = 0;
         for joint in self.joints.clone() {
-            let few = self.worth(self.plan.work(from..joint), threads);
-            self.take(pass, few, |shard, shared| shard.forward(shared, from..joint));
+            let work = self.plan.work(from..joint);
+            self.take(pass, work, |part, shared| part.shard.forward(shared, from..joint));
             self.statistics[joint] = self.joint_statistics(joint, false);
             from = joint;
         }
-        let to = self.plan.steps.len();
-        let few = self.worth(self.plan.work(from..to), threads);
-        self.take(pass, few, |shard, shared| shard.forward(shared, from..to));
+        from
+    }
+
+    /// Forward from step `from` to the loss, and back to the step after the last that looks at the
+    /// whole batch: in one go, as every start of a thread costs.
+    fn turn(&mut self, pass: Pass<'_>, from: usize, loss: Loss, per_entry: f32) {
+        let (end, output) = (self.plan.steps.len(), self.output);
+        let to = self.joints.last().map_or(0, |joint| joint + 1);
+        let n_parameters = pass.0.parameters.len();
+        // The way back is about twice as long.
+        let work = self.plan.work(from..end).saturating_mul(3);
+        self.take(pass, work, |part, shared| {
+            part.shard.forward(shared, from..end);
+            part.shard.clear(shared.plan, n_parameters);
+            part.start_backward(output, loss, per_entry);
+            part.shard.backward(shared, to..end);
+        });
+    }
+
+    fn backward_from_last_joint(&mut self, pass: Pass<'_>) {
+        for (at, joint) in self.joints.clone().into_iter().enumerate().rev() {
+            let more = self.joint_statistics(joint, true);
+            self.statistics[joint].extend(more);
+            let to = at.checked_sub(1).map_or(0, |before| self.joints[before] + 1);
+            let work = self.plan.work(to..joint + 1).saturating_mul(2);
+            self.take(pass, work, |part, shared| part.shard.backward(shared, to..joint + 1));
+        }
     }
 
     /// The threads that so much work a sample is worth: one where starting others takes longer.
@@ -178,13 +208,14 @@ impl Batch {
         if work.saturating_mul(self.n_examples) < LEAST_WORK { 1 } else { threads }
     }
 
-    /// Lets every part take some steps of a training pass.
+    /// Lets every part take some steps of a training pass, `work` multiplications a sample.
     fn take(
         &mut self,
-        (graph, packed, seed): (&Graph, &[Packed], u64),
-        threads: usize,
-        take: impl Fn(&mut Shard, &Shared<'_>) + Sync,
+        (graph, packed, seed, threads): Pass<'_>,
+        work: usize,
+        take: impl Fn(&mut Part, &Shared<'_>) + Sync,
     ) {
+        let threads = self.worth(work, threads);
         let shared = Shared {
             plan: &self.plan,
             parameters: &graph.parameters,
@@ -192,20 +223,7 @@ impl Batch {
             training: Some(seed),
             statistics: &self.statistics,
         };
-        run(&mut self.parts, threads, |part| take(&mut part.shard, &shared));
-    }
-
-    fn backward(&mut self, graph: &Graph, packed: &[Packed], seed: u64, threads: usize) {
-        let (pass, mut to) = ((graph, packed, seed), self.plan.steps.len());
-        for joint in self.joints.clone().into_iter().rev() {
-            let few = self.worth(self.plan.work(joint + 1..to), threads);
-            self.take(pass, few, |shard, shared| shard.backward(shared, joint + 1..to));
-            let more = self.joint_statistics(joint, true);
-            self.statistics[joint].extend(more);
-            to = joint + 1;
-        }
-        let few = self.worth(self.plan.work(0..to), threads);
-        self.take(pass, few, |shard, shared| shard.backward(shared, 0..to));
+        run(&mut self.parts, threads, |part| take(part, &shared));
     }
 
     /// What step `at` wants to know of the whole batch, on the way forward or backward.
@@ -276,21 +294,55 @@ impl Part {
     }
 
     fn loss(&self, output: usize, loss: Loss) -> f64 {
-        let entries = self.shard.values[output].iter().zip(&self.target).zip(&self.weights);
-        let weighted =
-            entries.filter(|(_, weight)| **weight > 0.0).map(|((found, target), weight)| {
-                f64::from(loss.of(found - target).0) * f64::from(*weight)
-            });
-        weighted.sum()
+        weighted_loss(loss, &self.shard.values[output], &self.target, &self.weights)
     }
 
     /// Loss and slope of the output.
     fn start_backward(&mut self, output: usize, loss: Loss, per_entry: f32) {
         self.shard.loss = self.loss(output, loss);
-        let entries = self.shard.values[output].iter().zip(&self.target).zip(&self.weights);
-        for (slope, ((found, target), weight)) in self.shard.slopes[output].iter_mut().zip(entries)
-        {
+        let (found, slopes) = (&self.shard.values[output], &mut self.shard.slopes[output]);
+        let entries = found.iter().zip(&self.target).zip(&self.weights);
+        for (slope, ((found, target), weight)) in slopes.iter_mut().zip(entries) {
             *slope = loss.of(found - target).1 * weight * per_entry;
         }
     }
+}
+
+/// Sum of the loss of every entry times its weight; entries without weight count for nothing, even
+/// where the network gave no number.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
+fn weighted_loss(loss: Loss, found: &[f32], target: &[f32], weights: &[f32]) -> f64 {
+    macro_rules! weighted {
+        ($loss:expr) => {{
+            let mut losses = [0.0; SUMMED];
+            let parts = found.chunks(SUMMED).zip(target.chunks(SUMMED)).zip(weights.chunks(SUMMED));
+            let weighted = |((found, target), weights): ((&[f32], &[f32]), &[f32])| {
+                let entries = found.iter().zip(target).zip(weights);
+                for (to, ((found, target), weight)) in losses.iter_mut().zip(entries) {
+                    *to = if *weight > 0.0 { $loss.of(found - target).0 * weight } else { 0.0 };
+                }
+                sum(&losses[..found.len()])
+            };
+            parts.map(weighted).sum()
+        }};
+    }
+    // The kind of loss outside of the loops: inside it would be asked for each entry.
+    match loss {
+        Loss::MeanSquared => weighted!(Loss::MeanSquared),
+        other => weighted!(other),
+    }
+}
+
+/// In as many chains as the processor adds side by side: one alone waits for itself.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
+fn sum(values: &[f32]) -> f64 {
+    let mut sums = [0.0; 16];
+    let (whole, rest) = values.as_chunks::<16>();
+    for values in whole {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += f64::from(*value);
+        }
+    }
+    sums.iter_mut().zip(rest).for_each(|(sum, value)| *sum += f64::from(*value));
+    sums.iter().sum()
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 use crate::optimiser::one_cycle;
 
 /// Decay of the mean gradient (Kingma and Ba 2015).
@@ -93,15 +95,27 @@ impl Descent {
             Optimiser::AdamW { decay } => 1.0 - (f64::from(rate) * decay) as f32,
         };
         for range in trained {
-            let moments = self.mean[range.clone()].iter_mut().zip(&mut self.square[range.clone()]);
-            let parameters = parameters[range.clone()].iter_mut().zip(&gradient[range.clone()]);
-            for ((parameter, gradient), (mean, square)) in parameters.zip(moments) {
-                *mean += (1.0 - MEAN_DECAY) as f32 * (gradient - *mean);
-                *square += (1.0 - SQUARE_DECAY) as f32 * (gradient * gradient - *square);
-                let change = step as f32 * *mean / (square.sqrt() + EPSILON as f32);
-                *parameter = *parameter * kept - change;
-            }
+            let [mean, square] = [&mut self.mean, &mut self.square].map(|all| &mut all[range.clone()]);
+            descend(&mut parameters[range.clone()], &gradient[range.clone()], mean, square, step as f32, kept);
         }
+    }
+}
+
+/// One step of Adam for parameters that lie together, with its bias corrections in `step`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
+fn descend(
+    parameters: &mut [f32],
+    gradient: &[f32],
+    mean: &mut [f32],
+    square: &mut [f32],
+    step: f32,
+    kept: f32,
+) {
+    let moments = mean.iter_mut().zip(square);
+    for ((parameter, gradient), (mean, square)) in parameters.iter_mut().zip(gradient).zip(moments) {
+        *mean += (1.0 - MEAN_DECAY) as f32 * (gradient - *mean);
+        *square += (1.0 - SQUARE_DECAY) as f32 * (gradient * gradient - *square);
+        *parameter = *parameter * kept - step * *mean / (square.sqrt() + EPSILON as f32);
     }
 }
 

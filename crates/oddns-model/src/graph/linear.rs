@@ -1,25 +1,42 @@
 //! Dense layers and convolutions, plain and transposed.
 
 use super::operation::{Call, Operation, Packed};
-use super::patches::Patches;
-use super::product::{panels, repeat, transposed_panels};
+use super::patches::{Grid, Patches, Walk};
+use super::product::{Begin, panels};
+use super::spread::Spread;
+
+/// A kernel on a grid, between the patches of the grid and as many values at every position.
+struct Kernel {
+    patches: Patches,
+    spread: Spread,
+    /// Values at a position.
+    columns: usize,
+    /// Channels of the grid.
+    channels: usize,
+}
 
 /// A matrix over every patch, plus a bias: convolutions and dense layers.
 pub(super) struct Gather {
-    pub(super) patches: Patches,
-    pub(super) columns: usize,
-    pub(super) bias: bool,
+    kernel: Kernel,
+    bias: bool,
 }
 
 /// Every value times a matrix, laid over the patches of a larger grid: transposed convolutions.
 pub(super) struct Scatter {
-    /// Of the output.
-    pub(super) patches: Patches,
-    /// Channels of the input.
-    pub(super) columns: usize,
-    /// Channels of the output.
-    pub(super) channels: usize,
-    pub(super) bias: bool,
+    kernel: Kernel,
+    bias: bool,
+}
+
+impl Kernel {
+    fn new(grid: Grid, walk: Walk, columns: usize) -> Self {
+        let (spread, channels) = (Spread::new(&grid, walk, columns), grid.channels);
+        Self { patches: Patches::new(grid, walk), spread, columns, channels }
+    }
+
+    /// Weights without the bias.
+    fn size(&self) -> usize {
+        self.patches.size() * self.columns
+    }
 }
 
 /// Weights and bias of a step; no bias is zeros.
@@ -37,21 +54,24 @@ fn add_column_sums(slope: &[f32], sums: &mut [f32]) {
 }
 
 impl Gather {
-    fn matrix(&self) -> usize {
-        self.patches.size() * self.columns
+    /// Reads `grid`, gives `columns` channels.
+    pub(super) fn new(grid: Grid, walk: Walk, columns: usize, bias: bool) -> Self {
+        Self { kernel: Kernel::new(grid, walk, columns), bias }
     }
 }
 
 impl Operation for Gather {
-    fn pack(&self, weights: &[f32], training: bool) -> Packed {
-        let matrix = &weights[..self.matrix()];
-        let backward = if training { transposed_panels(matrix, self.columns) } else { Vec::new() };
-        Packed { forward: panels(matrix, self.columns), backward }
+    fn pack(&self, weights: &[f32], backward: bool) -> Packed {
+        let matrix = &weights[..self.kernel.size()];
+        let backward = if backward { self.kernel.spread.pack(matrix) } else { Vec::new() };
+        Packed { forward: panels(matrix, self.kernel.columns), backward }
     }
 
     fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
-        let (_, bias) = split(call.weights, self.matrix(), self.columns);
-        self.patches.gather(call.inputs[0], call.samples, &call.packed.forward, &bias, output);
+        let (columns, panels) = (self.kernel.columns, &call.packed.forward);
+        let (_, bias) = split(call.weights, self.kernel.size(), columns);
+        let (grids, begin) = (call.inputs[0], Begin::Bias(&bias));
+        self.kernel.patches.gather(grids, call.samples, panels, columns, begin, output);
     }
 
     fn add_input_slope(
@@ -62,12 +82,14 @@ impl Operation for Gather {
         _which: usize,
         into: &mut [f32],
     ) {
-        self.patches.scatter(slope, call.samples, &call.packed.backward, into);
+        let packed = &call.packed.backward;
+        self.kernel.spread.run(slope, call.samples, packed, Begin::Output, into);
     }
 
     fn add_gradient(&self, call: &Call<'_>, slope: &[f32], gradient: &mut [f32]) {
-        let (matrix, bias) = gradient.split_at_mut(self.matrix());
-        self.patches.add_gradient(call.inputs[0], call.samples, slope, self.columns, matrix);
+        let (matrix, bias) = gradient.split_at_mut(self.kernel.size());
+        let (grids, columns) = (call.inputs[0], self.kernel.columns);
+        self.kernel.patches.add_gradient(grids, call.samples, slope, columns, matrix);
         if self.bias {
             add_column_sums(slope, bias);
         }
@@ -75,22 +97,23 @@ impl Operation for Gather {
 }
 
 impl Scatter {
-    fn matrix(&self) -> usize {
-        self.patches.size() * self.columns
+    /// Gives `grid`, reads `columns` channels.
+    pub(super) fn new(grid: Grid, walk: Walk, columns: usize, bias: bool) -> Self {
+        Self { kernel: Kernel::new(grid, walk, columns), bias }
     }
 }
 
 impl Operation for Scatter {
-    fn pack(&self, weights: &[f32], training: bool) -> Packed {
-        let matrix = &weights[..self.matrix()];
-        let backward = if training { panels(matrix, self.columns) } else { Vec::new() };
-        Packed { forward: transposed_panels(matrix, self.columns), backward }
+    fn pack(&self, weights: &[f32], backward: bool) -> Packed {
+        let matrix = &weights[..self.kernel.size()];
+        let backward = if backward { panels(matrix, self.kernel.columns) } else { Vec::new() };
+        Packed { forward: self.kernel.spread.pack(matrix), backward }
     }
 
     fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
-        let (_, bias) = split(call.weights, self.matrix(), self.channels);
-        repeat(&bias, output);
-        self.patches.scatter(call.inputs[0], call.samples, &call.packed.forward, output);
+        let (_, bias) = split(call.weights, self.kernel.size(), self.kernel.channels);
+        let (values, packed) = (call.inputs[0], &call.packed.forward);
+        self.kernel.spread.run(values, call.samples, packed, Begin::Bias(&bias), output);
     }
 
     fn add_input_slope(
@@ -101,15 +124,14 @@ impl Operation for Scatter {
         _which: usize,
         into: &mut [f32],
     ) {
-        let mut part = vec![0.0; into.len()];
-        let no_bias = vec![0.0; self.columns];
-        self.patches.gather(slope, call.samples, &call.packed.backward, &no_bias, &mut part);
-        into.iter_mut().zip(part).for_each(|(into, part)| *into += part);
+        let (columns, panels) = (self.kernel.columns, &call.packed.backward);
+        self.kernel.patches.gather(slope, call.samples, panels, columns, Begin::Output, into);
     }
 
     fn add_gradient(&self, call: &Call<'_>, slope: &[f32], gradient: &mut [f32]) {
-        let (matrix, bias) = gradient.split_at_mut(self.matrix());
-        self.patches.add_gradient(slope, call.samples, call.inputs[0], self.columns, matrix);
+        let (matrix, bias) = gradient.split_at_mut(self.kernel.size());
+        let (values, columns) = (call.inputs[0], self.kernel.columns);
+        self.kernel.patches.add_gradient(slope, call.samples, values, columns, matrix);
         if self.bias {
             add_column_sums(slope, bias);
         }

@@ -23,6 +23,7 @@ mod pooling;
 mod prediction;
 mod product;
 mod rearrangement;
+mod spread;
 #[cfg(test)]
 mod references;
 mod tensor;

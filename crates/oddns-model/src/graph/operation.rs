@@ -6,7 +6,7 @@ use std::borrow::Cow;
 #[derive(Debug, Default)]
 pub(super) struct Packed {
     pub(super) forward: Vec<f32>,
-    /// Empty when only predictions are wanted.
+    /// For the slope by input; empty when nobody wants it.
     pub(super) backward: Vec<f32>,
 }
 
@@ -28,8 +28,8 @@ pub(super) struct Call<'a> {
 /// A step: forward, and the slopes of the loss backward. Slopes are added to what is there, as a
 /// value may be read by several steps.
 pub(super) trait Operation: Send + Sync {
-    /// Rearranges the weights; once for many calls.
-    fn pack(&self, _weights: &[f32], _training: bool) -> Packed {
+    /// Rearranges the weights, once for many calls; `backward` for the slope by input too.
+    fn pack(&self, _weights: &[f32], _backward: bool) -> Packed {
         Packed::default()
     }
 

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::operation::{Call, Operation, Packed};
-use super::plan::Plan;
+use super::operation::{Call, Packed};
+use super::plan::{Plan, Step};
 
 /// A part of a batch with all that is known of it.
 pub(super) struct Shard {
@@ -30,15 +30,14 @@ pub(super) struct Shared<'a> {
     pub(super) statistics: &'a [Vec<f32>],
 }
 
-/// The weights of every step, rearranged.
+/// The weights of every step, rearranged; for the way back too where `training` goes that way.
 pub(super) fn pack(plan: &Plan, parameters: &[f32], training: bool) -> Vec<Packed> {
-    let pack = |operation: &dyn Operation, weights: &Range<usize>| {
-        operation.pack(&parameters[weights.clone()], training)
+    let pack = |step: &Step| {
+        let operation = step.operation.as_deref()?;
+        let backward = training && step.inputs.iter().any(|input| plan.steps[*input].learns);
+        Some(operation.pack(&parameters[step.weights.clone()], backward))
     };
-    let steps = plan.steps.iter();
-    steps
-        .map(|step| step.operation.as_deref().map(|op| pack(op, &step.weights)).unwrap_or_default())
-        .collect()
+    plan.steps.iter().map(|step| pack(step).unwrap_or_default()).collect()
 }
 
 impl Shard {

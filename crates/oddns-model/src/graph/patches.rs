@@ -2,25 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::product::{Rows, add_outer, multiply};
+use super::product::{Begin, Product, Rows, add_outer, multiply};
 
-/// Rows that are scattered in one go, so that they stay in the cache.
-const SCATTER_ROWS: usize = 48;
-
-/// A grid of values `(height, width, channels)` with a border of zeros around it, and the patches
-/// of it that a kernel sees. One dimension is a grid of height 1.
+/// Values `(height, width, channels)` with a border of zeros around them. One dimension is a grid of
+/// height 1.
 #[derive(Debug, Clone)]
-pub(super) struct Patches {
-    height: usize,
-    width: usize,
-    channels: usize,
-    border: Border,
-    /// Of each patch, in the bordered grid.
-    starts: Vec<usize>,
-    /// The stretches of a patch, from its start.
-    segments: Vec<usize>,
-    /// Floats in a stretch.
-    length: usize,
+pub(super) struct Grid {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+    pub(super) border: Border,
 }
 
 /// Zeros around a grid.
@@ -30,6 +21,39 @@ pub(super) struct Border {
     pub(super) bottom: usize,
     pub(super) left: usize,
     pub(super) right: usize,
+}
+
+impl Grid {
+    /// Values without the border.
+    pub(super) fn size(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Values of a line with its border.
+    pub(super) fn line(&self) -> usize {
+        (self.border.left + self.width + self.border.right) * self.channels
+    }
+
+    /// Values with the border.
+    pub(super) fn bordered(&self) -> usize {
+        (self.border.top + self.height + self.border.bottom) * self.line()
+    }
+
+    /// Puts the border around each of some grids.
+    pub(super) fn pad<'a>(&self, grids: &'a [f32], samples: usize) -> Cow<'a, [f32]> {
+        if self.border == Border::default() {
+            return Cow::Borrowed(grids);
+        }
+        let (size, line) = (self.bordered(), self.width * self.channels);
+        let mut padded = vec![0.0; samples * size];
+        let inner = self.border.top * self.line() + self.border.left * self.channels;
+        for (grid, padded) in grids.chunks(self.height * line).zip(padded.chunks_mut(size)) {
+            for (values, to) in grid.chunks(line).zip(padded[inner..].chunks_mut(self.line())) {
+                to[..line].copy_from_slice(values);
+            }
+        }
+        Cow::Owned(padded)
+    }
 }
 
 /// How a kernel walks over a grid; height first.
@@ -42,10 +66,21 @@ pub(super) struct Walk {
     pub(super) positions: [usize; 2],
 }
 
+/// A grid and the patches of it that a kernel sees.
+#[derive(Debug, Clone)]
+pub(super) struct Patches {
+    grid: Grid,
+    /// Of each patch, in the bordered grid.
+    starts: Vec<usize>,
+    /// The stretches of a patch, from its start.
+    segments: Vec<usize>,
+    /// Floats in a stretch.
+    length: usize,
+}
+
 impl Patches {
-    pub(super) fn new(grid: [usize; 3], border: Border, walk: Walk) -> Self {
-        let [height, width, channels] = grid;
-        let line = (border.left + width + border.right) * channels;
+    pub(super) fn new(grid: Grid, walk: Walk) -> Self {
+        let (line, channels) = (grid.line(), grid.channels);
         let mut starts = vec![];
         for y in 0..walk.positions[0] {
             for x in 0..walk.positions[1] {
@@ -53,19 +88,7 @@ impl Patches {
             }
         }
         let (segments, length) = segments(line, channels, walk);
-        Self { height, width, channels, border, starts, segments, length }
-    }
-
-    /// A grid of `positions` whose patches are its positions, as a dense layer reads.
-    pub(super) fn dense(positions: usize, channels: usize) -> Self {
-        let walk =
-            Walk { kernel: [1, 1], strides: [1, 1], dilation: [1, 1], positions: [1, positions] };
-        Self::new([1, positions, channels], Border::default(), walk)
-    }
-
-    /// Positions of a sample.
-    pub(super) fn positions(&self) -> usize {
-        self.starts.len()
+        Self { grid, starts, segments, length }
     }
 
     /// Values of a patch.
@@ -73,55 +96,31 @@ impl Patches {
         self.segments.len() * self.length
     }
 
-    fn bordered(&self) -> usize {
-        let height = self.border.top + self.height + self.border.bottom;
-        height * (self.border.left + self.width + self.border.right) * self.channels
-    }
-
-    /// Where line `y` of the grid lies in the bordered grid.
-    fn line(&self, y: usize) -> std::ops::Range<usize> {
-        let width = self.border.left + self.width + self.border.right;
-        let from = ((self.border.top + y) * width + self.border.left) * self.channels;
-        from..from + self.width * self.channels
-    }
-
-    fn pad<'a>(&self, grids: &'a [f32], samples: usize) -> Cow<'a, [f32]> {
-        if self.border == Border::default() {
-            return Cow::Borrowed(grids);
-        }
-        let (size, line) = (self.bordered(), self.width * self.channels);
-        let mut padded = vec![0.0; samples * size];
-        for (grid, padded) in grids.chunks(self.height * line).zip(padded.chunks_mut(size)) {
-            for (y, values) in grid.chunks(line).enumerate() {
-                padded[self.line(y)].copy_from_slice(values);
-            }
-        }
-        Cow::Owned(padded)
-    }
-
     fn all_starts(&self, samples: usize) -> Vec<usize> {
-        let size = self.bordered();
+        let size = self.grid.bordered();
         (0..samples).flat_map(|s| self.starts.iter().map(move |start| s * size + start)).collect()
     }
 
     /// `(samples, height, width, channels)` → `(samples, positions, columns)`: each patch times the
-    /// matrix of `panels` plus `bias`.
+    /// matrix of `panels`, beginning with `begin`.
     pub(super) fn gather(
         &self,
         grids: &[f32],
         samples: usize,
         panels: &[f32],
-        bias: &[f32],
+        columns: usize,
+        begin: Begin<'_>,
         output: &mut [f32],
     ) {
-        let (values, starts) = (self.pad(grids, samples), self.all_starts(samples));
+        let (values, starts) = (self.grid.pad(grids, samples), self.all_starts(samples));
+        let to: Vec<_> = (0..starts.len()).map(|row| row * columns).collect();
         let rows = Rows {
             values: &values,
             starts: &starts,
             segments: &self.segments,
             length: self.length,
         };
-        multiply(rows, panels, bias, output);
+        multiply(Product { rows, panels, columns, begin, to: &to }, output);
     }
 
     /// Adds `Σ patchᵀ · slope` over all positions to `gradient`, which is `(patch, columns)`.
@@ -133,7 +132,7 @@ impl Patches {
         columns: usize,
         gradient: &mut [f32],
     ) {
-        let (values, starts) = (self.pad(grids, samples), self.all_starts(samples));
+        let (values, starts) = (self.grid.pad(grids, samples), self.all_starts(samples));
         let rows = Rows {
             values: &values,
             starts: &starts,
@@ -141,54 +140,6 @@ impl Patches {
             length: self.length,
         };
         add_outer(rows, slope, columns, gradient);
-    }
-
-    /// `(samples, positions, columns)` → adds to `(samples, height, width, channels)`: each
-    /// position's values times the matrix of `panels`, `(columns, patch)`, laid over its patch.
-    pub(super) fn scatter(
-        &self,
-        values: &[f32],
-        samples: usize,
-        panels: &[f32],
-        grids: &mut [f32],
-    ) {
-        let columns = values.len() / (samples * self.positions()).max(1);
-        let mut bordered = vec![0.0; self.bordered()];
-        let (size, no_bias) = (self.height * self.width * self.channels, vec![0.0; self.size()]);
-        let mut patches = vec![0.0; SCATTER_ROWS * self.size()];
-        let samples = values.chunks((self.positions() * columns).max(1));
-        for (values, grid) in samples.zip(grids.chunks_mut(size)) {
-            bordered.fill(0.0);
-            for (starts, values) in
-                self.starts.chunks(SCATTER_ROWS).zip(values.chunks(SCATTER_ROWS * columns))
-            {
-                let patches = &mut patches[..starts.len() * self.size()];
-                let at: Vec<_> = (0..starts.len()).map(|r| r * columns).collect();
-                let rows = Rows { values, starts: &at, segments: &[0], length: columns };
-                multiply(rows, panels, &no_bias, patches);
-                self.lay(starts, patches, &mut bordered);
-            }
-            self.add_inner(&bordered, grid);
-        }
-    }
-
-    fn lay(&self, starts: &[usize], patches: &[f32], bordered: &mut [f32]) {
-        for (start, patch) in starts.iter().zip(patches.chunks(self.size())) {
-            for (segment, part) in self.segments.iter().zip(patch.chunks(self.length)) {
-                let to = &mut bordered[start + segment..][..self.length];
-                for (to, value) in to.iter_mut().zip(part) {
-                    *to += value;
-                }
-            }
-        }
-    }
-
-    fn add_inner(&self, bordered: &[f32], grid: &mut [f32]) {
-        for (y, line) in grid.chunks_mut(self.width * self.channels).enumerate() {
-            for (to, value) in line.iter_mut().zip(&bordered[self.line(y)]) {
-                *to += value;
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::linear::{Gather, Scatter};
 use super::network::{Graph, Node};
 use super::normalisation::{Affine, BatchNormalise, Drop, LayerNormalise};
 use super::operation::Operation;
-use super::patches::{Border, Patches, Walk};
+use super::patches::{Border, Grid, Walk};
 use super::pooling::Window;
 use super::rearrangement::{Join, Keep, Select, Sum};
 use crate::ModelError;
@@ -95,8 +95,10 @@ fn operation(
         Layer::Dense { units, bias, activation } => {
             let channels = input.last().copied().unwrap_or(1);
             let positions = input.iter().product::<usize>() / channels.max(1);
-            let patches = Patches::dense(positions, channels);
-            (Some(Box::new(Gather { patches, columns: *units, bias: *bias })), *activation)
+            let grid = Grid { height: 1, width: positions, channels, border: Border::default() };
+            let (kernel, one) = ([1, 1], [1, 1]);
+            let walk = Walk { kernel, strides: one, dilation: one, positions: [1, positions] };
+            (Some(Box::new(Gather::new(grid, walk, *units, *bias))), *activation)
         }
         Layer::Activation(activation) => {
             let channels = output.last().copied().unwrap_or(1);
@@ -140,11 +142,12 @@ fn convolve(layer: &Convolution, input: &[usize], output: &[usize]) -> Box<dyn O
     let (read, other) = if layer.transposed { (output, input) } else { (input, output) };
     let border = border(layer.padding, read, reach, strides);
     let walk = Walk { kernel, strides, dilation, positions: [other[0], other[1]] };
-    let patches = Patches::new(read, border, walk);
+    let [height, width, channels] = read;
+    let grid = Grid { height, width, channels, border };
     if layer.transposed {
-        Box::new(Scatter { patches, columns: input[2], channels: output[2], bias: layer.bias })
+        Box::new(Scatter::new(grid, walk, input[2], layer.bias))
     } else {
-        Box::new(Gather { patches, columns: layer.filters, bias: layer.bias })
+        Box::new(Gather::new(grid, walk, layer.filters, layer.bias))
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! A row of the left matrix is a list of segments of a sample, so a convolution reads its input in
 //! place and nothing is copied out. As in `kernels`, each element of a result is one chain of
-//! multiply and add in an order that depends on nothing but the layer: the same bits for one row
-//! as for thousands, and for every instruction set. That is why no library computes this; on the
-//! shapes of our networks it reaches 150 to 210 GFLOP/s forward and 100 to 135 for gradients of
-//! weights on one core of a Zen 5 with AVX-512, where the `gemm` crate reaches 200 to 230.
+//! additions in an order that depends on nothing but the layer: the same bits for one row as for
+//! thousands, and for every instruction set. Each multiply and add is rounded once (`mul_add`), which
+//! all processors since 2013 do in one step, and older ones by a function, slowly. That is why no
+//! library computes this; on the shapes of our networks it reaches 70 to 90 GFLOP/s on one core of a
+//! Zen 4 with AVX-512, where the `gemm` crate reaches 110 to 115.
 //!
 //! Nearly all of that is easily lost: sums must be loaded, added to and stored by functions of
 //! their own, no length that varies may touch an array of them, tiles of more than 12 rows are not
@@ -76,126 +77,175 @@ pub(super) fn panels(matrix: &[f32], columns: usize) -> Vec<f32> {
     let mut panels = vec![0.0; columns.div_ceil(LANES) * rows * LANES];
     for (r, row) in matrix.chunks(columns.max(1)).enumerate() {
         for (block, part) in row.chunks(LANES).enumerate() {
-            panels[(block * rows + r) * LANES..][..part.len()].copy_from_slice(part);
+            copy_first(part, &mut panels[(block * rows + r) * LANES..]);
         }
     }
     panels
 }
 
-/// As [`panels`], of the transposed matrix.
-pub(super) fn transposed_panels(matrix: &[f32], columns: usize) -> Vec<f32> {
-    let rows = matrix.len() / columns.max(1);
-    let mut transposed = vec![0.0; matrix.len()];
-    for (r, row) in matrix.chunks(columns.max(1)).enumerate() {
-        for (c, value) in row.iter().enumerate() {
-            transposed[c * rows + r] = *value;
-        }
+/// Copies `from`, which has at most [`LANES`] values. Of the constant length that nearly all have it
+/// is one instruction, of another a call.
+#[inline(always)]
+fn copy_first(from: &[f32], to: &mut [f32]) {
+    match <&Lanes>::try_from(from) {
+        Ok(lanes) => to[..LANES].copy_from_slice(lanes),
+        Err(_) => to[..from.len()].copy_from_slice(from),
     }
-    panels(&transposed, rows)
 }
 
-/// `output[r][c] = bias[c] + Σ row r [i] · matrix[i][c]`, `i` rising. `panels` is the matrix as
-/// [`panels`] gives it, `bias` has one value for each column, `output` is row-major.
-pub(super) fn multiply(rows: Rows<'_>, panels: &[f32], bias: &[f32], output: &mut [f32]) {
-    if bias.is_empty() {
+/// As [`panels`], of the transposed matrix, whose columns are the rows of `matrix`.
+pub(super) fn transposed_panels(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let columns = columns.max(1);
+    let rows = matrix.len() / columns;
+    let mut panels = vec![0.0; rows.div_ceil(LANES) * columns * LANES];
+    let blocks = matrix.chunks(columns * LANES).zip(panels.chunks_exact_mut(columns * LANES));
+    blocks.for_each(|(rows, panel)| transpose(rows, columns, panel));
+    panels
+}
+
+/// At most [`LANES`] rows of `columns` values → `columns` rows of [`LANES`], zeros after the last.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
+fn transpose(matrix: &[f32], columns: usize, panel: &mut [f32]) {
+    if matrix.len() < columns * LANES {
+        for (r, row) in matrix.chunks(columns).enumerate() {
+            for (value, lanes) in row.iter().zip(panel.chunks_exact_mut(LANES)) {
+                lanes[r] = *value;
+            }
+        }
         return;
     }
-    repeat(bias, output);
-    for sweep in sweeps(rows.segments, rows.length) {
-        add_sweep(rows, &sweep, panels, bias.len(), output);
+    let whole = columns - columns % LANES;
+    for at in (0..whole).step_by(LANES) {
+        let mut square = [[0.0; LANES]; LANES];
+        for (r, row) in square.iter_mut().enumerate() {
+            *row = lanes(&matrix[r * columns + at..]);
+        }
+        for (c, to) in panel[at * LANES..][..LANES * LANES].chunks_exact_mut(LANES).enumerate() {
+            for (to, row) in to.iter_mut().zip(&square) {
+                *to = row[c];
+            }
+        }
+    }
+    for (c, to) in panel.chunks_exact_mut(LANES).enumerate().skip(whole) {
+        for (r, to) in to.iter_mut().enumerate() {
+            *to = matrix[r * columns + c];
+        }
     }
 }
 
-/// Writes `row` over and over into `rows`. Few values at a time are what networks of images have, and
-/// a call to copy each few took a sixth of their time.
-pub(super) fn repeat(row: &[f32], rows: &mut [f32]) {
-    match row {
-        [] => {}
-        // Not by comparison: of zeros only the one with these bits is what `fill` writes.
-        row if row.iter().all(|value| value.to_bits() == 0) => rows.fill(0.0),
-        [value] => rows.fill(*value),
-        row => match <&Lanes>::try_from(row) {
-            Ok(lanes) => rows.chunks_exact_mut(LANES).for_each(|to| to.copy_from_slice(lanes)),
-            Err(_) => rows.chunks_mut(row.len()).for_each(|to| to.copy_from_slice(row)),
-        },
+/// What the sums of a product begin with.
+#[derive(Clone, Copy)]
+pub(super) enum Begin<'a> {
+    /// One value for each column.
+    Bias(&'a [f32]),
+    /// What lies in the output.
+    Output,
+}
+
+/// A product of `rows` with a matrix.
+#[derive(Clone, Copy)]
+pub(super) struct Product<'a> {
+    pub(super) rows: Rows<'a>,
+    /// The matrix as [`panels`] gives it.
+    pub(super) panels: &'a [f32],
+    /// Of the matrix.
+    pub(super) columns: usize,
+    pub(super) begin: Begin<'a>,
+    /// Where in the output each row of the product begins.
+    pub(super) to: &'a [usize],
+}
+
+/// `output[to[r] + c] = begin + Σ row r [i] · matrix[i][c]`, `i` rising.
+pub(super) fn multiply(product: Product<'_>, output: &mut [f32]) {
+    if product.columns == 0 {
+        return;
+    }
+    let sweeps = sweeps(product.rows.segments, product.rows.length);
+    if let (true, Begin::Bias(bias)) = (sweeps.is_empty(), product.begin) {
+        product.to.iter().for_each(|to| output[*to..][..bias.len()].copy_from_slice(bias));
+    }
+    let mut product = product;
+    for sweep in &sweeps {
+        add_sweep(product, sweep, output);
+        product.begin = Begin::Output;
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
-fn add_sweep(rows: Rows<'_>, sweep: &[Piece], panels: &[f32], columns: usize, output: &mut [f32]) {
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+fma", "x86_64+avx2+fma"))]
+fn add_sweep(product: Product<'_>, sweep: &[Piece], output: &mut [f32]) {
     match_target! {
-        "x86_64+avx512f+avx512vl+avx512bw+avx512dq" => {
-            add_sweep_tiled::<12, 2>(rows, sweep, panels, columns, output);
+        "x86_64+avx512f+avx512vl+avx512bw+avx512dq+fma" => {
+            add_sweep_tiled::<12, 2>(product, sweep, output);
         },
-        _ => add_sweep_tiled::<6, 1>(rows, sweep, panels, columns, output),
+        _ => add_sweep_tiled::<6, 1>(product, sweep, output),
     }
 }
 
 #[inline(always)]
 fn add_sweep_tiled<const R: usize, const P: usize>(
-    rows: Rows<'_>,
+    product: Product<'_>,
     sweep: &[Piece],
-    panels: &[f32],
-    columns: usize,
     output: &mut [f32],
 ) {
-    let n_panels = columns.div_ceil(LANES);
-    let panel = |at: usize| &panels[at * rows.width() * LANES..][..rows.width() * LANES];
+    let (n_panels, size) = (product.columns.div_ceil(LANES), product.rows.width() * LANES);
+    let panel = |at: usize| &product.panels[at * size..][..size];
     let paired = n_panels - n_panels % P;
     for at in (0..paired).step_by(P) {
         let mut group: [&[f32]; P] = [&[]; P];
         for (p, slot) in group.iter_mut().enumerate() {
             *slot = panel(at + p);
         }
-        add_panels::<R, P>(rows, sweep, group, at * LANES, columns, output);
+        add_panels::<R, P>(product, sweep, group, at * LANES, output);
     }
     for at in paired..n_panels {
-        add_panels::<R, 1>(rows, sweep, [panel(at)], at * LANES, columns, output);
+        add_panels::<R, 1>(product, sweep, [panel(at)], at * LANES, output);
     }
 }
 
 #[inline(always)]
 fn add_panels<const R: usize, const P: usize>(
-    rows: Rows<'_>,
+    product: Product<'_>,
     sweep: &[Piece],
     panels: [&[f32]; P],
     column: usize,
-    columns: usize,
     output: &mut [f32],
 ) {
-    let n = rows.starts.len();
+    let n = product.rows.starts.len();
     let (tiled, fours) = (n - n % R, n - n % R % 4);
     for r in (0..tiled).step_by(R) {
-        let output = &mut output[r * columns + column..];
-        add_tile::<R, P>(rows.values, &rows.starts[r..], sweep, panels, columns, output, column);
+        add_tile::<R, P>(product, r, sweep, panels, column, output);
     }
     for r in (tiled..fours).step_by(4) {
-        let output = &mut output[r * columns + column..];
-        add_tile::<4, P>(rows.values, &rows.starts[r..], sweep, panels, columns, output, column);
+        add_tile::<4, P>(product, r, sweep, panels, column, output);
     }
     for r in fours..n {
-        let output = &mut output[r * columns + column..];
-        add_tile::<1, P>(rows.values, &rows.starts[r..], sweep, panels, columns, output, column);
+        add_tile::<1, P>(product, r, sweep, panels, column, output);
     }
 }
 
-/// Adds a sweep to `R` rows × `P` panels of the output.
+/// Adds a sweep to `R` rows from `first` on × `P` panels of the output from `column` on.
 #[inline(always)]
 fn add_tile<const R: usize, const P: usize>(
-    values: &[f32],
-    starts: &[usize],
+    product: Product<'_>,
+    first: usize,
     sweep: &[Piece],
     panels: [&[f32]; P],
-    columns: usize,
-    output: &mut [f32],
     column: usize,
+    output: &mut [f32],
 ) {
-    let width = (columns - column).min(P * LANES);
-    let mut sums = load::<R, P>(output, columns, width);
+    let width = (product.columns - column).min(P * LANES);
+    let mut starts = [0; R];
+    starts.copy_from_slice(&product.rows.starts[first..][..R]);
+    let mut to = [0; R];
+    to.copy_from_slice(&product.to[first..][..R]);
+    let mut sums = match product.begin {
+        Begin::Bias(bias) => load::<R, P>(bias, [column; R], width),
+        Begin::Output => load::<R, P>(output, to.map(|to| to + column), width),
+    };
     for piece in sweep {
         let mut rows: [&[f32]; R] = [&[]; R];
         for (r, row) in rows.iter_mut().enumerate() {
-            *row = &values[starts[r] + piece.offset..][..piece.length];
+            *row = &product.rows.values[starts[r] + piece.offset..][..piece.length];
         }
         let mut weights: [&[f32]; P] = [&[]; P];
         for (p, part) in weights.iter_mut().enumerate() {
@@ -203,7 +253,7 @@ fn add_tile<const R: usize, const P: usize>(
         }
         sums = tile::<R, P>(sums, piece.length, rows, weights);
     }
-    store::<R, P>(&sums, output, columns, width);
+    store::<R, P>(&sums, output, to.map(|to| to + column), width);
 }
 
 /// `sums[r][p] + Σ rows[r][i] · weights[p][i]`. That it returns the sums keeps them in registers:
@@ -225,7 +275,7 @@ fn tile<const R: usize, const P: usize>(
             let value = rows[r][i];
             for p in 0..P {
                 for lane in 0..LANES {
-                    sums[r][p][lane] += value * weight[p][lane];
+                    sums[r][p][lane] = value.mul_add(weight[p][lane], sums[r][p][lane]);
                 }
             }
         }
@@ -265,12 +315,12 @@ fn store_first(lanes: Lanes, to: &mut [f32]) {
 #[inline(always)]
 fn load<const R: usize, const P: usize>(
     from: &[f32],
-    stride: usize,
+    places: [usize; R],
     width: usize,
 ) -> [[Lanes; P]; R] {
     let mut sums = [[[0.0; LANES]; P]; R];
     for (r, sums) in sums.iter_mut().enumerate() {
-        let row = &from[r * stride..][..width];
+        let row = &from[places[r]..][..width];
         for (p, sums) in sums.iter_mut().enumerate() {
             *sums = first_lanes(&row[(p * LANES).min(width)..]);
         }
@@ -282,11 +332,11 @@ fn load<const R: usize, const P: usize>(
 fn store<const R: usize, const P: usize>(
     sums: &[[Lanes; P]; R],
     to: &mut [f32],
-    stride: usize,
+    places: [usize; R],
     width: usize,
 ) {
     for (r, sums) in sums.iter().enumerate() {
-        let row = &mut to[r * stride..][..width];
+        let row = &mut to[places[r]..][..width];
         for (p, sums) in sums.iter().enumerate() {
             store_first(*sums, &mut row[(p * LANES).min(width)..]);
         }
@@ -311,16 +361,16 @@ pub(super) fn add_outer(rows: Rows<'_>, slope: &[f32], columns: usize, gradient:
     }
     for (i, row) in gradient.chunks_mut(columns.max(1)).enumerate() {
         for (block, part) in row.chunks_mut(LANES).enumerate() {
-            part.copy_from_slice(&sums[(block * rows.width() + i) * LANES..][..part.len()]);
+            copy_first(&sums[(block * rows.width() + i) * LANES..][..part.len()], part);
         }
     }
 }
 
 /// One segment of the rows and one panel of slopes and sums.
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+fma", "x86_64+avx2+fma"))]
 fn add_segment(rows: Rows<'_>, segment: usize, slopes: &[f32], sums: &mut [f32]) {
     match_target! {
-        "x86_64+avx512f+avx512vl+avx512bw+avx512dq" => {
+        "x86_64+avx512f+avx512vl+avx512bw+avx512dq+fma" => {
             add_segment_tiled::<12>(rows, segment, slopes, sums);
         },
         _ => add_segment_tiled::<6>(rows, segment, slopes, sums),
@@ -374,7 +424,7 @@ fn outer_tile<const I: usize>(
         let slopes = lanes(slopes);
         for i in 0..I {
             for lane in 0..LANES {
-                sums[i][lane] += values[i] * slopes[lane];
+                sums[i][lane] = values[i].mul_add(slopes[lane], sums[i][lane]);
             }
         }
     }
@@ -387,17 +437,6 @@ mod tests {
 
     use super::*;
     use crate::random::Random;
-
-    #[test]
-    fn a_row_is_repeated_whatever_it_holds() {
-        let long: Vec<f32> = (0..17).map(|at| at as f32 - 3.0).collect();
-        for row in [&[][..], &[0.0], &[-0.0, 0.0], &[2.0], &long[..5], &long[..16], &long] {
-            let mut rows = vec![9.0; 4 * row.len()];
-            repeat(row, &mut rows);
-            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&rows), bits(&row.repeat(4)), "{row:?}");
-        }
-    }
 
     struct Case {
         values: Vec<f32>,
@@ -425,9 +464,27 @@ mod tests {
             Rows { values, starts, segments, length: self.length }
         }
 
+        fn product<'a>(
+            &'a self,
+            panels: &'a [f32],
+            columns: usize,
+            to: &'a [usize],
+        ) -> Product<'a> {
+            Product { rows: self.rows(), panels, columns, begin: Begin::Bias(&self.bias), to }
+        }
+
         fn value(&self, r: usize, i: usize) -> f32 {
             self.values[self.starts[r] + self.segments[i / self.length] + i % self.length]
         }
+    }
+
+    fn to(n: usize, columns: usize) -> Vec<usize> {
+        (0..n).map(|row| row * columns).collect()
+    }
+
+    /// The products of pairs added one after the other, each rounded once.
+    fn chain(first: f32, factors: impl Iterator<Item = (f32, f32)>) -> f32 {
+        factors.fold(first, |sum, (a, b)| a.mul_add(b, sum))
     }
 
     proptest! {
@@ -441,20 +498,21 @@ mod tests {
         ) {
             let case = Case::new(n, n_segments, length, columns, seed);
             let mut output = vec![0.0; n * columns];
-            multiply(case.rows(), &panels(&case.matrix, columns), &case.bias, &mut output);
+            let panels = panels(&case.matrix, columns);
+            multiply(case.product(&panels, columns, &to(n, columns)), &mut output);
             let mut gradient = case.matrix.clone();
             add_outer(case.rows(), &output, columns, &mut gradient);
             for r in 0..n {
                 for c in 0..columns {
-                    let products = (0..n_segments * length)
-                        .map(|i| case.value(r, i) * case.matrix[i * columns + c]);
-                    prop_assert_eq!(output[r * columns + c], products.fold(case.bias[c], |s, p| s + p));
+                    let factors = (0..n_segments * length)
+                        .map(|i| (case.value(r, i), case.matrix[i * columns + c]));
+                    prop_assert_eq!(output[r * columns + c], chain(case.bias[c], factors));
                 }
             }
             for i in 0..n_segments * length {
                 for c in 0..columns {
-                    let products = (0..n).map(|r| case.value(r, i) * output[r * columns + c]);
-                    let sum = products.fold(case.matrix[i * columns + c], |s, p| s + p);
+                    let factors = (0..n).map(|r| (case.value(r, i), output[r * columns + c]));
+                    let sum = chain(case.matrix[i * columns + c], factors);
                     prop_assert_eq!(gradient[i * columns + c], sum);
                 }
             }
@@ -465,18 +523,25 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
         let case = Case::new(31, 3, 200, 50, 4);
-        let right = panels(&case.matrix, 50);
+        let (right, to) = (panels(&case.matrix, 50), to(31, 50));
         let (mut wide, mut plain) = (vec![0.0; 31 * 50], vec![0.0; 31 * 50]);
-        multiply(case.rows(), &right, &[0.0; 50], &mut wide);
+        let mut product = case.product(&right, 50, &to);
+        multiply(product, &mut wide);
         for sweep in sweeps(&case.segments, case.length) {
-            add_sweep_tiled::<6, 1>(case.rows(), &sweep, &right, 50, &mut plain);
+            add_sweep_tiled::<6, 1>(product, &sweep, &mut plain);
+            product.begin = Begin::Output;
         }
         assert_eq!(wide, plain);
     }
 
     #[test]
     fn transposed_panels_are_panels_of_the_transposed() {
-        let matrix = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        assert_eq!(transposed_panels(&matrix, 3), panels(&[1.0, 4.0, 2.0, 5.0, 3.0, 6.0], 2));
+        for (rows, columns) in [(2, 3), (16, 16), (16, 40), (35, 17), (33, 64), (1, 1)] {
+            let matrix: Vec<f32> = (0..rows * columns).map(|at| at as f32).collect();
+            let transposed: Vec<f32> =
+                (0..rows * columns).map(|at| matrix[at % rows * columns + at / rows]).collect();
+            assert_eq!(transposed_panels(&matrix, columns), panels(&transposed, rows));
+        }
+        assert!(transposed_panels(&[], 3).is_empty());
     }
 }

@@ -105,7 +105,7 @@ fn check(who: &str, case: &Value) {
     if case["name"] != "batch_norm" {
         let predictor = graph.predictor(&[input.shape()[1..].to_vec()]).unwrap();
         let tested = graph.find("tested").unwrap();
-        let output = predictor.run(std::slice::from_ref(&input), &[tested]).unwrap();
+        let output = predictor.run(std::slice::from_ref(&input), &[tested], 1).unwrap();
         close(&what, output[0].values(), &floats(&case["output"]));
     }
     let table = Table::new(vec![input], target).unwrap();

@@ -21,7 +21,7 @@ impl Tensor {
             let shape = Shape(shape.iter().map(|n| *n as u64).collect());
             return Err(ModelError::TensorShape { shape, values: values.len() });
         }
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        if let Some(at) = first_not_finite(&values) {
             let size: usize = shape[1..].iter().product();
             return Err(ModelError::NotFiniteInput { sample: at / size.max(1), value: values[at] });
         }
@@ -48,9 +48,22 @@ impl Tensor {
         &self.values
     }
 
+    /// The values without the shape.
+    pub fn into_values(self) -> Vec<f32> {
+        self.values
+    }
+
     /// The values of sample `at`; empty when there is none such.
     pub fn sample(&self, at: usize) -> &[f32] {
         let size: usize = self.shape[1..].iter().product();
         self.values.get(at * size..(at + 1) * size).unwrap_or_default()
     }
+}
+
+/// Looks at many values at a time, as nearly always all are finite.
+pub(super) fn first_not_finite(values: &[f32]) -> Option<usize> {
+    const BLOCK: usize = 1024;
+    let odd = |block: &[f32]| block.iter().fold(false, |odd, value| odd | !value.is_finite());
+    let at = values.chunks(BLOCK).position(odd)? * BLOCK;
+    values[at..].iter().position(|value| !value.is_finite()).map(|after| at + after)
 }

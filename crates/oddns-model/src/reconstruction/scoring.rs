@@ -84,7 +84,7 @@ impl Reconstruction {
             }
             let shape = predictor.shape(self.graph.inputs()[0]);
             let input = Tensor::new([&[rows.len()], shape].concat(), windows)?;
-            let outputs = predictor.run(std::slice::from_ref(&input), nodes)?;
+            let outputs = predictor.run(std::slice::from_ref(&input), nodes, 1)?;
             show(rows, input.values(), &outputs);
         }
         Ok(())

@@ -367,7 +367,7 @@ fn predictions_agree(folder: &Path, cases: &[Case]) {
         let theirs = std::fs::read(folder.join(format!("{}.prediction.f32", case.name))).unwrap();
         let theirs = floats(&theirs);
         let mut theirs = theirs.as_slice();
-        let ours = case.graph.predict(&case.inputs).unwrap();
+        let ours = case.graph.predict(&case.inputs, 2).unwrap();
         for (ours, at) in ours.iter().zip(case.graph.outputs()) {
             let (part, rest) = theirs.split_at(ours.values().len());
             theirs = rest;
@@ -414,7 +414,7 @@ fn made_models_are_read(folder: &Path) {
         let read = |end: &str| std::fs::read(folder.join(format!("{name}{end}"))).unwrap();
         let (graph, _) = decode_graph(&read(".keras")).unwrap();
         let input = Tensor::new(shape, floats(&read(".0.f32"))).unwrap();
-        let ours = graph.predict(&[input]).unwrap();
+        let ours = graph.predict(&[input], 2).unwrap();
         let difference = largest_difference(ours[0].values(), &floats(&read(".prediction.f32")));
         assert!(difference < 1e-5, "{name} differs by {difference}");
     }

@@ -39,7 +39,7 @@ fn stacked(layers: Vec<Layer>) -> Option<Graph> {
 fn predicted(graph: &Graph) -> Vec<f32> {
     let values = (0..2 * 36).map(|i| (i as f32 * 0.7).sin()).collect();
     let input = Tensor::new(vec![2, 12, 3], values).unwrap();
-    graph.predict(&[input]).unwrap()[0].values().to_vec()
+    graph.predict(&[input], 2).unwrap()[0].values().to_vec()
 }
 
 fn assert_comes_back(graph: &Graph) {

@@ -54,10 +54,11 @@ class Network:
         }
         return cls(_oddns.Network.autoencoder(sizes))
 
-    def predict(self, *inputs: Any) -> Any:
+    def predict(self, *inputs: Any, threads: int = 2) -> Any:
         """The output for one array for each input, samples first; a list where there are several
-        outputs."""
-        outputs = self.native.predict([_floats(one) for one in inputs])
+        outputs. The number of threads does not change it."""
+        threads = count("threads", threads, 1)
+        outputs = self.native.predict([_floats(one) for one in inputs], threads)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def fit(
@@ -87,7 +88,7 @@ class Network:
             "learning_rate": learning_rate,
             "loss": loss,
             "seed": seed,
-            "threads": threads,
+            "threads": count("threads", threads, 1),
         }
         with shown(progress) as listener:
             self.native, self.loss_ = self.native.fit(inputs, target, options, listener)
@@ -161,10 +162,12 @@ def _channels(layers: Optional[Sequence[int]]) -> Optional[List[int]]:
 
 
 def _floats(array: Any) -> numpy.ndarray:
-    # NumPy brings sliding windows, which lie over each other, in order far faster than they are read.
     try:
         with numpy.errstate(over="ignore"):  # an infinity, which is told of by itself
-            return numpy.ascontiguousarray(array, dtype=numpy.float32)
+            floats = numpy.asarray(array, dtype=numpy.float32)
+            # Sliding windows lie over each other, but each of them as it is read.
+            in_order = len(floats) > 0 and floats.ndim > 1 and floats[0].flags.c_contiguous
+            return floats if in_order else numpy.ascontiguousarray(floats)
     except (TypeError, ValueError) as error:
         message = f"the samples are no array of numbers ({error}): give as many values in each"
         raise DataError(message) from None
