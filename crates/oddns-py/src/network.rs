@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use numpy::ndarray::Axis;
-use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
-use oddns_model::graph::{FitOptions, Graph, Layer, Loss, Optimiser, Schedule, Table, Tensor};
+use numpy::{
+    IntoPyArray, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods,
+};
+use oddns_model::graph::{
+    FitOptions, Graph, Layer, Loss, Optimiser, Predictor, Schedule, Table, Tensor,
+};
 use oddns_model::{Model, ModelError, Reconstruction, ReconstructionConfig};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -15,6 +19,9 @@ use crate::worker;
 
 /// Multiplications of a thread between two looks at Ctrl-C: some 50 milliseconds.
 const STRETCH: usize = 2_000_000_000;
+
+/// Samples between two looks however small the network is.
+const MOST_SAMPLES: usize = 1 << 20;
 
 /// Name, class, output shape, number of weights, and the names of the layers that are read.
 type LayerLine = (String, String, Vec<Option<usize>>, usize, Vec<String>);
@@ -205,8 +212,7 @@ impl PyNetwork {
         let samples: Vec<&[&[f32]]> = inputs.iter().map(|input| input.1.as_slice()).collect();
         let predictor = self.graph.predictor(&shapes).map_err(of_model)?;
         let n_samples = samples.first().map_or(0, |samples| samples.len());
-        let stretch = STRETCH.saturating_mul(threads) / predictor.work().max(1);
-        let stretch = stretch.max(threads).max(1);
+        let stretch = stretch(&predictor, threads);
         let mut found: Vec<(Vec<usize>, Vec<f32>)> = Vec::new();
         for first in (0..n_samples.max(1)).step_by(stretch) {
             let outputs = py.detach(|| {
@@ -234,8 +240,30 @@ impl PyNetwork {
             }
             py.check_signals()?;
         }
-        let array = |(shape, values): (Vec<usize>, Vec<f32>)| values.into_pyarray(py).reshape(shape);
+        let array =
+            |(shape, values): (Vec<usize>, Vec<f32>)| values.into_pyarray(py).reshape(shape);
         found.into_iter().map(array).collect()
+    }
+
+    /// The mean squared error of each sample against what the network makes of it.
+    fn reconstruction_errors<'py>(
+        &self,
+        py: Python<'py>,
+        input: PyReadonlyArrayDyn<'py, f32>,
+        threads: usize,
+    ) -> PyResult<Bound<'py, PyArray1<f32>>> {
+        let (shape, samples) = samples(&input)?;
+        let predictor = self.graph.predictor(&[shape]).map_err(of_model)?;
+        let mut errors = Vec::with_capacity(samples.len());
+        // At least once: a network that cannot is refused without samples too.
+        for first in (0..samples.len().max(1)).step_by(stretch(&predictor, threads)) {
+            let end = samples.len().min(first + stretch(&predictor, threads));
+            let found =
+                py.detach(|| predictor.reconstruction_errors(&samples[first..end], threads));
+            errors.extend(found.map_err(|error| of_model(later(error, first)))?);
+            py.check_signals()?;
+        }
+        Ok(errors.into_pyarray(py))
     }
 
     /// A network that goes on from these weights, and its last loss. `listener` is called with step,
@@ -270,6 +298,11 @@ impl PyNetwork {
         };
         self.graph.inputs().iter().map(shape).collect()
     }
+}
+
+/// Samples between two looks at Ctrl-C, at least 1.
+fn stretch(predictor: &Predictor<'_>, threads: usize) -> usize {
+    (STRETCH.saturating_mul(threads) / predictor.work().max(1)).max(threads).clamp(1, MOST_SAMPLES)
 }
 
 /// The shape of a sample, and each sample where it lies in Python: sliding windows lie over each

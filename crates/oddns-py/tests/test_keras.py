@@ -70,3 +70,21 @@ def test_what_keras_trained_on_is_trained_on_here(found, normal, broken, name):
     fitted = Detector(model=folder / f"{name}.fitted.keras", epochs=1).fit(normal)
     assert fitted.model_.kind == {"masked": "masked", "plain": "reconstruction", "image": "reconstruction_2d"}[name]
     assert numpy.isfinite(fitted.score(broken)).all()
+
+
+def test_windows_are_read_where_they_lie_and_errors_are_those_of_the_predictions():
+    rows = numpy.random.default_rng(1).normal(size=(900, 5)).astype("float32")
+    view = numpy.lib.stride_tricks.sliding_window_view(rows, 8, axis=0).swapaxes(1, 2)
+    network = oddns.Network.autoencoder(5, window=8, layers=[6, 4])
+    predicted = network.predict(view)
+    for other in (numpy.ascontiguousarray(view), view.astype("float64"), numpy.asfortranarray(view)):
+        assert numpy.array_equal(network.predict(other, threads=1), predicted)
+    errors = network.reconstruction_error(view)
+    assert numpy.allclose(errors, ((predicted - view) ** 2).mean(axis=(1, 2)), rtol=1e-4)
+    assert numpy.array_equal(network.reconstruction_error(view[300:], threads=1), errors[300:])
+    assert network.reconstruction_error(view[:0]).shape == (0,)
+    rows[500, 2] = numpy.nan
+    with pytest.raises(oddns.Error, match="493"):
+        network.predict(view)
+    with pytest.raises(oddns.Error, match="threads"):
+        network.predict(view[:2], threads=0)

@@ -95,8 +95,16 @@ impl Descent {
             Optimiser::AdamW { decay } => 1.0 - (f64::from(rate) * decay) as f32,
         };
         for range in trained {
-            let [mean, square] = [&mut self.mean, &mut self.square].map(|all| &mut all[range.clone()]);
-            descend(&mut parameters[range.clone()], &gradient[range.clone()], mean, square, step as f32, kept);
+            let [mean, square] =
+                [&mut self.mean, &mut self.square].map(|all| &mut all[range.clone()]);
+            descend(
+                &mut parameters[range.clone()],
+                &gradient[range.clone()],
+                mean,
+                square,
+                step as f32,
+                kept,
+            );
         }
     }
 }
@@ -112,7 +120,8 @@ fn descend(
     kept: f32,
 ) {
     let moments = mean.iter_mut().zip(square);
-    for ((parameter, gradient), (mean, square)) in parameters.iter_mut().zip(gradient).zip(moments) {
+    for ((parameter, gradient), (mean, square)) in parameters.iter_mut().zip(gradient).zip(moments)
+    {
         *mean += (1.0 - MEAN_DECAY) as f32 * (gradient - *mean);
         *square += (1.0 - SQUARE_DECAY) as f32 * (gradient * gradient - *square);
         *parameter = *parameter * kept - step * *mean / (square.sqrt() + EPSILON as f32);

@@ -1,8 +1,8 @@
 //! Dense layers and convolutions, plain and transposed.
 
-use super::operation::{Call, Operation, Packed};
+use super::operation::{Call, Operation, Packed, Scratch};
 use super::patches::{Grid, Patches, Walk};
-use super::product::{Begin, panels};
+use super::product::{Begin, Slope, Weights, panels};
 use super::spread::Spread;
 
 /// A kernel on a grid, between the patches of the grid and as many values at every position.
@@ -68,10 +68,11 @@ impl Operation for Gather {
     }
 
     fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
-        let (columns, panels) = (self.kernel.columns, &call.packed.forward);
+        let (columns, panels) = (self.kernel.columns, call.packed.forward.as_slice());
         let (_, bias) = split(call.weights, self.kernel.size(), columns);
-        let (grids, begin) = (call.inputs[0], Begin::Bias(&bias));
-        self.kernel.patches.gather(grids, call.samples, panels, columns, begin, output);
+        let weights = Weights { panels, columns, begin: Begin::Bias(&bias) };
+        let room = &mut call.scratch.borrow_mut().read;
+        self.kernel.patches.gather(call.inputs[0], call.samples, weights, room, output);
     }
 
     fn add_input_slope(
@@ -82,14 +83,16 @@ impl Operation for Gather {
         _which: usize,
         into: &mut [f32],
     ) {
-        let packed = &call.packed.backward;
-        self.kernel.spread.run(slope, call.samples, packed, Begin::Output, into);
+        let (packed, room) = (&call.packed.backward, &mut call.scratch.borrow_mut().slope);
+        self.kernel.spread.run(slope, call.samples, packed, Begin::Output, room, into);
     }
 
     fn add_gradient(&self, call: &Call<'_>, slope: &[f32], gradient: &mut [f32]) {
         let (matrix, bias) = gradient.split_at_mut(self.kernel.size());
-        let (grids, columns) = (call.inputs[0], self.kernel.columns);
-        self.kernel.patches.add_gradient(grids, call.samples, slope, columns, matrix);
+        let Scratch { read, sums, .. } = &mut *call.scratch.borrow_mut();
+        let columns = self.kernel.columns;
+        let right = Slope { values: slope, columns, sums };
+        self.kernel.patches.add_gradient(call.inputs[0], call.samples, right, read, matrix);
         if self.bias {
             add_column_sums(slope, bias);
         }
@@ -112,8 +115,9 @@ impl Operation for Scatter {
 
     fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
         let (_, bias) = split(call.weights, self.kernel.size(), self.kernel.channels);
-        let (values, packed) = (call.inputs[0], &call.packed.forward);
-        self.kernel.spread.run(values, call.samples, packed, Begin::Bias(&bias), output);
+        let (packed, begin) = (&call.packed.forward, Begin::Bias(&bias));
+        let room = &mut call.scratch.borrow_mut().read;
+        self.kernel.spread.run(call.inputs[0], call.samples, packed, begin, room, output);
     }
 
     fn add_input_slope(
@@ -124,14 +128,17 @@ impl Operation for Scatter {
         _which: usize,
         into: &mut [f32],
     ) {
-        let (columns, panels) = (self.kernel.columns, &call.packed.backward);
-        self.kernel.patches.gather(slope, call.samples, panels, columns, Begin::Output, into);
+        let (columns, panels) = (self.kernel.columns, call.packed.backward.as_slice());
+        let weights = Weights { panels, columns, begin: Begin::Output };
+        let room = &mut call.scratch.borrow_mut().slope;
+        self.kernel.patches.gather(slope, call.samples, weights, room, into);
     }
 
     fn add_gradient(&self, call: &Call<'_>, slope: &[f32], gradient: &mut [f32]) {
         let (matrix, bias) = gradient.split_at_mut(self.kernel.size());
-        let (values, columns) = (call.inputs[0], self.kernel.columns);
-        self.kernel.patches.add_gradient(slope, call.samples, values, columns, matrix);
+        let Scratch { slope: room, sums, .. } = &mut *call.scratch.borrow_mut();
+        let right = Slope { values: call.inputs[0], columns: self.kernel.columns, sums };
+        self.kernel.patches.add_gradient(slope, call.samples, right, room, matrix);
         if self.bias {
             add_column_sums(slope, bias);
         }

@@ -23,9 +23,9 @@ mod pooling;
 mod prediction;
 mod product;
 mod rearrangement;
-mod spread;
 #[cfg(test)]
 mod references;
+mod spread;
 mod tensor;
 
 pub use activation::Activation;

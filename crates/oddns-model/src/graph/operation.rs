@@ -1,6 +1,7 @@
 //! What every step of a plan can do.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 /// Weights rearranged for the kernels.
 #[derive(Debug, Default)]
@@ -23,6 +24,19 @@ pub(super) struct Call<'a> {
     pub(super) training: Option<u64>,
     /// What the step learned of the whole batch, see [`Joint`].
     pub(super) statistics: Cow<'a, [f32]>,
+    pub(super) scratch: &'a RefCell<Scratch>,
+}
+
+/// Room that a step keeps from call to call, as making it anew at each takes longer than much of what
+/// it is for.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// What it reads on the way forward, with a border.
+    pub(super) read: Vec<f32>,
+    /// What it reads on the way back, with a border.
+    pub(super) slope: Vec<f32>,
+    /// Sums of its gradient.
+    pub(super) sums: Vec<f32>,
 }
 
 /// A step: forward, and the slopes of the loss backward. Slopes are added to what is there, as a

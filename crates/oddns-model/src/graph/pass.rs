@@ -1,9 +1,10 @@
 //! A pass of some samples through a plan, forward and backward.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::Range;
 
-use super::operation::{Call, Packed};
+use super::operation::{Call, Packed, Scratch};
 use super::plan::{Plan, Step};
 
 /// A part of a batch with all that is known of it.
@@ -18,6 +19,8 @@ pub(super) struct Shard {
     /// The loss by every parameter.
     pub(super) gradient: Vec<f32>,
     pub(super) loss: f64,
+    /// Of every step.
+    scratch: Vec<RefCell<Scratch>>,
 }
 
 /// What all shards share in a pass.
@@ -44,7 +47,8 @@ impl Shard {
     pub(super) fn new(plan: &Plan) -> Self {
         let empty = vec![Vec::new(); plan.steps.len()];
         let (values, slopes) = (empty.clone(), empty);
-        Self { samples: 0, first: 0, values, slopes, gradient: vec![], loss: 0.0 }
+        let scratch = plan.steps.iter().map(|_| RefCell::default()).collect();
+        Self { samples: 0, first: 0, values, slopes, gradient: vec![], loss: 0.0, scratch }
     }
 
     /// Makes room for `samples` samples, the first of which is `first` of its batch.
@@ -119,6 +123,7 @@ impl Shard {
             inputs: &inputs,
             training: shared.training,
             statistics: Cow::Borrowed(statistics),
+            scratch: &self.scratch[at],
         });
     }
 }

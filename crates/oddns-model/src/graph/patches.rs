@@ -1,8 +1,6 @@
 //! Where a convolution reads: the patch of a sample behind each of its positions.
 
-use std::borrow::Cow;
-
-use super::product::{Begin, Product, Rows, add_outer, multiply};
+use super::product::{Product, Rows, Slope, Weights, add_outer, multiply};
 
 /// Values `(height, width, channels)` with a border of zeros around them. One dimension is a grid of
 /// height 1.
@@ -39,20 +37,26 @@ impl Grid {
         (self.border.top + self.height + self.border.bottom) * self.line()
     }
 
-    /// Puts the border around each of some grids.
-    pub(super) fn pad<'a>(&self, grids: &'a [f32], samples: usize) -> Cow<'a, [f32]> {
+    /// Puts the border around each of some grids, in `room`, where nothing else may ever be put.
+    pub(super) fn pad<'a>(
+        &self,
+        grids: &'a [f32],
+        samples: usize,
+        room: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
         if self.border == Border::default() {
-            return Cow::Borrowed(grids);
+            return grids;
         }
         let (size, line) = (self.bordered(), self.width * self.channels);
-        let mut padded = vec![0.0; samples * size];
+        // Its zeros stay where they are.
+        room.resize(samples * size, 0.0);
         let inner = self.border.top * self.line() + self.border.left * self.channels;
-        for (grid, padded) in grids.chunks(self.height * line).zip(padded.chunks_mut(size)) {
+        for (grid, padded) in grids.chunks(self.height * line).zip(room.chunks_mut(size)) {
             for (values, to) in grid.chunks(line).zip(padded[inner..].chunks_mut(self.line())) {
                 to[..line].copy_from_slice(values);
             }
         }
-        Cow::Owned(padded)
+        room
     }
 }
 
@@ -101,25 +105,25 @@ impl Patches {
         (0..samples).flat_map(|s| self.starts.iter().map(move |start| s * size + start)).collect()
     }
 
+    /// The patches of `(samples, height, width, channels)`: as many rows as positions.
+    fn rows<'a>(&'a self, values: &'a [f32], starts: &'a [usize]) -> Rows<'a> {
+        Rows { values, starts, segments: &self.segments, length: self.length }
+    }
+
     /// `(samples, height, width, channels)` → `(samples, positions, columns)`: each patch times the
-    /// matrix of `panels`, beginning with `begin`.
+    /// matrix of `weights`, beginning with `begin`.
     pub(super) fn gather(
         &self,
         grids: &[f32],
         samples: usize,
-        panels: &[f32],
-        columns: usize,
-        begin: Begin<'_>,
+        weights: Weights<'_>,
+        room: &mut Vec<f32>,
         output: &mut [f32],
     ) {
-        let (values, starts) = (self.grid.pad(grids, samples), self.all_starts(samples));
+        let (values, starts) = (self.grid.pad(grids, samples, room), self.all_starts(samples));
+        let Weights { panels, columns, begin } = weights;
         let to: Vec<_> = (0..starts.len()).map(|row| row * columns).collect();
-        let rows = Rows {
-            values: &values,
-            starts: &starts,
-            segments: &self.segments,
-            length: self.length,
-        };
+        let rows = self.rows(values, &starts);
         multiply(Product { rows, panels, columns, begin, to: &to }, output);
     }
 
@@ -128,18 +132,12 @@ impl Patches {
         &self,
         grids: &[f32],
         samples: usize,
-        slope: &[f32],
-        columns: usize,
+        slope: Slope<'_>,
+        room: &mut Vec<f32>,
         gradient: &mut [f32],
     ) {
-        let (values, starts) = (self.grid.pad(grids, samples), self.all_starts(samples));
-        let rows = Rows {
-            values: &values,
-            starts: &starts,
-            segments: &self.segments,
-            length: self.length,
-        };
-        add_outer(rows, slope, columns, gradient);
+        let (values, starts) = (self.grid.pad(grids, samples, room), self.all_starts(samples));
+        add_outer(self.rows(values, &starts), slope, gradient);
     }
 }
 

@@ -72,6 +72,11 @@ impl Plan {
         self.steps[steps].iter().fold(0, |sum, step| sum.saturating_add(step.work))
     }
 
+    /// Floats of a sample in the output of `node`.
+    pub(super) fn size_of(&self, node: usize) -> usize {
+        self.shapes[node].iter().product()
+    }
+
     /// Floats of a sample over all steps.
     pub(super) fn size(&self) -> usize {
         self.steps.iter().map(|step| step.size).sum()

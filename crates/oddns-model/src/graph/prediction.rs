@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 use super::batch::LEAST_WORK;
 use super::network::Graph;
 use super::operation::Packed;
@@ -80,22 +82,78 @@ impl Predictor<'_> {
             let (found, allowed) = (node.to_string(), format!("below {}", self.plan.nodes.len()));
             return Err(ModelError::Setting { field: "wanted", found, allowed });
         }
-        let shapes: Vec<Vec<usize>> =
-            wanted.iter().map(|node| [&[samples], self.shape(*node)].concat()).collect();
+        let sizes: Vec<usize> = wanted.iter().map(|node| self.plan.size_of(*node)).collect();
+        let outputs = self.each(inputs, &sizes, threads, &|shard, outputs| {
+            for (output, node) in outputs.iter_mut().zip(wanted) {
+                output.copy_from_slice(&shard.values[self.plan.nodes[*node]]);
+            }
+        })?;
+        let shape = |node: &usize| [&[samples], self.shape(*node)].concat();
+        let tensors = wanted.iter().map(shape).zip(outputs);
+        Ok(tensors.map(|(shape, output)| Tensor::computed(shape, output)).collect())
+    }
+
+    /// How far the network is from giving each sample back: the mean squared error over its values.
+    /// As [`Predictor::run_samples`]; refuses a network that has not one input and one output of the
+    /// same shape.
+    pub fn reconstruction_errors(
+        &self,
+        samples: &[&[f32]],
+        threads: usize,
+    ) -> Result<Vec<f32>, ModelError> {
+        within("threads", threads, 1, 64)?;
+        let ([input], [output]) = (self.graph.inputs.as_slice(), self.graph.outputs.as_slice())
+        else {
+            let counts = format!(
+                "{} inputs and {} outputs",
+                self.graph.inputs.len(),
+                self.graph.outputs.len()
+            );
+            let allowed = "one of each".to_owned();
+            return Err(ModelError::Setting { field: "network", found: counts, allowed });
+        };
+        if self.shape(*input) != self.shape(*output) {
+            let found = format!("an output of {:?}", self.shape(*output));
+            let allowed = format!("one of {:?}, as the input", self.shape(*input));
+            return Err(ModelError::Setting { field: "network", found, allowed });
+        }
+        let inputs = [samples.to_vec()];
+        self.check_samples(&inputs, samples.len())?;
+        let (seen, made) = (self.plan.nodes[*input], self.plan.nodes[*output]);
+        let size = self.plan.size_of(*input).max(1);
+        let errors = self.each(&inputs, &[1], threads, &|shard, errors| {
+            let pairs = shard.values[seen].chunks(size).zip(shard.values[made].chunks(size));
+            for (error, (seen, made)) in errors.iter_mut().flat_map(|one| one.iter_mut()).zip(pairs)
+            {
+                *error = mean_squared(seen, made);
+            }
+        })?;
+        Ok(errors.into_iter().next().unwrap_or_default())
+    }
+
+    /// Computes all samples, in threads, and returns what `show` writes of every block of them: as
+    /// many buffers as `sizes`, which says how long each is for a sample.
+    fn each(
+        &self,
+        inputs: &[Vec<&[f32]>],
+        sizes: &[usize],
+        threads: usize,
+        show: &Show<'_>,
+    ) -> Result<Vec<Vec<f32>>, ModelError> {
+        let samples = inputs.first().map_or(0, Vec::len);
         let mut outputs: Vec<Vec<f32>> =
-            shapes.iter().map(|shape| vec![0.0; shape.iter().product()]).collect();
+            sizes.iter().map(|size| vec![0.0; samples * size]).collect();
         let threads = if self.work().saturating_mul(samples) < LEAST_WORK { 1 } else { threads };
-        let mut parts = parts(&mut outputs, samples, samples.div_ceil(threads));
+        let mut parts = parts(&mut outputs, sizes, samples, samples.div_ceil(threads));
         in_threads(parts.iter_mut().collect(), threads, &|parts: Vec<&mut Part<'_>>| {
             for part in parts {
-                part.refused = self.run_part(inputs, wanted, part).err();
+                part.refused = self.run_part(inputs, sizes, part, show).err();
             }
         });
-        if let Some(error) = parts.into_iter().find_map(|part| part.refused) {
-            return Err(error);
+        match parts.into_iter().find_map(|part| part.refused) {
+            Some(error) => Err(error),
+            None => Ok(outputs),
         }
-        let tensors = shapes.into_iter().zip(outputs);
-        Ok(tensors.map(|(shape, output)| Tensor::computed(shape, output)).collect())
     }
 
     /// Multiplications of a sample, roughly.
@@ -148,11 +206,12 @@ impl Predictor<'_> {
     }
 
     /// Passes the samples of a part through the network, block by block.
-    fn run_part(
+    fn run_part<'a>(
         &self,
         inputs: &[Vec<&[f32]>],
-        wanted: &[usize],
-        part: &mut Part<'_>,
+        sizes: &[usize],
+        part: &mut Part<'a>,
+        show: &Show<'_>,
     ) -> Result<(), ModelError> {
         let mut shard = Shard::new(&self.plan);
         let end = part.samples.end;
@@ -170,12 +229,9 @@ impl Predictor<'_> {
                 }
             }
             self.forward(&mut shard);
-            for (output, node) in part.outputs.iter_mut().zip(wanted) {
-                let found = &shard.values[self.plan.nodes[*node]];
-                let (here, later) = std::mem::take(output).split_at_mut(found.len());
-                here.copy_from_slice(found);
-                *output = later;
-            }
+            let cut = |(output, size): (&mut &'a mut [f32], &usize)| cut(output, n * size);
+            let mut here: Vec<_> = part.outputs.iter_mut().zip(sizes).map(cut).collect();
+            show(&shard, &mut here);
         }
         Ok(())
     }
@@ -192,6 +248,9 @@ impl Predictor<'_> {
     }
 }
 
+/// Writes what is wanted of a block of samples.
+type Show<'a> = dyn Fn(&Shard, &mut [&mut [f32]]) + Sync + 'a;
+
 /// Samples that one thread computes, and where their outputs go.
 struct Part<'a> {
     samples: Range<usize>,
@@ -201,19 +260,108 @@ struct Part<'a> {
 }
 
 /// Cuts the outputs of `samples` samples into parts of `share`.
-fn parts(outputs: &mut [Vec<f32>], samples: usize, share: usize) -> Vec<Part<'_>> {
-    let sizes: Vec<usize> = outputs.iter().map(|output| output.len() / samples.max(1)).collect();
+fn parts<'a>(
+    outputs: &'a mut [Vec<f32>],
+    sizes: &[usize],
+    samples: usize,
+    share: usize,
+) -> Vec<Part<'a>> {
     let mut rest: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
     let mut parts = Vec::new();
     for first in (0..samples).step_by(share.max(1)) {
         let end = samples.min(first + share);
-        let mut outputs = Vec::new();
-        for (rest, size) in rest.iter_mut().zip(&sizes) {
-            let (here, later) = std::mem::take(rest).split_at_mut((end - first) * size);
-            *rest = later;
-            outputs.push(here);
-        }
+        let cut = |(rest, size): (&mut &'a mut [f32], &usize)| cut(rest, (end - first) * size);
+        let outputs = rest.iter_mut().zip(sizes).map(cut).collect();
         parts.push(Part { samples: first..end, outputs, refused: None });
     }
     parts
+}
+
+/// Takes the first `length` values off.
+fn cut<'a>(rest: &mut &'a mut [f32], length: usize) -> &'a mut [f32] {
+    let (here, later) = std::mem::take(rest).split_at_mut(length);
+    *rest = later;
+    here
+}
+
+/// Of as many values each; 0 of none. Sums side by side, as one alone waits for itself.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
+fn mean_squared(seen: &[f32], made: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 16];
+    for (seen, made) in seen.chunks(16).zip(made.chunks(16)) {
+        for (sum, (seen, made)) in sums.iter_mut().zip(seen.iter().zip(made)) {
+            *sum += (seen - made) * (seen - made);
+        }
+    }
+    let sum: f64 = sums.iter().map(|sum| f64::from(*sum)).sum();
+    (sum / seen.len().max(1) as f64) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use crate::{Reconstruction, ReconstructionConfig};
+
+    const SHAPE: [usize; 2] = [12, 3];
+
+    fn autoencoder() -> Graph {
+        let config = ReconstructionConfig::one_dimensional(SHAPE[1], SHAPE[0]);
+        Reconstruction::new(&config, 3).unwrap().graph().clone()
+    }
+
+    fn samples(n: usize) -> Tensor {
+        let mut random = Random::new(7);
+        let values = (0..n * 36).map(|_| 4.0 * random.unit() - 2.0).collect();
+        Tensor::new(vec![n, SHAPE[0], SHAPE[1]], values).unwrap()
+    }
+
+    #[test]
+    fn neither_threads_nor_company_change_a_bit() {
+        let (graph, all) = (autoencoder(), samples(200));
+        let alone = graph.predict(std::slice::from_ref(&all), 1).unwrap();
+        for threads in [2, 3, 64] {
+            assert_eq!(graph.predict(std::slice::from_ref(&all), threads).unwrap(), alone);
+        }
+        let one = Tensor::new(vec![1, SHAPE[0], SHAPE[1]], all.sample(130).to_vec()).unwrap();
+        let found = graph.predict(&[one], 2).unwrap();
+        assert_eq!(found[0].values(), alone[0].sample(130));
+        assert_eq!(graph.predict(&[samples(0)], 2).unwrap()[0].shape(), [0, 12, 3]);
+    }
+
+    #[test]
+    fn an_error_is_the_mean_square_of_what_is_not_given_back() {
+        let (graph, all) = (autoencoder(), samples(70));
+        let made = graph.predict(std::slice::from_ref(&all), 1).unwrap();
+        let predictor = graph.predictor(&[SHAPE.to_vec()]).unwrap();
+        let slices: Vec<&[f32]> = (0..70).map(|at| all.sample(at)).collect();
+        let errors = predictor.reconstruction_errors(&slices, 2).unwrap();
+        for (at, error) in errors.iter().enumerate() {
+            let pairs = all.sample(at).iter().zip(made[0].sample(at));
+            let squares = pairs.map(|(seen, made)| f64::from(seen - made).powi(2));
+            let expected = squares.sum::<f64>() / 36.0;
+            assert!((f64::from(*error) - expected).abs() < 1e-5 * expected, "{at}: {error}");
+        }
+        assert!(predictor.reconstruction_errors(&[], 2).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_number_or_no_sample_is_refused() {
+        let graph = autoencoder();
+        let predictor = graph.predictor(&[SHAPE.to_vec()]).unwrap();
+        let (zeros, mut odd) = (vec![0.0; 36], vec![0.0; 36]);
+        odd[20] = f32::NAN;
+        let refused = |samples: &[&[f32]]| predictor.reconstruction_errors(samples, 1).unwrap_err();
+        assert!(matches!(refused(&[&zeros, &odd]), ModelError::NotFiniteInput { sample: 1, .. }));
+        assert!(matches!(refused(&[&zeros, &zeros[1..]]), ModelError::InputShape { .. }));
+        let wanted = graph.outputs();
+        let unequal = [vec![zeros.as_slice()], vec![]];
+        assert!(matches!(
+            predictor.run_samples(&unequal, wanted, 1).unwrap_err(),
+            ModelError::InputCount { expected: 1, found: 2 }
+        ));
+        for threads in [0, 65] {
+            assert!(predictor.reconstruction_errors(&[], threads).is_err());
+        }
+    }
 }

@@ -76,21 +76,15 @@ pub(super) fn panels(matrix: &[f32], columns: usize) -> Vec<f32> {
     let rows = matrix.len() / columns.max(1);
     let mut panels = vec![0.0; columns.div_ceil(LANES) * rows * LANES];
     for (r, row) in matrix.chunks(columns.max(1)).enumerate() {
-        for (block, part) in row.chunks(LANES).enumerate() {
-            copy_first(part, &mut panels[(block * rows + r) * LANES..]);
+        let (whole, rest) = row.as_chunks::<LANES>();
+        for (block, lanes) in whole.iter().enumerate() {
+            store_first(*lanes, &mut panels[(block * rows + r) * LANES..]);
+        }
+        if !rest.is_empty() {
+            panels[(whole.len() * rows + r) * LANES..][..rest.len()].copy_from_slice(rest);
         }
     }
     panels
-}
-
-/// Copies `from`, which has at most [`LANES`] values. Of the constant length that nearly all have it
-/// is one instruction, of another a call.
-#[inline(always)]
-fn copy_first(from: &[f32], to: &mut [f32]) {
-    match <&Lanes>::try_from(from) {
-        Ok(lanes) => to[..LANES].copy_from_slice(lanes),
-        Err(_) => to[..from.len()].copy_from_slice(from),
-    }
 }
 
 /// As [`panels`], of the transposed matrix, whose columns are the rows of `matrix`.
@@ -140,6 +134,15 @@ pub(super) enum Begin<'a> {
     Bias(&'a [f32]),
     /// What lies in the output.
     Output,
+}
+
+/// A matrix, and what its products begin with.
+#[derive(Clone, Copy)]
+pub(super) struct Weights<'a> {
+    /// As [`panels`] gives it.
+    pub(super) panels: &'a [f32],
+    pub(super) columns: usize,
+    pub(super) begin: Begin<'a>,
 }
 
 /// A product of `rows` with a matrix.
@@ -343,88 +346,135 @@ fn store<const R: usize, const P: usize>(
     }
 }
 
-/// `gradient[i][c] += Σ row r [i] · slope[r][c]`, rows rising. `slope` is row-major with `columns`
-/// columns, as `gradient` is.
-pub(super) fn add_outer(rows: Rows<'_>, slope: &[f32], columns: usize, gradient: &mut [f32]) {
-    let mut sums = panels(gradient, columns);
-    for (starts, slope) in
-        rows.starts.chunks(SWEEP_ROWS).zip(slope.chunks(SWEEP_ROWS * columns.max(1)))
-    {
-        let slopes = panels(slope, columns);
-        let panels = slopes.chunks(starts.len() * LANES);
-        for (slopes, sums) in panels.zip(sums.chunks_mut(rows.width() * LANES)) {
-            let parts = sums.chunks_mut(rows.length * LANES);
-            for (segment, sums) in rows.segments.iter().zip(parts) {
-                add_segment(Rows { starts, ..rows }, *segment, slopes, sums);
-            }
-        }
+/// The right side of an outer product.
+pub(super) struct Slope<'a> {
+    /// Row-major.
+    pub(super) values: &'a [f32],
+    pub(super) columns: usize,
+    /// Room for sums.
+    pub(super) sums: &'a mut Vec<f32>,
+}
+
+/// `gradient[i][c] += Σ row r [i] · slope[r][c]`, rows rising. `gradient` is row-major with as many
+/// columns as `slope`.
+pub(super) fn add_outer(rows: Rows<'_>, slope: Slope<'_>, gradient: &mut [f32]) {
+    let (columns, sums) = (slope.columns.max(1), slope.sums);
+    let panel = rows.width() * LANES;
+    sums.clear();
+    sums.resize(columns.div_ceil(LANES) * panel, 0.0);
+    let slopes = slope.values.chunks(SWEEP_ROWS * columns);
+    for (starts, slopes) in rows.starts.chunks(SWEEP_ROWS).zip(slopes) {
+        add_rows(Rows { starts, ..rows }, &panels(slopes, columns), sums);
     }
-    for (i, row) in gradient.chunks_mut(columns.max(1)).enumerate() {
+    for (i, row) in gradient.chunks_mut(columns).enumerate() {
         for (block, part) in row.chunks_mut(LANES).enumerate() {
-            copy_first(&sums[(block * rows.width() + i) * LANES..][..part.len()], part);
+            let sums = &sums[block * panel + i * LANES..][..LANES];
+            part.iter_mut().zip(sums).for_each(|(gradient, sum)| *gradient += sum);
         }
     }
 }
 
-/// One segment of the rows and one panel of slopes and sums.
+/// The products of some rows with the panels of their slopes, added to panels of sums.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+fma", "x86_64+avx2+fma"))]
-fn add_segment(rows: Rows<'_>, segment: usize, slopes: &[f32], sums: &mut [f32]) {
+fn add_rows(rows: Rows<'_>, slopes: &[f32], sums: &mut [f32]) {
     match_target! {
         "x86_64+avx512f+avx512vl+avx512bw+avx512dq+fma" => {
-            add_segment_tiled::<12>(rows, segment, slopes, sums);
+            add_rows_tiled::<12, 2>(rows, slopes, sums);
         },
-        _ => add_segment_tiled::<6>(rows, segment, slopes, sums),
+        _ => add_rows_tiled::<6, 1>(rows, slopes, sums),
     }
 }
 
 #[inline(always)]
-fn add_segment_tiled<const I: usize>(
+fn add_rows_tiled<const I: usize, const P: usize>(
     rows: Rows<'_>,
-    segment: usize,
     slopes: &[f32],
+    sums: &mut [f32],
+) {
+    let size = rows.starts.len() * LANES;
+    let panel = rows.width() * LANES;
+    let n_panels = slopes.len() / size.max(1);
+    let paired = n_panels - n_panels % P;
+    let slopes = |at: usize| &slopes[at * size..][..size];
+    for at in (0..paired).step_by(P) {
+        let mut group: [&[f32]; P] = [&[]; P];
+        for (p, slot) in group.iter_mut().enumerate() {
+            *slot = slopes(at + p);
+        }
+        add_segments::<I, P>(rows, group, panel, &mut sums[at * panel..]);
+    }
+    for at in paired..n_panels {
+        add_segments::<I, 1>(rows, [slopes(at)], panel, &mut sums[at * panel..]);
+    }
+}
+
+/// All segments of the rows and `P` panels of slopes; the panels of `sums` are `panel` apart.
+#[inline(always)]
+fn add_segments<const I: usize, const P: usize>(
+    rows: Rows<'_>,
+    slopes: [&[f32]; P],
+    panel: usize,
     sums: &mut [f32],
 ) {
     let n = rows.length;
     let (tiled, threes) = (n - n % I, n - n % I % 3);
-    for i in (0..tiled).step_by(I) {
-        let tile = outer_tile::<I>(rows, segment + i, slopes, &sums[i * LANES..]);
-        store_whole(&tile, &mut sums[i * LANES..]);
-    }
-    for i in (tiled..threes).step_by(3) {
-        let tile = outer_tile::<3>(rows, segment + i, slopes, &sums[i * LANES..]);
-        store_whole(&tile, &mut sums[i * LANES..]);
-    }
-    for i in threes..n {
-        let tile = outer_tile::<1>(rows, segment + i, slopes, &sums[i * LANES..]);
-        store_whole(&tile, &mut sums[i * LANES..]);
-    }
-}
-
-#[inline(always)]
-fn store_whole(sums: &[Lanes], to: &mut [f32]) {
-    for (sums, to) in sums.iter().zip(to.chunks_mut(LANES)) {
-        to.copy_from_slice(sums);
+    for (at, segment) in rows.segments.iter().enumerate() {
+        let sums = &mut sums[at * n * LANES..];
+        for i in (0..tiled).step_by(I) {
+            outer_tile::<I, P>(rows, segment + i, slopes, panel, &mut sums[i * LANES..]);
+        }
+        for i in (tiled..threes).step_by(3) {
+            outer_tile::<3, P>(rows, segment + i, slopes, panel, &mut sums[i * LANES..]);
+        }
+        for i in threes..n {
+            outer_tile::<1, P>(rows, segment + i, slopes, panel, &mut sums[i * LANES..]);
+        }
     }
 }
 
-/// As [`tile`], over rows instead of values: `I` neighbouring values of each with its slopes.
+/// As [`add_tile`], over rows instead of values: `I` neighbouring values of each with its slopes.
 #[inline(always)]
-fn outer_tile<const I: usize>(
+fn outer_tile<const I: usize, const P: usize>(
     rows: Rows<'_>,
     offset: usize,
-    slopes: &[f32],
-    from: &[f32],
-) -> [Lanes; I] {
-    let mut sums = [[0.0; LANES]; I];
-    for (i, sums) in sums.iter_mut().enumerate() {
-        *sums = lanes(&from[i * LANES..]);
+    slopes: [&[f32]; P],
+    panel: usize,
+    sums: &mut [f32],
+) {
+    let mut tile = [[[0.0; LANES]; P]; I];
+    for (i, tile) in tile.iter_mut().enumerate() {
+        for (p, tile) in tile.iter_mut().enumerate() {
+            *tile = lanes(&sums[p * panel + i * LANES..]);
+        }
     }
-    for (start, slopes) in rows.starts.iter().zip(slopes.chunks(LANES)) {
+    let tile = outer::<I, P>(tile, rows, offset, slopes);
+    for (i, tile) in tile.iter().enumerate() {
+        for (p, tile) in tile.iter().enumerate() {
+            sums[p * panel + i * LANES..][..LANES].copy_from_slice(tile);
+        }
+    }
+}
+
+/// That it returns the sums keeps them in registers, as in [`tile`].
+#[inline(always)]
+fn outer<const I: usize, const P: usize>(
+    sums: [[Lanes; P]; I],
+    rows: Rows<'_>,
+    offset: usize,
+    slopes: [&[f32]; P],
+) -> [[Lanes; P]; I] {
+    let mut sums = sums;
+    for (r, start) in rows.starts.iter().enumerate() {
         let values = &rows.values[start + offset..];
-        let slopes = lanes(slopes);
+        let mut slope = [[0.0; LANES]; P];
+        for p in 0..P {
+            slope[p] = lanes(&slopes[p][r * LANES..]);
+        }
         for i in 0..I {
-            for lane in 0..LANES {
-                sums[i][lane] = values[i].mul_add(slopes[lane], sums[i][lane]);
+            for p in 0..P {
+                for lane in 0..LANES {
+                    sums[i][p][lane] = values[i].mul_add(slope[p][lane], sums[i][p][lane]);
+                }
             }
         }
     }
@@ -501,7 +551,9 @@ mod tests {
             let panels = panels(&case.matrix, columns);
             multiply(case.product(&panels, columns, &to(n, columns)), &mut output);
             let mut gradient = case.matrix.clone();
-            add_outer(case.rows(), &output, columns, &mut gradient);
+            let mut sums = vec![9.0; 3];
+            let slope = Slope { values: &output, columns, sums: &mut sums };
+            add_outer(case.rows(), slope, &mut gradient);
             for r in 0..n {
                 for c in 0..columns {
                     let factors = (0..n_segments * length)
@@ -512,7 +564,7 @@ mod tests {
             for i in 0..n_segments * length {
                 for c in 0..columns {
                     let factors = (0..n).map(|r| (case.value(r, i), output[r * columns + c]));
-                    let sum = chain(case.matrix[i * columns + c], factors);
+                    let sum = case.matrix[i * columns + c] + chain(0.0, factors);
                     prop_assert_eq!(gradient[i * columns + c], sum);
                 }
             }

@@ -132,26 +132,22 @@ impl Spread {
         samples: usize,
         packed: &[f32],
         begin: Begin<'_>,
+        room: &mut Vec<f32>,
         grids: &mut [f32],
     ) {
-        let (values, size) = (self.positions.pad(values, samples), self.positions.bordered());
+        let (values, size) = (self.positions.pad(values, samples, room), self.positions.bordered());
         let mut packed = packed;
         for phase in &self.phases {
             let width = phase.segments.len() * phase.length;
-            let (panels, later) =
-                packed.split_at(width * LANES * self.channels.div_ceil(LANES));
+            let (panels, later) = packed.split_at(width * LANES * self.channels.div_ceil(LANES));
             packed = later;
             let each = |places: &[usize], size: usize| -> Vec<usize> {
                 let of_sample = |s: usize| places.iter().map(move |place| s * size + place);
                 (0..samples).flat_map(of_sample).collect()
             };
             let starts = each(&phase.starts, size);
-            let rows = Rows {
-                values: &values,
-                starts: &starts,
-                segments: &phase.segments,
-                length: phase.length,
-            };
+            let rows =
+                Rows { values, starts: &starts, segments: &phase.segments, length: phase.length };
             let to = each(&phase.to, self.size);
             multiply(Product { rows, panels, columns: self.channels, begin, to: &to }, grids);
         }

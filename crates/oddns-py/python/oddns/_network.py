@@ -61,6 +61,12 @@ class Network:
         outputs = self.native.predict([_floats(one) for one in inputs], threads)
         return outputs[0] if len(outputs) == 1 else outputs
 
+    def reconstruction_error(self, x: Any, *, threads: int = 2) -> numpy.ndarray:
+        """The mean squared error of each sample against what the network makes of it, for networks
+        that give back what they read: the higher, the odder. The number of threads does not change it."""
+        threads = count("threads", threads, 1)
+        return self.native.reconstruction_errors(_floats(x), threads)
+
     def fit(
         self,
         x: Any,

@@ -144,6 +144,9 @@ class Network:
     def predict(
         self, inputs: Sequence[NDArray[numpy.float32]], threads: int
     ) -> List[NDArray[numpy.float32]]: ...
+    def reconstruction_errors(
+        self, input: NDArray[numpy.float32], threads: int
+    ) -> NDArray[numpy.float32]: ...
     def fit(
         self,
         inputs: Sequence[NDArray[numpy.float32]],

@@ -23,5 +23,4 @@ def fit(rows):
 
 def score(fitted, rows):
     model, mean, scale = fitted
-    later = standardised(rows, mean, scale)
-    return numpy.sqrt(((model.predict(later) - later) ** 2).sum(axis=1))
+    return model.reconstruction_error(standardised(rows, mean, scale))

@@ -1,4 +1,4 @@
-"""The same as `keras_autoencoder`, line by line, with the network of oddns."""
+"""The same as `keras_autoencoder`, with the network of oddns."""
 
 import numpy
 from oddns import Network
@@ -22,6 +22,4 @@ def fit(rows):
 
 def score(fitted, rows):
     model, mean, scale = fitted
-    later = windows(rows, mean, scale)
-    errors = (model.predict(later) - later) ** 2
-    return errors.mean(axis=(1, 2))
+    return model.reconstruction_error(windows(rows, mean, scale))
