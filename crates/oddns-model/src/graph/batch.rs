@@ -35,9 +35,15 @@ pub trait Examples: Sync {
         Ok(())
     }
 
+    /// Whether any entry of a target may count less than another; if none does, [`Examples::write`]
+    /// has no weights to write.
+    fn weighted(&self) -> bool {
+        true
+    }
+
     /// Writes example `at`: a sample of each input, the target, and how much each entry of the
     /// target counts, 0 or more. All are row-major; the weights are 1 beforehand. Everything
-    /// written must be finite.
+    /// written must be finite. `weights` is empty where [`Examples::weighted`] says that none are needed.
     fn write(&self, at: usize, inputs: &mut [&mut [f32]], target: &mut [f32], weights: &mut [f32]);
 }
 
@@ -103,7 +109,11 @@ impl Batch {
         };
         let work = self.parts.iter_mut().enumerate().collect();
         in_threads(work, threads, &|work: Vec<_>| work.into_iter().for_each(fill));
-        self.parts.iter().map(|part| sum(&part.weights)).sum()
+        if examples.weighted() {
+            self.parts.iter().map(|part| sum(&part.weights)).sum()
+        } else {
+            self.parts.iter().map(|part| part.target.len() as f64).sum()
+        }
     }
 
     /// Mean loss of the examples `which`; nothing is learned.
@@ -276,17 +286,19 @@ impl Part {
         self.target.clear();
         self.target.resize(which.len() * size, 0.0);
         self.weights.clear();
-        self.weights.resize(which.len() * size, 1.0);
+        let weighted = if examples.weighted() { which.len() * size } else { 0 };
+        self.weights.resize(weighted, 1.0);
         let mut values: Vec<_> =
             inputs.iter().map(|input| std::mem::take(&mut self.shard.values[*input])).collect();
-        let places = self.target.chunks_mut(size).zip(self.weights.chunks_mut(size));
-        for ((sample, at), (target, weights)) in which.iter().enumerate().zip(places) {
+        let places = self.target.chunks_mut(size);
+        let mut weights = self.weights.chunks_mut(size);
+        for ((sample, at), target) in which.iter().enumerate().zip(places) {
             let sample = |(values, input): (_, &usize)| {
                 let (values, size): (&mut Vec<f32>, usize) = (values, plan.steps[*input].size);
                 &mut values[sample * size..][..size]
             };
             let mut parts: Vec<&mut [f32]> = values.iter_mut().zip(inputs).map(sample).collect();
-            examples.write(*at, &mut parts, target, weights);
+            examples.write(*at, &mut parts, target, weights.next().unwrap_or_default());
         }
         for (values, input) in values.into_iter().zip(inputs) {
             self.shard.values[*input] = values;
@@ -301,29 +313,33 @@ impl Part {
     fn start_backward(&mut self, output: usize, loss: Loss, per_entry: f32) {
         self.shard.loss = self.loss(output, loss);
         let (found, slopes) = (&self.shard.values[output], &mut self.shard.slopes[output]);
-        let entries = found.iter().zip(&self.target).zip(&self.weights);
-        for (slope, ((found, target), weight)) in slopes.iter_mut().zip(entries) {
-            *slope = loss.of(found - target).1 * weight * per_entry;
+        for (slope, (found, target)) in slopes.iter_mut().zip(found.iter().zip(&self.target)) {
+            *slope = loss.of(found - target).1 * per_entry;
+        }
+        for (slope, weight) in slopes.iter_mut().zip(&self.weights) {
+            *slope *= weight;
         }
     }
 }
 
-/// Sum of the loss of every entry times its weight; entries without weight count for nothing, even
-/// where the network gave no number.
+/// Sum of the loss of every entry times its weight, 1 where there are no weights; entries without
+/// weight count for nothing, even where the network gave no number.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2"))]
 fn weighted_loss(loss: Loss, found: &[f32], target: &[f32], weights: &[f32]) -> f64 {
     macro_rules! weighted {
         ($loss:expr) => {{
-            let mut losses = [0.0; SUMMED];
-            let parts = found.chunks(SUMMED).zip(target.chunks(SUMMED)).zip(weights.chunks(SUMMED));
-            let weighted = |((found, target), weights): ((&[f32], &[f32]), &[f32])| {
-                let entries = found.iter().zip(target).zip(weights);
-                for (to, ((found, target), weight)) in losses.iter_mut().zip(entries) {
-                    *to = if *weight > 0.0 { $loss.of(found - target).0 * weight } else { 0.0 };
+            let (mut losses, mut whole) = ([0.0; SUMMED], 0.0);
+            let mut weights = weights.chunks(SUMMED);
+            for (found, target) in found.chunks(SUMMED).zip(target.chunks(SUMMED)) {
+                for (to, (found, target)) in losses.iter_mut().zip(found.iter().zip(target)) {
+                    *to = $loss.of(found - target).0;
                 }
-                sum(&losses[..found.len()])
-            };
-            parts.map(weighted).sum()
+                for (loss, weight) in losses.iter_mut().zip(weights.next().unwrap_or_default()) {
+                    *loss = if *weight > 0.0 { *loss * weight } else { 0.0 };
+                }
+                whole += sum(&losses[..found.len()]);
+            }
+            whole
         }};
     }
     // The kind of loss outside of the loops: inside it would be asked for each entry.

@@ -120,6 +120,10 @@ impl Examples for Table {
         outputs.try_for_each(|node| graph.check_samples(*node, "the target", self.target.shape()))
     }
 
+    fn weighted(&self) -> bool {
+        false
+    }
+
     fn write(&self, at: usize, inputs: &mut [&mut [f32]], target: &mut [f32], _: &mut [f32]) {
         for (to, from) in inputs.iter_mut().zip(&self.inputs) {
             to.iter_mut().zip(from.sample(at)).for_each(|(to, from)| *to = *from);

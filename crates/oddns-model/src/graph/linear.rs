@@ -1,8 +1,8 @@
 //! Dense layers and convolutions, plain and transposed.
 
-use super::operation::{Call, Operation, Packed, Scratch};
+use super::operation::{Call, Operation, Packed};
 use super::patches::{Grid, Patches, Walk};
-use super::product::{Begin, Slope, Weights, panels};
+use super::product::{Begin, Weights, panels};
 use super::spread::Spread;
 
 /// A kernel on a grid, between the patches of the grid and as many values at every position.
@@ -89,10 +89,8 @@ impl Operation for Gather {
 
     fn add_gradient(&self, call: &Call<'_>, slope: &[f32], gradient: &mut [f32]) {
         let (matrix, bias) = gradient.split_at_mut(self.kernel.size());
-        let Scratch { read, sums, .. } = &mut *call.scratch.borrow_mut();
-        let columns = self.kernel.columns;
-        let right = Slope { values: slope, columns, sums };
-        self.kernel.patches.add_gradient(call.inputs[0], call.samples, right, read, matrix);
+        let (right, room) = ((slope, self.kernel.columns), &mut call.scratch.borrow_mut().read);
+        self.kernel.patches.add_gradient(call.inputs[0], call.samples, right, room, matrix);
         if self.bias {
             add_column_sums(slope, bias);
         }
@@ -136,8 +134,8 @@ impl Operation for Scatter {
 
     fn add_gradient(&self, call: &Call<'_>, slope: &[f32], gradient: &mut [f32]) {
         let (matrix, bias) = gradient.split_at_mut(self.kernel.size());
-        let Scratch { slope: room, sums, .. } = &mut *call.scratch.borrow_mut();
-        let right = Slope { values: call.inputs[0], columns: self.kernel.columns, sums };
+        let room = &mut call.scratch.borrow_mut().slope;
+        let right = (call.inputs[0], self.kernel.columns);
         self.kernel.patches.add_gradient(slope, call.samples, right, room, matrix);
         if self.bias {
             add_column_sums(slope, bias);

@@ -35,8 +35,6 @@ pub(super) struct Scratch {
     pub(super) read: Vec<f32>,
     /// What it reads on the way back, with a border.
     pub(super) slope: Vec<f32>,
-    /// Sums of its gradient.
-    pub(super) sums: Vec<f32>,
 }
 
 /// A step: forward, and the slopes of the loss backward. Slopes are added to what is there, as a

@@ -1,6 +1,6 @@
 //! Where a convolution reads: the patch of a sample behind each of its positions.
 
-use super::product::{Product, Rows, Slope, Weights, add_outer, multiply};
+use super::product::{Product, Rows, Weights, add_outer, multiply};
 
 /// Values `(height, width, channels)` with a border of zeros around them. One dimension is a grid of
 /// height 1.
@@ -132,12 +132,12 @@ impl Patches {
         &self,
         grids: &[f32],
         samples: usize,
-        slope: Slope<'_>,
+        (slope, columns): (&[f32], usize),
         room: &mut Vec<f32>,
         gradient: &mut [f32],
     ) {
         let (values, starts) = (self.grid.pad(grids, samples, room), self.all_starts(samples));
-        add_outer(self.rows(values, &starts), slope, gradient);
+        add_outer(self.rows(values, &starts), slope, columns, gradient);
     }
 }
 

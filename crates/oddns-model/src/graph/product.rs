@@ -346,42 +346,23 @@ fn store<const R: usize, const P: usize>(
     }
 }
 
-/// The right side of an outer product.
-pub(super) struct Slope<'a> {
-    /// Row-major.
-    pub(super) values: &'a [f32],
-    pub(super) columns: usize,
-    /// Room for sums.
-    pub(super) sums: &'a mut Vec<f32>,
-}
-
-/// `gradient[i][c] += Σ row r [i] · slope[r][c]`, rows rising. `gradient` is row-major with as many
-/// columns as `slope`.
-pub(super) fn add_outer(rows: Rows<'_>, slope: Slope<'_>, gradient: &mut [f32]) {
-    let (columns, sums) = (slope.columns.max(1), slope.sums);
-    let panel = rows.width() * LANES;
-    sums.clear();
-    sums.resize(columns.div_ceil(LANES) * panel, 0.0);
-    let slopes = slope.values.chunks(SWEEP_ROWS * columns);
-    for (starts, slopes) in rows.starts.chunks(SWEEP_ROWS).zip(slopes) {
-        add_rows(Rows { starts, ..rows }, &panels(slopes, columns), sums);
-    }
-    for (i, row) in gradient.chunks_mut(columns).enumerate() {
-        for (block, part) in row.chunks_mut(LANES).enumerate() {
-            let sums = &sums[block * panel + i * LANES..][..LANES];
-            part.iter_mut().zip(sums).for_each(|(gradient, sum)| *gradient += sum);
-        }
+/// `gradient[i][c] += Σ row r [i] · slope[r][c]`, rows rising. `slope` is row-major with `columns`
+/// columns, as `gradient` is.
+pub(super) fn add_outer(rows: Rows<'_>, slope: &[f32], columns: usize, gradient: &mut [f32]) {
+    let columns = columns.max(1);
+    for (starts, slope) in rows.starts.chunks(SWEEP_ROWS).zip(slope.chunks(SWEEP_ROWS * columns)) {
+        add_rows(Rows { starts, ..rows }, &panels(slope, columns), columns, gradient);
     }
 }
 
-/// The products of some rows with the panels of their slopes, added to panels of sums.
+/// The products of some rows with the panels of their slopes.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+fma", "x86_64+avx2+fma"))]
-fn add_rows(rows: Rows<'_>, slopes: &[f32], sums: &mut [f32]) {
+fn add_rows(rows: Rows<'_>, slopes: &[f32], columns: usize, gradient: &mut [f32]) {
     match_target! {
         "x86_64+avx512f+avx512vl+avx512bw+avx512dq+fma" => {
-            add_rows_tiled::<12, 2>(rows, slopes, sums);
+            add_rows_tiled::<12, 2>(rows, slopes, columns, gradient);
         },
-        _ => add_rows_tiled::<6, 1>(rows, slopes, sums),
+        _ => add_rows_tiled::<6, 1>(rows, slopes, columns, gradient),
     }
 }
 
@@ -389,11 +370,10 @@ fn add_rows(rows: Rows<'_>, slopes: &[f32], sums: &mut [f32]) {
 fn add_rows_tiled<const I: usize, const P: usize>(
     rows: Rows<'_>,
     slopes: &[f32],
-    sums: &mut [f32],
+    columns: usize,
+    gradient: &mut [f32],
 ) {
-    let size = rows.starts.len() * LANES;
-    let panel = rows.width() * LANES;
-    let n_panels = slopes.len() / size.max(1);
+    let (size, n_panels) = (rows.starts.len() * LANES, columns.div_ceil(LANES));
     let paired = n_panels - n_panels % P;
     let slopes = |at: usize| &slopes[at * size..][..size];
     for at in (0..paired).step_by(P) {
@@ -401,33 +381,33 @@ fn add_rows_tiled<const I: usize, const P: usize>(
         for (p, slot) in group.iter_mut().enumerate() {
             *slot = slopes(at + p);
         }
-        add_segments::<I, P>(rows, group, panel, &mut sums[at * panel..]);
+        add_segments::<I, P>(rows, group, [at * LANES, columns], gradient);
     }
     for at in paired..n_panels {
-        add_segments::<I, 1>(rows, [slopes(at)], panel, &mut sums[at * panel..]);
+        add_segments::<I, 1>(rows, [slopes(at)], [at * LANES, columns], gradient);
     }
 }
 
-/// All segments of the rows and `P` panels of slopes; the panels of `sums` are `panel` apart.
+/// All segments of the rows and `P` panels of slopes, for the gradient from a column of all on.
 #[inline(always)]
 fn add_segments<const I: usize, const P: usize>(
     rows: Rows<'_>,
     slopes: [&[f32]; P],
-    panel: usize,
-    sums: &mut [f32],
+    place: [usize; 2],
+    gradient: &mut [f32],
 ) {
-    let n = rows.length;
+    let (n, columns) = (rows.length, place[1]);
     let (tiled, threes) = (n - n % I, n - n % I % 3);
     for (at, segment) in rows.segments.iter().enumerate() {
-        let sums = &mut sums[at * n * LANES..];
+        let gradient = &mut gradient[at * n * columns..];
         for i in (0..tiled).step_by(I) {
-            outer_tile::<I, P>(rows, segment + i, slopes, panel, &mut sums[i * LANES..]);
+            outer_tile::<I, P>(rows, segment + i, slopes, place, &mut gradient[i * columns..]);
         }
         for i in (tiled..threes).step_by(3) {
-            outer_tile::<3, P>(rows, segment + i, slopes, panel, &mut sums[i * LANES..]);
+            outer_tile::<3, P>(rows, segment + i, slopes, place, &mut gradient[i * columns..]);
         }
         for i in threes..n {
-            outer_tile::<1, P>(rows, segment + i, slopes, panel, &mut sums[i * LANES..]);
+            outer_tile::<1, P>(rows, segment + i, slopes, place, &mut gradient[i * columns..]);
         }
     }
 }
@@ -438,21 +418,17 @@ fn outer_tile<const I: usize, const P: usize>(
     rows: Rows<'_>,
     offset: usize,
     slopes: [&[f32]; P],
-    panel: usize,
-    sums: &mut [f32],
+    [column, columns]: [usize; 2],
+    gradient: &mut [f32],
 ) {
-    let mut tile = [[[0.0; LANES]; P]; I];
-    for (i, tile) in tile.iter_mut().enumerate() {
-        for (p, tile) in tile.iter_mut().enumerate() {
-            *tile = lanes(&sums[p * panel + i * LANES..]);
-        }
+    let width = (columns - column).min(P * LANES);
+    let mut places = [0; I];
+    for (i, place) in places.iter_mut().enumerate() {
+        *place = i * columns + column;
     }
-    let tile = outer::<I, P>(tile, rows, offset, slopes);
-    for (i, tile) in tile.iter().enumerate() {
-        for (p, tile) in tile.iter().enumerate() {
-            sums[p * panel + i * LANES..][..LANES].copy_from_slice(tile);
-        }
-    }
+    let sums = load::<I, P>(gradient, places, width);
+    let sums = outer::<I, P>(sums, rows, offset, slopes);
+    store::<I, P>(&sums, gradient, places, width);
 }
 
 /// That it returns the sums keeps them in registers, as in [`tile`].
@@ -551,9 +527,7 @@ mod tests {
             let panels = panels(&case.matrix, columns);
             multiply(case.product(&panels, columns, &to(n, columns)), &mut output);
             let mut gradient = case.matrix.clone();
-            let mut sums = vec![9.0; 3];
-            let slope = Slope { values: &output, columns, sums: &mut sums };
-            add_outer(case.rows(), slope, &mut gradient);
+            add_outer(case.rows(), &output, columns, &mut gradient);
             for r in 0..n {
                 for c in 0..columns {
                     let factors = (0..n_segments * length)
@@ -564,7 +538,7 @@ mod tests {
             for i in 0..n_segments * length {
                 for c in 0..columns {
                     let factors = (0..n).map(|r| (case.value(r, i), output[r * columns + c]));
-                    let sum = case.matrix[i * columns + c] + chain(0.0, factors);
+                    let sum = chain(case.matrix[i * columns + c], factors);
                     prop_assert_eq!(gradient[i * columns + c], sum);
                 }
             }
