@@ -1,8 +1,9 @@
 //! A network of stock Keras layers: in, out, predicting and training.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use numpy::ndarray::Axis;
+use numpy::ndarray::{ArrayViewD, Axis};
 use numpy::{
     IntoPyArray, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods,
 };
@@ -10,7 +11,7 @@ use oddns_model::graph::{
     FitOptions, Graph, Layer, Loss, Optimiser, Predictor, Schedule, Table, Tensor,
 };
 use oddns_model::{Model, ModelError, Reconstruction, ReconstructionConfig};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -21,7 +22,7 @@ use crate::worker;
 const STRETCH: usize = 2_000_000_000;
 
 /// Samples between two looks however small the network is.
-const MOST_SAMPLES: usize = 1 << 20;
+const MOST_SAMPLES: usize = 1 << 16;
 
 /// Name, class, output shape, number of weights, and the names of the layers that are read.
 type LayerLine = (String, String, Vec<Option<usize>>, usize, Vec<String>);
@@ -207,35 +208,30 @@ impl PyNetwork {
         inputs: Vec<PyReadonlyArrayDyn<'py, f32>>,
         threads: usize,
     ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
-        let inputs = inputs.iter().map(samples).collect::<PyResult<Vec<_>>>()?;
-        let shapes: Vec<Vec<usize>> = inputs.iter().map(|input| input.0.clone()).collect();
-        let samples: Vec<&[&[f32]]> = inputs.iter().map(|input| input.1.as_slice()).collect();
+        let inputs = inputs.iter().map(Samples::of).collect::<PyResult<Vec<_>>>()?;
+        let shapes: Vec<Vec<usize>> = inputs.iter().map(Samples::shape).collect();
         let predictor = self.graph.predictor(&shapes).map_err(of_model)?;
-        let n_samples = samples.first().map_or(0, |samples| samples.len());
+        let n_samples = inputs.first().map_or(0, Samples::len);
         let stretch = stretch(&predictor, threads);
         let mut found: Vec<(Vec<usize>, Vec<f32>)> = Vec::new();
         for first in (0..n_samples.max(1)).step_by(stretch) {
-            let outputs = py.detach(|| {
-                let stretch = |samples: &[_]| match samples.len() == n_samples {
-                    true => samples.iter().skip(first).take(stretch).copied().collect(),
-                    // Which the network refuses.
-                    false => samples.to_vec(),
-                };
-                let inputs: Vec<Vec<&[f32]>> = samples.iter().map(|one| stretch(one)).collect();
-                predictor.run_samples(&inputs, self.graph.outputs(), threads)
+            let slices = inputs.iter().map(|input| match input.len() == n_samples {
+                true => input.slices(first..n_samples.min(first.saturating_add(stretch))),
+                // Which the network refuses.
+                false => input.slices(0..input.len().min(1)),
             });
+            let slices = slices.collect::<PyResult<Vec<_>>>()?;
+            let outputs =
+                py.detach(|| predictor.run_samples(&slices, self.graph.outputs(), threads));
             let outputs = outputs.map_err(|error| of_model(later(error, first)))?;
             for (at, output) in outputs.into_iter().enumerate() {
-                let shape = [&[n_samples], &output.shape()[1..]].concat();
-                match found.get_mut(at) {
-                    Some((_, values)) => values.extend_from_slice(output.values()),
-                    // All at once, as nearly always.
-                    None if stretch >= n_samples => found.push((shape, output.into_values())),
-                    None => {
-                        let mut values = Vec::with_capacity(shape.iter().product());
-                        values.extend_from_slice(output.values());
-                        found.push((shape, values));
-                    }
+                if first == 0 {
+                    let shape = [&[n_samples], &output.shape()[1..]].concat();
+                    let room = room(shape.iter().copied())?;
+                    found.push((shape, room));
+                }
+                if let Some((_, values)) = found.get_mut(at) {
+                    values.extend_from_slice(output.values());
                 }
             }
             py.check_signals()?;
@@ -252,34 +248,36 @@ impl PyNetwork {
         input: PyReadonlyArrayDyn<'py, f32>,
         threads: usize,
     ) -> PyResult<Bound<'py, PyArray1<f32>>> {
-        let (shape, samples) = samples(&input)?;
-        let predictor = self.graph.predictor(&[shape]).map_err(of_model)?;
-        let mut errors = Vec::with_capacity(samples.len());
+        let input = Samples::of(&input)?;
+        let predictor = self.graph.predictor(&[input.shape()]).map_err(of_model)?;
+        let (n_samples, stretch) = (input.len(), stretch(&predictor, threads));
+        let mut errors = room([n_samples].into_iter())?;
         // At least once: a network that cannot is refused without samples too.
-        for first in (0..samples.len().max(1)).step_by(stretch(&predictor, threads)) {
-            let end = samples.len().min(first + stretch(&predictor, threads));
-            let found =
-                py.detach(|| predictor.reconstruction_errors(&samples[first..end], threads));
+        for first in (0..n_samples.max(1)).step_by(stretch) {
+            let samples = input.slices(first..n_samples.min(first.saturating_add(stretch)))?;
+            let found = py.detach(|| predictor.reconstruction_errors(&samples, threads));
             errors.extend(found.map_err(|error| of_model(later(error, first)))?);
             py.check_signals()?;
         }
         Ok(errors.into_pyarray(py))
     }
 
-    /// A network that goes on from these weights, and its last loss. `listener` is called with step,
+    /// A network that goes on from these weights, and its last loss. Without a target it learns to give
+    /// its first input back. `listener` is called with step,
     /// steps and loss.
     #[pyo3(signature = (inputs, target, options, listener=None))]
     fn fit(
         &self,
         py: Python<'_>,
         inputs: Vec<PyReadonlyArrayDyn<'_, f32>>,
-        target: PyReadonlyArrayDyn<'_, f32>,
+        target: Option<PyReadonlyArrayDyn<'_, f32>>,
         options: Fit,
         listener: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<(Self, f32)> {
         let options = options.options().map_err(of_model)?;
-        let inputs = inputs.iter().map(tensor).collect::<PyResult<Vec<_>>>()?;
-        let table = Table::new(inputs, tensor(&target)?).map_err(of_model)?;
+        let inputs = inputs.iter().map(|input| tensor(py, input)).collect::<PyResult<Vec<_>>>()?;
+        let target = target.map(|target| tensor(py, &target)).transpose()?;
+        let table = Table::new(inputs, target).map_err(of_model)?;
         let mut graph = self.graph.as_ref().clone();
         let fitted = worker::run(py, listener, move |signal| {
             let record =
@@ -305,19 +303,48 @@ fn stretch(predictor: &Predictor<'_>, threads: usize) -> usize {
     (STRETCH.saturating_mul(threads) / predictor.work().max(1)).max(threads).clamp(1, MOST_SAMPLES)
 }
 
-/// The shape of a sample, and each sample where it lies in Python: sliding windows lie over each
-/// other. Refuses samples that do not lie in the order of their shape.
-fn samples<'a>(array: &'a PyReadonlyArrayDyn<'_, f32>) -> PyResult<(Vec<usize>, Vec<&'a [f32]>)> {
-    let shape = array.shape().iter().skip(1).copied().collect();
-    let view = array.as_array();
-    if view.ndim() < 2 {
-        let message = format!("an array of {} dimensions holds no samples", view.ndim());
-        return Err(PyValueError::new_err(message));
+/// Samples where they lie in Python: sliding windows lie over each other.
+struct Samples<'a> {
+    view: ArrayViewD<'a, f32>,
+}
+
+impl<'a> Samples<'a> {
+    /// Refuses samples that do not lie in the order of their shape.
+    fn of(array: &'a PyReadonlyArrayDyn<'_, f32>) -> PyResult<Self> {
+        let samples = Self { view: array.as_array() };
+        if samples.view.ndim() < 2 {
+            let message = format!("an array of {} dimensions holds no samples", array.ndim());
+            return Err(PyValueError::new_err(message));
+        }
+        // They all lie alike.
+        samples.slices(0..samples.len().min(1))?;
+        Ok(samples)
     }
-    let sample = |at| view.clone().index_axis_move(Axis(0), at).to_slice();
-    let samples: Option<Vec<_>> = (0..view.len_of(Axis(0))).map(sample).collect();
-    let refused = || PyValueError::new_err("the values of a sample do not lie in its order");
-    Ok((shape, samples.ok_or_else(refused)?))
+
+    fn len(&self) -> usize {
+        self.view.len_of(Axis(0))
+    }
+
+    /// Of one sample.
+    fn shape(&self) -> Vec<usize> {
+        self.view.shape().iter().skip(1).copied().collect()
+    }
+
+    fn slices(&self, which: Range<usize>) -> PyResult<Vec<&'a [f32]>> {
+        let slice = |at| self.view.clone().index_axis_move(Axis(0), at).to_slice();
+        let slices: Option<Vec<_>> = which.map(slice).collect();
+        let refused = || PyValueError::new_err("the values of a sample do not lie in its order");
+        slices.ok_or_else(refused)
+    }
+}
+
+/// Room for the values of a shape; what is too much for the memory is an exception.
+fn room(shape: impl Iterator<Item = usize>) -> PyResult<Vec<f32>> {
+    let size = shape.into_iter().try_fold(1_usize, usize::checked_mul);
+    let mut room = Vec::new();
+    let reserved = size.is_some_and(|size| room.try_reserve_exact(size).is_ok());
+    let message = || PyMemoryError::new_err("not enough memory for so many samples");
+    reserved.then_some(room).ok_or_else(message)
 }
 
 /// The same error, of samples after the first `before`.
@@ -330,7 +357,18 @@ fn later(error: ModelError, before: usize) -> ModelError {
     }
 }
 
-fn tensor(array: &PyReadonlyArrayDyn<'_, f32>) -> PyResult<Tensor> {
-    let (shape, samples) = (array.shape().to_vec(), samples(array)?.1);
-    Tensor::new(shape, samples.concat()).map_err(of_model)
+/// A copy, whose making Ctrl-C stops.
+fn tensor(py: Python<'_>, array: &PyReadonlyArrayDyn<'_, f32>) -> PyResult<Tensor> {
+    const VALUES: usize = 1 << 24;
+    let samples = Samples::of(array)?;
+    let mut values = room(array.shape().iter().copied())?;
+    let stretch = (VALUES / samples.shape().iter().product::<usize>().max(1)).max(1);
+    for first in (0..samples.len()).step_by(stretch) {
+        let end = samples.len().min(first.saturating_add(stretch));
+        for sample in samples.slices(first..end)? {
+            values.extend_from_slice(sample);
+        }
+        py.check_signals()?;
+    }
+    Tensor::new(array.shape().to_vec(), values).map_err(of_model)
 }

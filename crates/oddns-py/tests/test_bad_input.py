@@ -258,3 +258,21 @@ except KeyboardInterrupt:
     assert told == "stopped\n" and program.returncode == 0
     # Two hundred milliseconds by itself; the machine of a test has other things to do.
     assert took < 1.0, took
+
+
+def test_masked_values_are_gaps():
+    rows = numpy.random.default_rng(3).normal(size=(300, 3))
+    rows[200, 1] = 1e6
+    masked = numpy.ma.masked_array(rows, mask=False)
+    masked[200, 1] = numpy.ma.masked
+    gap = rows.copy()
+    gap[200, 1] = numpy.nan
+    detector = Detector(epochs=1, progress=False).fit(masked)
+    same = Detector(epochs=1, progress=False).fit(gap)
+    assert numpy.array_equal(detector.score(masked), same.score(gap), equal_nan=True)
+
+
+def test_a_single_column_is_no_table():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(DataError, match="2D"):
+        Detector().fit(pandas.Series(numpy.arange(300.0)))

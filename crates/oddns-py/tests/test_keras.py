@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy
@@ -86,5 +88,62 @@ def test_windows_are_read_where_they_lie_and_errors_are_those_of_the_predictions
     rows[500, 2] = numpy.nan
     with pytest.raises(oddns.Error, match="493"):
         network.predict(view)
-    with pytest.raises(oddns.Error, match="threads"):
-        network.predict(view[:2], threads=0)
+    for threads in (0, 65, 2**70, True, "2"):
+        with pytest.raises(oddns.Error, match="threads"):
+            network.predict(view[:2], threads=threads)
+
+
+def test_a_network_refuses_what_are_no_samples():
+    network = oddns.Network.autoencoder(5, window=8, layers=[6, 4])
+    samples = numpy.zeros((20, 8, 5), "float32")
+    hidden = numpy.ma.masked_array(samples, mask=False)
+    hidden[3, 2, 1] = numpy.ma.masked
+    odd = [samples[0], samples[0, 0], samples[None], None, 3.0, samples.astype("U5"), hidden]
+    odd += [samples.astype("complex64"), samples.astype("int64").astype("M8[s]")]
+    for one in odd:
+        for call in (network.predict, network.reconstruction_error):
+            with pytest.raises(oddns.Error):
+                call(one)
+    with pytest.raises(oddns.Error, match="give one for each"):
+        network.predict()
+    for wrong in ({"seed": -1}, {"seed": 2**64}, {"learning_rate": "x"}, {"threads": 65}):
+        with pytest.raises(oddns.Error, match=next(iter(wrong))):
+            network.fit(samples, samples, progress=False, **wrong)
+
+
+def test_more_samples_than_there_is_memory_are_an_exception():
+    network = oddns.Network.autoencoder(5, window=8, layers=[6, 4])
+    many = numpy.broadcast_to(numpy.zeros((8, 5), "float32"), (2**56, 8, 5))
+    for call in (network.predict, network.reconstruction_error, lambda x: network.fit(x, x)):
+        with pytest.raises(MemoryError):
+            call(many)
+
+
+def test_ctrl_c_stops_a_prediction_of_very_many_samples():
+    network = oddns.Network.autoencoder(3, window=8, layers=[4], kernel=3, latent=2)
+    many = numpy.broadcast_to(numpy.ones((8, 3), "float32"), (2**29, 8, 3))
+    stopped = []
+
+    def stop(*_):
+        stopped.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            network.reconstruction_error(many)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert stopped
+
+
+def test_a_network_with_x_as_target_learns_as_with_a_copy():
+    samples = numpy.random.default_rng(2).normal(size=(64, 8, 5)).astype("float32")
+    fitted = [
+        oddns.Network.autoencoder(5, window=8, layers=[6]).fit(samples, y, epochs=2, progress=False)
+        for y in (samples, samples.copy())
+    ]
+    ours, theirs = (network.predict(samples) for network in fitted)
+    assert numpy.array_equal(ours, theirs)

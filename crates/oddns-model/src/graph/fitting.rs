@@ -85,14 +85,15 @@ pub struct FitRecord {
 pub struct Table {
     /// One for each input of the network, samples first.
     inputs: Vec<Tensor>,
-    /// As many samples.
-    target: Tensor,
+    /// As many samples; without one, the first input.
+    target: Option<Tensor>,
 }
 
 impl Table {
-    /// One tensor for each input and the targets. Refuses unequal numbers of samples.
-    pub fn new(inputs: Vec<Tensor>, target: Tensor) -> Result<Self, ModelError> {
-        let expected = target.samples();
+    /// One tensor for each input and the targets; without targets the first input is to be given back,
+    /// and is kept once. Refuses unequal numbers of samples.
+    pub fn new(inputs: Vec<Tensor>, target: Option<Tensor>) -> Result<Self, ModelError> {
+        let expected = target.as_ref().or(inputs.first()).map_or(0, Tensor::samples);
         match inputs.iter().map(Tensor::samples).find(|samples| *samples != expected) {
             Some(found) => {
                 let (found, allowed) = (found.to_string(), format!("{expected} as of the targets"));
@@ -101,11 +102,15 @@ impl Table {
             None => Ok(Self { inputs, target }),
         }
     }
+
+    fn target(&self) -> Option<&Tensor> {
+        self.target.as_ref().or(self.inputs.first())
+    }
 }
 
 impl Examples for Table {
     fn len(&self) -> usize {
-        self.target.samples()
+        self.target().map_or(0, Tensor::samples)
     }
 
     fn check(&self, graph: &Graph) -> Result<(), ModelError> {
@@ -117,7 +122,8 @@ impl Examples for Table {
             graph.check_samples(*node, "the input", input.shape())?;
         }
         let mut outputs = graph.outputs.iter();
-        outputs.try_for_each(|node| graph.check_samples(*node, "the target", self.target.shape()))
+        let target = self.target().map(Tensor::shape).unwrap_or_default();
+        outputs.try_for_each(|node| graph.check_samples(*node, "the target", target))
     }
 
     fn weighted(&self) -> bool {
@@ -128,7 +134,8 @@ impl Examples for Table {
         for (to, from) in inputs.iter_mut().zip(&self.inputs) {
             to.iter_mut().zip(from.sample(at)).for_each(|(to, from)| *to = *from);
         }
-        target.iter_mut().zip(self.target.sample(at)).for_each(|(to, from)| *to = *from);
+        let from = self.target().map(|from| from.sample(at)).unwrap_or_default();
+        target.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
     }
 }
 

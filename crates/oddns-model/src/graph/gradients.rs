@@ -55,7 +55,7 @@ fn check(shape: &[usize], layers: &[Layer], loss: Loss) {
     let output = graph.nodes[graph.outputs[0]].output.iter().map(|n| n.unwrap());
     let target: Vec<usize> = [SAMPLES].into_iter().chain(output).collect();
     let inputs = vec![tensor(&mut random, &[&[SAMPLES], shape].concat())];
-    let table = Table::new(inputs, tensor(&mut random, &target)).unwrap();
+    let table = Table::new(inputs, Some(tensor(&mut random, &target))).unwrap();
     let (_, gradient) = loss_and_gradient(&graph, &table, loss);
     let trained = graph.nodes.iter().flat_map(|node| &node.weights);
     for weight in trained.filter(|weight| weight.kind.trained()) {
@@ -193,7 +193,7 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
     let graph = network(&[16, 5], &layers);
     let mut random = Random::new(2);
     let inputs = vec![tensor(&mut random, &[37, 16, 5])];
-    let table = Table::new(inputs, tensor(&mut random, &[37, 9, 2])).unwrap();
+    let table = Table::new(inputs, Some(tensor(&mut random, &[37, 9, 2]))).unwrap();
     let which: Vec<usize> = (0..37).collect();
     let with = |threads| {
         let (mut graph, mut batch) = (graph.clone(), Batch::new(&graph).unwrap());

@@ -108,7 +108,7 @@ fn check(who: &str, case: &Value) {
         let output = predictor.run(std::slice::from_ref(&input), &[tested], 1).unwrap();
         close(&what, output[0].values(), &floats(&case["output"]));
     }
-    let table = Table::new(vec![input], target).unwrap();
+    let table = Table::new(vec![input], Some(target)).unwrap();
     let mut batch = Batch::new(&graph).unwrap();
     let which: Vec<usize> = (0..samples).collect();
     let loss = batch.learn(&mut graph, &table, &which, Loss::MeanSquared, 1, 1);

@@ -390,7 +390,7 @@ fn training_agrees(folder: &Path, cases: &[Case], trainings: &[Training]) {
     for training in trainings {
         let case = cases.iter().find(|case| case.name == training.name).unwrap();
         let mut graph = case.graph.clone();
-        let table = Table::new(case.inputs.clone(), training.target.clone()).unwrap();
+        let table = Table::new(case.inputs.clone(), Some(training.target.clone())).unwrap();
         graph.fit(&table, None, &training.options, &mut |_| ControlFlow::Continue(())).unwrap();
         let saved = std::fs::read(folder.join(format!("{}.trained.keras", case.name))).unwrap();
         let (theirs, _) = decode_graph(&saved).unwrap();

@@ -55,17 +55,21 @@ class Network:
         return cls(_oddns.Network.autoencoder(sizes))
 
     def predict(self, *inputs: Any, threads: int = 2) -> Any:
-        """The output for one array for each input, samples first; a list where there are several
-        outputs. The number of threads does not change it."""
+        """The output for one array for each input, samples first, or for a list of these; a list where
+        there are several outputs. The number of threads does not change it. 32-bit floats are read where
+        they lie, overlapping windows too; what overflows 32 bits on the way is infinite or NaN."""
         threads = count("threads", threads, 1)
-        outputs = self.native.predict([_floats(one) for one in inputs], threads)
+        several = len(self.native.input_shapes) > 1
+        if several and len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
+            inputs = tuple(inputs[0])
+        outputs = self.native.predict(self._inputs(inputs), threads)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def reconstruction_error(self, x: Any, *, threads: int = 2) -> numpy.ndarray:
         """The mean squared error of each sample against what the network makes of it, for networks
         that give back what they read: the higher, the odder. The number of threads does not change it."""
         threads = count("threads", threads, 1)
-        return self.native.reconstruction_errors(_floats(x), threads)
+        return self.native.reconstruction_errors(self._inputs([x])[0], threads)
 
     def fit(
         self,
@@ -81,24 +85,41 @@ class Network:
         progress: Union[None, bool, Listener] = None,
     ) -> "Network":
         """Goes on training, with Adam as Keras has it. `x` is an array, or a list of one for each
-        input; `y` has the shape of the output, or one number a sample where the output is one. 0 epochs
+        input, and is copied; `y` has the shape of the output, or one number a sample where the output is
+        one, and is not copied where it is `x`. Only a network with one output is trained. 0 epochs
         change nothing. `loss_` is the mean loss of the last tenth of the steps."""
         epochs, batch_size = count("epochs", epochs, 0), count("batch_size", batch_size, 1)
-        inputs = [_floats(one) for one in (x if isinstance(x, (list, tuple)) else [x])]
-        target = _floats(y)
-        if target.ndim == 1:
+        several = len(self.native.input_shapes) > 1
+        inputs = self._inputs(x if several and isinstance(x, (list, tuple)) else [x])
+        target = None if y is x else _floats(y)
+        if target is not None and target.ndim == 1:
             target = target.reshape(-1, 1)
+        samples = len(inputs[0] if target is None else target)
+        if isinstance(learning_rate, bool) or not isinstance(learning_rate, (float, int, numpy.number)):
+            raise ModelError(f"`learning_rate` is {learning_rate!r}: give a number such as 0.001")
         options: Dict[str, Any] = {
-            "steps": epochs * -(-len(target) // batch_size),
+            "steps": epochs * -(-samples // batch_size),
             "batch_size": batch_size,
-            "learning_rate": learning_rate,
+            "learning_rate": float(learning_rate),
             "loss": loss,
-            "seed": seed,
+            "seed": count("seed", seed, 0),
             "threads": count("threads", threads, 1),
         }
         with shown(progress) as listener:
             self.native, self.loss_ = self.native.fit(inputs, target, options, listener)
         return self
+
+    def _inputs(self, arrays: Sequence[Any]) -> List[numpy.ndarray]:
+        shapes = self.native.input_shapes
+        if len(arrays) != len(shapes):
+            raise DataError(f"{len(arrays)} arrays for {len(shapes)} inputs: give one for each")
+        inputs = [_floats(one) for one in arrays]
+        for found, shape in zip(inputs, shapes):
+            if found.ndim != len(shape) + 1:
+                sizes = ", ".join("any" if size is None else str(size) for size in (None, *shape))
+                message = f"an array of shape {found.shape}: give ({sizes}), the samples first"
+                raise ModelError(message)
+        return inputs
 
     def initialize_new_weights(self, seed: int = 1) -> "Network":
         """Random weights as Keras begins with."""
@@ -169,11 +190,20 @@ def _channels(layers: Optional[Sequence[int]]) -> Optional[List[int]]:
 
 def _floats(array: Any) -> numpy.ndarray:
     try:
+        if numpy.ma.is_masked(array):
+            raise DataError("the samples hold masked values: a network takes no gaps, fill them")
+        found = numpy.asarray(array)
+        if found.ndim == 0:
+            raise DataError(f"{array!r:.40} holds no samples: give an array, the samples first")
+        if found.dtype.kind in "USMmcV":
+            raise DataError(f"the samples are of {found.dtype}: give numbers")
         with numpy.errstate(over="ignore"):  # an infinity, which is told of by itself
-            floats = numpy.asarray(array, dtype=numpy.float32)
+            floats = numpy.asarray(found, dtype=numpy.float32)
             # Sliding windows lie over each other, but each of them as it is read.
             in_order = len(floats) > 0 and floats.ndim > 1 and floats[0].flags.c_contiguous
             return floats if in_order else numpy.ascontiguousarray(floats)
+    except DataError:
+        raise
     except (TypeError, ValueError) as error:
         message = f"the samples are no array of numbers ({error}): give as many values in each"
         raise DataError(message) from None

@@ -150,7 +150,7 @@ class Network:
     def fit(
         self,
         inputs: Sequence[NDArray[numpy.float32]],
-        target: NDArray[numpy.float32],
+        target: Optional[NDArray[numpy.float32]],
         options: Mapping[str, Any],
         listener: Optional[_Listener] = None,
     ) -> Tuple[Network, float]: ...

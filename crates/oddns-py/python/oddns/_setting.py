@@ -10,8 +10,9 @@ from ._errors import ModelError
 
 
 def count(name: str, value: Any, least: int) -> int:
-    """A whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, numpy.integer)) or value < least:
+    """A whole number of at least `least`, of 64 bits."""
+    whole = isinstance(value, (int, numpy.integer)) and not isinstance(value, bool)
+    if not whole or not least <= value < 2**64:
         raise ModelError(f"`{name}` is {value!r}: give a whole number of at least {least}")
     return int(value)
 

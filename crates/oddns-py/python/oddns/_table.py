@@ -199,7 +199,8 @@ def table(data: Any) -> Table:
             return _columns([column.name for column in columns], [c.to_numpy() for c in columns])
     if library == "pyarrow" and hasattr(data, "column_names"):
         return _arrow(data)
-    if hasattr(data, "__arrow_c_stream__"):
+    # A single column has one too.
+    if hasattr(data, "__arrow_c_stream__") and len(getattr(data, "shape", (0, 0))) == 2:
         return _arrow(_pyarrow().table(data))
     return _plain(data)
 
@@ -300,6 +301,9 @@ def _plain(data: Any) -> Table:
 
 def floats(data: Any) -> numpy.ndarray:
     """An array of floats, of whatever NumPy makes an array of."""
+    if numpy.ma.is_masked(data):
+        kept = data if data.dtype in (numpy.float32, numpy.float64) else data.astype(numpy.float64)
+        data = kept.filled(numpy.nan)  # what is masked is a gap
     try:
         array = numpy.asarray(data)
     except ValueError as error:
