@@ -196,7 +196,7 @@ def _floats(array: Any) -> numpy.ndarray:
         if found.ndim == 0:
             raise DataError(f"{array!r:.40} holds no samples: give an array, the samples first")
         if found.dtype.kind in "USMmcV":
-            raise DataError(f"the samples are of {found.dtype}: give numbers")
+            raise DataError(f"the samples are no array of numbers but of {found.dtype}: give numbers")
         with numpy.errstate(over="ignore"):  # an infinity, which is told of by itself
             floats = numpy.asarray(found, dtype=numpy.float32)
             # Sliding windows lie over each other, but each of them as it is read.
