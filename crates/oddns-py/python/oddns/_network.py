@@ -194,7 +194,8 @@ def _floats(array: Any) -> numpy.ndarray:
             raise DataError("the samples hold masked values: a network takes no gaps, fill them")
         found = numpy.asarray(array)
         if found.ndim == 0:
-            raise DataError(f"{array!r:.40} holds no samples: give an array, the samples first")
+            message = f"the samples are no array of numbers but {array!r:.40}: give one, the samples first"
+            raise DataError(message)
         if found.dtype.kind in "USMmcV":
             raise DataError(f"the samples are no array of numbers but of {found.dtype}: give numbers")
         with numpy.errstate(over="ignore"):  # an infinity, which is told of by itself
