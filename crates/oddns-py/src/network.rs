@@ -212,14 +212,16 @@ impl PyNetwork {
         let shapes: Vec<Vec<usize>> = inputs.iter().map(Samples::shape).collect();
         let predictor = self.graph.predictor(&shapes).map_err(of_model)?;
         let n_samples = inputs.first().map_or(0, Samples::len);
+        if let Some(odd) = inputs.iter().map(Samples::len).find(|found| *found != n_samples) {
+            let (found, allowed) = (odd.to_string(), format!("{n_samples} as of the first input"));
+            let field = "number of samples";
+            return Err(of_model(ModelError::Setting { field, found, allowed }));
+        }
         let stretch = stretch(&predictor, threads);
         let mut found: Vec<(Vec<usize>, Vec<f32>)> = Vec::new();
         for first in (0..n_samples.max(1)).step_by(stretch) {
-            let slices = inputs.iter().map(|input| match input.len() == n_samples {
-                true => input.slices(first..n_samples.min(first.saturating_add(stretch))),
-                // Which the network refuses.
-                false => input.slices(0..input.len().min(1)),
-            });
+            let rows = first..n_samples.min(first.saturating_add(stretch));
+            let slices = inputs.iter().map(|input| input.slices(rows.clone()));
             let slices = slices.collect::<PyResult<Vec<_>>>()?;
             let outputs =
                 py.detach(|| predictor.run_samples(&slices, self.graph.outputs(), threads));
@@ -263,8 +265,7 @@ impl PyNetwork {
     }
 
     /// A network that goes on from these weights, and its last loss. Without a target it learns to give
-    /// its first input back. `listener` is called with step,
-    /// steps and loss.
+    /// its first input back. `listener` is called with step, steps and loss.
     #[pyo3(signature = (inputs, target, options, listener=None))]
     fn fit(
         &self,

@@ -13,6 +13,8 @@ import pytest
 import oddns
 from oddns import Detector
 
+from conftest import waves
+
 SCRIPT = Path(__file__).with_name("keras_round_trip.py")
 N_RANDOM = 50
 #: Which environment has the real Keras on which backend, and what installs it.
@@ -106,6 +108,13 @@ def test_a_network_refuses_what_are_no_samples():
                 call(one)
     with pytest.raises(oddns.Error, match="give one for each"):
         network.predict()
+    several = Detector(epochs=1, progress=False).fit(waves(300)).network
+    shapes = several.native.input_shapes
+    assert len(shapes) == 2
+    ones = [numpy.ones((1, *(size or 40 for size in shape)), "float32") for shape in shapes]
+    assert numpy.array_equal(several.predict(ones), several.predict(*ones))
+    with pytest.raises(oddns.Error, match="number of samples"):
+        several.predict(ones[0], numpy.concatenate([ones[1]] * 3))
     for wrong in ({"seed": -1}, {"seed": 2**64}, {"learning_rate": "x"}, {"threads": 65}):
         with pytest.raises(oddns.Error, match=next(iter(wrong))):
             network.fit(samples, samples, progress=False, **wrong)
