@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use oddns_collect::{PrometheusUrl, SeriesChoice, format_duration};
+use oddns_collect::{PrometheusUrl, SeriesChoice};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -39,7 +39,10 @@ impl WrittenBackfill {
         let http = self.take_http().resolve(files)?;
         let usual = BackfillSettings::of(server);
         let time = |name, written: &Option<Spanned<String>>, bounds| {
-            written.as_ref().map(|written| duration(name, written, bounds)).transpose()
+            written
+                .as_ref()
+                .map(|written| scrape::duration_within(name, written, bounds))
+                .transpose()
         };
         Ok(BackfillSettings {
             http,
@@ -71,17 +74,4 @@ impl WrittenBackfill {
             (None, jobs) => Ok(SeriesChoice::Jobs(jobs.clone().unwrap_or_default())),
         }
     }
-}
-
-fn duration(
-    name: &str,
-    written: &Spanned<String>,
-    (least, most): (Duration, Duration),
-) -> Result<Duration, ConfigError> {
-    let found = scrape::duration(written)?;
-    if (least..=most).contains(&found) {
-        return Ok(found);
-    }
-    let [least, most] = [least, most].map(format_duration);
-    Err(wrong(written, format!("`{name}` must be from {least} to {most}")))
 }

@@ -45,7 +45,7 @@ impl WrittenLearning {
     pub(super) fn resolve(&self, files: &Files) -> Result<LearningSettings, ConfigError> {
         let usual = LearningSettings::default();
         let time = |name, written: &Option<Spanned<String>>, bounds, usual| match written {
-            Some(written) => duration(name, written, bounds),
+            Some(written) => scrape::duration_within(name, written, bounds),
             None => Ok(usual),
         };
         Ok(LearningSettings {
@@ -106,17 +106,4 @@ impl WrittenOwnModels {
             written => Ok(written.as_ref().map(|written| written.value)),
         }
     }
-}
-
-fn duration(
-    name: &str,
-    written: &Spanned<String>,
-    (least, most): (Duration, Duration),
-) -> Result<Duration, ConfigError> {
-    let found = scrape::duration(written)?;
-    if (least..=most).contains(&found) {
-        return Ok(found);
-    }
-    let [least, most] = [least, most].map(oddns_collect::format_duration);
-    Err(wrong(written, format!("`{name}` must be from {least} to {most}")))
 }

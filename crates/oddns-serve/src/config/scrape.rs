@@ -313,6 +313,20 @@ pub(super) fn duration(written: &Spanned<String>) -> Result<Duration, ConfigErro
     parse_duration(&written.value).map_err(|error| wrong(written, error))
 }
 
+/// The length of time of entry `name`, from `least` to `most`.
+pub(super) fn duration_within(
+    name: &str,
+    written: &Spanned<String>,
+    (least, most): (Duration, Duration),
+) -> Result<Duration, ConfigError> {
+    let found = duration(written)?;
+    if (least..=most).contains(&found) {
+        return Ok(found);
+    }
+    let [least, most] = [least, most].map(format_duration);
+    Err(wrong(written, format!("`{name}` must be from {least} to {most}")))
+}
+
 /// `http` when nothing is said.
 pub(super) fn scheme(written: Option<&Spanned<String>>) -> Result<&str, ConfigError> {
     match written {
