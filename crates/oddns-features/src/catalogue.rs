@@ -163,102 +163,49 @@ const IDLE_GOROUTINES: f64 = 48.0;
 /// The bucket (0.00025 × 2^13 s) above which resolvers begin to give up: half of glibc's 5 s.
 const STUCK_SECONDS: f64 = 2.048;
 
-const fn ratio(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let transform = Transform::Linear;
-    Feature {
-        name,
-        unit: Unit::Ratio,
-        transform,
-        resolution: 0.01,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+type Compute = fn(&Interval) -> f64;
+
+/// Of one interval, unusual either way; with its transform, and what is news on that scale.
+const fn measured(
+    name: &'static str,
+    unit: Unit,
+    (transform, resolution): (Transform, f32),
+    doc: &'static str,
+    compute: Compute,
+) -> Feature {
+    let (source, concern) = (Source::Interval(compute), Concern::Either);
+    Feature { name, unit, transform, resolution, doc, source, concern }
 }
 
-const fn per_second(
-    name: &'static str,
-    doc: &'static str,
-    compute: fn(&Interval) -> f64,
-) -> Feature {
-    let transform = Transform::Log { offset: 1.0 };
-    Feature {
-        name,
-        unit: Unit::PerSecond,
-        transform,
-        resolution: 0.05,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn ratio(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::Ratio, (Transform::Linear, 0.01), doc, compute)
+}
+
+const fn per_second(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::PerSecond, (Transform::Log { offset: 1.0 }, 0.05), doc, compute)
 }
 
 /// Rare events: a tenth of an event each second already counts.
-const fn events(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let transform = Transform::Log { offset: 0.1 };
-    Feature {
-        name,
-        unit: Unit::PerSecond,
-        transform,
-        resolution: 0.1,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn events(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::PerSecond, (Transform::Log { offset: 0.1 }, 0.1), doc, compute)
 }
 
 /// Activity of the cluster, which harms nobody by itself: a change each second is quiet, and only
 /// a growth by e beyond that begins to count.
-const fn changes(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let transform = Transform::Log { offset: 1.0 };
-    Feature {
-        name,
-        unit: Unit::PerSecond,
-        transform,
-        resolution: 1.0,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn changes(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::PerSecond, (Transform::Log { offset: 1.0 }, 1.0), doc, compute)
 }
 
-const fn seconds(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let transform = Transform::Log { offset: 0.000_1 };
-    Feature {
-        name,
-        unit: Unit::Seconds,
-        transform,
-        resolution: 0.1,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn seconds(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::Seconds, (Transform::Log { offset: 0.000_1 }, 0.1), doc, compute)
 }
 
-const fn bytes(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let transform = Transform::Log { offset: 1.0 };
-    Feature {
-        name,
-        unit: Unit::Bytes,
-        transform,
-        resolution: 0.05,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn bytes(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::Bytes, (Transform::Log { offset: 1.0 }, 0.05), doc, compute)
 }
 
-const fn flag(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let transform = Transform::Linear;
-    Feature {
-        name,
-        unit: Unit::Flag,
-        transform,
-        resolution: 0.1,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn flag(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::Flag, (Transform::Linear, 0.1), doc, compute)
 }
 
 /// A fading count of rare events.
@@ -266,17 +213,9 @@ const fn recent(
     name: &'static str,
     resolution: f32,
     doc: &'static str,
-    compute: fn(&Interval) -> f64,
+    compute: Compute,
 ) -> Feature {
-    Feature {
-        name,
-        unit: Unit::Count,
-        transform: Transform::Linear,
-        resolution,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+    measured(name, Unit::Count, (Transform::Linear, resolution), doc, compute)
 }
 
 /// A quotient without an upper bound, on a log scale.
@@ -285,125 +224,44 @@ const fn quotient(
     unit: Unit,
     offset: f32,
     doc: &'static str,
-    compute: fn(&Interval) -> f64,
+    compute: Compute,
 ) -> Feature {
-    let transform = Transform::Log { offset };
-    Feature {
-        name,
-        unit,
-        transform,
-        resolution: 0.05,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+    measured(name, unit, (Transform::Log { offset }, 0.05), doc, compute)
 }
 
 /// A level that lingers after trouble is over, memory for good: only a doubling is news.
-const fn level(
-    name: &'static str,
-    unit: Unit,
-    doc: &'static str,
-    compute: fn(&Interval) -> f64,
-) -> Feature {
-    let transform = Transform::Log { offset: 1.0 };
-    Feature {
-        name,
-        unit,
-        transform,
-        resolution: 0.7,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn level(name: &'static str, unit: Unit, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, unit, (Transform::Log { offset: 1.0 }, 0.7), doc, compute)
 }
 
 /// A lingering level against its recent mean: a change by a quarter is news, and fades.
-const fn drifting(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let transform = Transform::Log { offset: 0.1 };
-    Feature {
-        name,
-        unit: Unit::Ratio,
-        transform,
-        resolution: 0.25,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn drifting(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::Ratio, (Transform::Log { offset: 0.1 }, 0.25), doc, compute)
 }
 
 /// A share that moves by itself, or matters only near its limit: a tenth is news.
-const fn coarse(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let (unit, transform) = (Unit::Ratio, Transform::Linear);
-    Feature {
-        name,
-        unit,
-        transform,
-        resolution: 0.1,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn coarse(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::Ratio, (Transform::Linear, 0.1), doc, compute)
 }
 
 /// A mean time of few events, the next of which may well take twice as long.
-const fn rare_seconds(
-    name: &'static str,
-    doc: &'static str,
-    compute: fn(&Interval) -> f64,
-) -> Feature {
-    let (unit, transform) = (Unit::Seconds, Transform::Log { offset: 0.000_1 });
-    Feature {
-        name,
-        unit,
-        transform,
-        resolution: 0.5,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn rare_seconds(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::Seconds, (Transform::Log { offset: 0.000_1 }, 0.5), doc, compute)
 }
 
 /// A time without events, in usual ones: chance alone makes it double or halve.
-const fn silence(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let (unit, transform) = (Unit::Ratio, Transform::Log { offset: 1.0 });
-    Feature {
-        name,
-        unit,
-        transform,
-        resolution: 0.7,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn silence(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::Ratio, (Transform::Log { offset: 1.0 }, 0.7), doc, compute)
 }
 
 /// As [`drifting`], of what doubles or halves with every burst or reload, and is then no news.
-const fn bursty(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let (unit, transform) = (Unit::Ratio, Transform::Log { offset: 0.1 });
-    Feature {
-        name,
-        unit,
-        transform,
-        resolution: 0.7,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn bursty(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::Ratio, (Transform::Log { offset: 0.1 }, 0.7), doc, compute)
 }
 
 /// A lingering level's steady growth, in which a step counts for little: a tenth is news.
-const fn growing(name: &'static str, doc: &'static str, compute: fn(&Interval) -> f64) -> Feature {
-    let (unit, transform) = (Unit::Ratio, Transform::Log { offset: 0.01 });
-    Feature {
-        name,
-        unit,
-        transform,
-        resolution: 0.1,
-        doc,
-        source: Source::Interval(compute),
-        concern: Concern::Either,
-    }
+const fn growing(name: &'static str, doc: &'static str, compute: Compute) -> Feature {
+    measured(name, Unit::Ratio, (Transform::Log { offset: 0.01 }, 0.1), doc, compute)
 }
 
 /// A share held against that of the fleet: the difference.
