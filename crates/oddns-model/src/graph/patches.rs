@@ -121,10 +121,8 @@ impl Patches {
         output: &mut [f32],
     ) {
         let (values, starts) = (self.grid.pad(grids, samples, room), self.all_starts(samples));
-        let Weights { panels, columns, begin } = weights;
-        let to: Vec<_> = (0..starts.len()).map(|row| row * columns).collect();
-        let rows = self.rows(values, &starts);
-        multiply(Product { rows, panels, columns, begin, to: &to }, output);
+        let to: Vec<_> = (0..starts.len()).map(|row| row * weights.columns).collect();
+        multiply(Product { rows: self.rows(values, &starts), weights, to: &to }, output);
     }
 
     /// Adds `Σ patchᵀ · slope` over all positions to `gradient`, which is `(patch, columns)`.

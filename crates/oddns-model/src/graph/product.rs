@@ -149,28 +149,24 @@ pub(super) struct Weights<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Product<'a> {
     pub(super) rows: Rows<'a>,
-    /// The matrix as [`panels`] gives it.
-    pub(super) panels: &'a [f32],
-    /// Of the matrix.
-    pub(super) columns: usize,
-    pub(super) begin: Begin<'a>,
+    pub(super) weights: Weights<'a>,
     /// Where in the output each row of the product begins.
     pub(super) to: &'a [usize],
 }
 
 /// `output[to[r] + c] = begin + Σ row r [i] · matrix[i][c]`, `i` rising.
 pub(super) fn multiply(product: Product<'_>, output: &mut [f32]) {
-    if product.columns == 0 {
+    if product.weights.columns == 0 {
         return;
     }
     let sweeps = sweeps(product.rows.segments, product.rows.length);
-    if let (true, Begin::Bias(bias)) = (sweeps.is_empty(), product.begin) {
+    if let (true, Begin::Bias(bias)) = (sweeps.is_empty(), product.weights.begin) {
         product.to.iter().for_each(|to| output[*to..][..bias.len()].copy_from_slice(bias));
     }
     let mut product = product;
     for sweep in &sweeps {
         add_sweep(product, sweep, output);
-        product.begin = Begin::Output;
+        product.weights.begin = Begin::Output;
     }
 }
 
@@ -190,8 +186,8 @@ fn add_sweep_tiled<const R: usize, const P: usize>(
     sweep: &[Piece],
     output: &mut [f32],
 ) {
-    let (n_panels, size) = (product.columns.div_ceil(LANES), product.rows.width() * LANES);
-    let panel = |at: usize| &product.panels[at * size..][..size];
+    let (n_panels, size) = (product.weights.columns.div_ceil(LANES), product.rows.width() * LANES);
+    let panel = |at: usize| &product.weights.panels[at * size..][..size];
     let paired = n_panels - n_panels % P;
     for at in (0..paired).step_by(P) {
         let mut group: [&[f32]; P] = [&[]; P];
@@ -236,12 +232,12 @@ fn add_tile<const R: usize, const P: usize>(
     column: usize,
     output: &mut [f32],
 ) {
-    let width = (product.columns - column).min(P * LANES);
+    let width = (product.weights.columns - column).min(P * LANES);
     let mut starts = [0; R];
     starts.copy_from_slice(&product.rows.starts[first..][..R]);
     let mut to = [0; R];
     to.copy_from_slice(&product.to[first..][..R]);
-    let mut sums = match product.begin {
+    let mut sums = match product.weights.begin {
         Begin::Bias(bias) => load::<R, P>(bias, [column; R], width),
         Begin::Output => load::<R, P>(output, to.map(|to| to + column), width),
     };
@@ -496,7 +492,8 @@ mod tests {
             columns: usize,
             to: &'a [usize],
         ) -> Product<'a> {
-            Product { rows: self.rows(), panels, columns, begin: Begin::Bias(&self.bias), to }
+            let weights = Weights { panels, columns, begin: Begin::Bias(&self.bias) };
+            Product { rows: self.rows(), weights, to }
         }
 
         fn value(&self, r: usize, i: usize) -> f32 {
@@ -555,7 +552,7 @@ mod tests {
         multiply(product, &mut wide);
         for sweep in sweeps(&case.segments, case.length) {
             add_sweep_tiled::<6, 1>(product, &sweep, &mut plain);
-            product.begin = Begin::Output;
+            product.weights.begin = Begin::Output;
         }
         assert_eq!(wide, plain);
     }

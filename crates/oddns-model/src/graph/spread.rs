@@ -6,7 +6,7 @@
 //! patch is ever laid over another.
 
 use super::patches::{Border, Grid, Walk};
-use super::product::{Begin, LANES, Product, Rows, multiply, transposed_panels};
+use super::product::{Begin, LANES, Product, Rows, Weights, multiply, transposed_panels};
 
 /// The way from the values at all positions of a kernel to the grid that it walks over.
 #[derive(Debug, Clone)]
@@ -149,7 +149,8 @@ impl Spread {
             let rows =
                 Rows { values, starts: &starts, segments: &phase.segments, length: phase.length };
             let to = each(&phase.to, self.size);
-            multiply(Product { rows, panels, columns: self.channels, begin, to: &to }, grids);
+            let weights = Weights { panels, columns: self.channels, begin };
+            multiply(Product { rows, weights, to: &to }, grids);
         }
     }
 }
