@@ -794,7 +794,8 @@ pub(crate) struct Export {
     after_help = "Example:\n  oddns simulate --scenario faults --for 30d --out simulated --servers 3 --seed 7"
 )]
 pub(crate) struct Simulate {
-    /// A scenario file, or a name: cluster, faults, lab, lab_cluster or recorded; see docs/simulate.md.
+    /// A scenario file, or a name: cluster, faults, lab, lab_busy, lab_cluster, recorded or weak; see
+    /// docs/simulate.md.
     #[arg(long, value_name = "SCENARIO")]
     pub(crate) scenario: String,
     /// How long it lasts; as the scenario says when left out.

@@ -150,3 +150,18 @@ fn data_rows(data: &Path) -> Vec<f64> {
     let totals: Vec<f64> = recording.scrapes.iter().map(total).collect();
     totals.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
+
+#[test]
+fn help_and_page_name_every_scenario() {
+    let help = oddns(&["simulate", "--help"]).well().stdout;
+    let page = include_str!("../../../../docs/simulate.md");
+    for scenario in oddns_sim::BUILT_IN {
+        let words = || help.split(|c: char| !c.is_alphanumeric() && c != '_');
+        assert!(words().any(|word| word == scenario.name), "{} in the help", scenario.name);
+        assert!(
+            page.contains(&format!("| `{}` |", scenario.name)),
+            "{} in the page",
+            scenario.name
+        );
+    }
+}

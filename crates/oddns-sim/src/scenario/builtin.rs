@@ -32,6 +32,11 @@ pub const BUILT_IN: &[BuiltIn] = &[
         text: include_str!("../../scenarios/lab.yml"),
     },
     BuiltIn {
+        name: "lab_busy",
+        doc: "A busy lab, and the two faults that show only where much is asked.",
+        text: include_str!("../../scenarios/lab_busy.yml"),
+    },
+    BuiltIn {
         name: "lab_cluster",
         doc: "The same with the `kubernetes` plugin, the API's faults among them.",
         text: include_str!("../../scenarios/lab_cluster.yml"),
