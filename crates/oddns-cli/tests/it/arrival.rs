@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use oddns_core::{Sample, Timestamp};
 use oddns_sim::{Scenario, Simulation};
@@ -14,9 +13,8 @@ use serde_json::Value;
 use crate::child::Running;
 use crate::http;
 use crate::oddns::{ODDNS, oddns};
+use crate::watched::{self, SOON, event};
 
-/// Longer than anything here takes.
-const SOON: Duration = Duration::from_secs(240);
 /// Rows without which nothing is scored.
 const FEWEST: usize = 33;
 
@@ -41,13 +39,7 @@ fn watch(server: SocketAddr, folder: &Path, more: &[&str]) -> (Running, SocketAd
     command.arg("watch").arg(format!("--target=http://{server}/metrics"));
     command.args(["--every=200ms", "--web.listen-address=127.0.0.1:0", "--output=json"]);
     command.arg("--storage.state").arg(folder.join("states")).args(more);
-    let mut running = Running::start(&mut command);
-    let page = running.find(SOON, |line| event(line)["address"].as_str()?.parse().ok());
-    (running, page)
-}
-
-fn event(line: &str) -> Value {
-    serde_json::from_str(line).unwrap()
+    watched::start(&mut command)
 }
 
 /// What was said until the first score, with it.

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use oddns_core::{Recording, Sample, Timestamp};
 use oddns_sim::{Scenario, Simulation};
@@ -15,9 +15,7 @@ use tempfile::TempDir;
 use crate::child::Running;
 use crate::http;
 use crate::oddns::ODDNS;
-
-/// Longer than anything here takes.
-const SOON: Duration = Duration::from_secs(240);
+use crate::watched::{self, SOON, event, model_when};
 
 fn simulated(length: &str, every: &str, start: Timestamp) -> Recording {
     let text = format!(
@@ -121,32 +119,13 @@ impl Site {
         let mut command = Command::new(ODDNS);
         command.arg("watch").arg("--config.file").arg(self.path("oddns.yml"));
         command.args(["--web.listen-address=127.0.0.1:0", "--output=json"]).args(more);
-        let mut running = Running::start(&mut command);
-        let page = running.find(SOON, |line| event(line)["address"].as_str()?.parse().ok());
-        (running, page)
+        watched::start(&mut command)
     }
 
     /// The same with a history of its own.
     fn watch_kept(&self, every: &str, backfill: &str) -> (Running, SocketAddr) {
         let history = self.path("history").display().to_string();
         self.watch(every, backfill, &["--storage.path", &history])
-    }
-}
-
-fn event(line: &str) -> Value {
-    serde_json::from_str(line).unwrap()
-}
-
-/// What the API says of the model, once it is as wanted.
-fn model_when(page: SocketAddr, wanted: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let answer: Value = serde_json::from_str(&http::get(page, "/api/v1/model")).unwrap();
-        if wanted(&answer["data"]) {
-            return answer["data"].clone();
-        }
-        assert!(Instant::now() < deadline, "{answer}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

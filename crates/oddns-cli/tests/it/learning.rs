@@ -15,9 +15,8 @@ use tempfile::TempDir;
 use crate::child::Running;
 use crate::http;
 use crate::oddns::{ODDNS, oddns};
+use crate::watched::{self, SOON, event, model_when};
 
-/// Longer than anything here takes.
-const SOON: Duration = Duration::from_secs(240);
 const DAY_MILLIS: i64 = 86_400_000;
 
 /// A server with a past, a model of its first day, and a configuration.
@@ -86,32 +85,13 @@ impl Site {
         command.args(["--storage.path", &self.text("history")]);
         command.args(["--storage.state", &self.text("state")]);
         command.args(["--web.listen-address=127.0.0.1:0", "--output=json"]);
-        let mut running = Running::start(&mut command);
-        let page = running.find(SOON, |line| event(line)["address"].as_str()?.parse().ok());
-        (running, page)
+        watched::start(&mut command)
     }
 
     fn model(&self, arguments: &[&str]) -> Value {
         let (verb, rest) = arguments.split_first().unwrap();
         let registry = ["--output=json", "--registry", &self.text("models")];
         oddns(&[&["model", verb], &registry[..], rest].concat()).well().json()
-    }
-}
-
-fn event(line: &str) -> Value {
-    serde_json::from_str(line).unwrap()
-}
-
-/// What the API says of the model, once it is as wanted.
-fn model_when(page: SocketAddr, wanted: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let answer: Value = serde_json::from_str(&http::get(page, "/api/v1/model")).unwrap();
-        if wanted(&answer["data"]) {
-            return answer["data"].clone();
-        }
-        assert!(Instant::now() < deadline, "{answer}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

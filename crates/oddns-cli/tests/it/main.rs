@@ -52,6 +52,8 @@ mod secrets;
 mod simulate;
 #[cfg(test)]
 mod updates;
+#[cfg(test)]
+mod watched;
 
 /// The folder of the real programs to test against; `None`, with a line why, when not installed.
 #[cfg(test)]

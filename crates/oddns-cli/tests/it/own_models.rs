@@ -15,9 +15,8 @@ use tempfile::TempDir;
 use crate::child::Running;
 use crate::http;
 use crate::oddns::{ODDNS, oddns};
+use crate::watched::{self, SOON};
 
-/// Longer than anything here takes.
-const SOON: Duration = Duration::from_secs(300);
 const DAY_MILLIS: i64 = 86_400_000;
 /// Servers alike.
 const ALIKE: usize = 3;
@@ -101,12 +100,7 @@ impl Site {
         command.args(["--storage.path", &self.text("history")]);
         command.args(["--storage.state", &self.text("state")]);
         command.args(["--web.listen-address=127.0.0.1:0", "--output=json"]);
-        let mut running = Running::start(&mut command);
-        let page = running.find(SOON, |line| {
-            let event: Value = serde_json::from_str(line).unwrap();
-            event["address"].as_str()?.parse().ok()
-        });
-        (running, page)
+        watched::start(&mut command)
     }
 
     fn model(&self, arguments: &[&str]) -> Value {

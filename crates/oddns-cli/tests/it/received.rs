@@ -10,14 +10,12 @@ use std::time::{Duration, Instant};
 
 use oddns_core::Recording;
 use oddns_store::{HistoryFilter, read_history};
-use serde_json::Value;
 
 use crate::child::Running;
 use crate::http;
 use crate::oddns::ODDNS;
+use crate::watched::{SOON, event};
 
-/// Longer than anything here takes.
-const SOON: Duration = Duration::from_secs(120);
 const N_RELOADS: u64 = 6;
 /// Scrapes between two reloads.
 const APART: u64 = 8;
@@ -49,10 +47,6 @@ fn sender(server: SocketAddr, page: SocketAddr, folder: &Path) -> Running {
             .arg(format!("--storage.tsdb.path={}", folder.join("blocks").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}")),
     )
-}
-
-fn event(line: &str) -> Value {
-    serde_json::from_str(line).unwrap()
 }
 
 /// The values of the counter in the order of time.

@@ -6,12 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::child::Running;
 use crate::http;
-use crate::made::normal_recording;
 use crate::oddns::{ODDNS, oddns};
-
-const SOON: Duration = Duration::from_secs(30);
+use crate::watched::{self, SOON, event};
 
 fn config(folder: &Path, targets: &str) {
     let text = format!(
@@ -25,19 +22,14 @@ fn config(folder: &Path, targets: &str) {
 fn a_new_configuration_is_taken_and_a_bad_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let recording = normal_recording().display().to_string();
-    let (since, until) = ("2026-11-22T08:30:00Z", "2026-11-22T08:32:00Z");
     let model = at("dns.keras");
-    let train = ["train", "--data", &recording, "--since", since, "--until", until];
-    oddns(&[&train[..], &["--out", &model, "--epochs", "1"]].concat()).well();
+    watched::train_briefly(&model);
     config(folder.path(), "'127.0.0.1:9'");
     let mut command = Command::new(ODDNS);
     command.arg("watch").arg(format!("--config.file={}", at("oddns.yml")));
     command.args(["--web.listen-address=127.0.0.1:0", "--output=json", "--web.enable-lifecycle"]);
     command.arg("--config.auto-reload-interval=1s");
-    let mut process = Running::start(&mut command);
-    let event = |line: &str| -> Value { serde_json::from_str(line).unwrap() };
-    let page = process.find(SOON, |line| event(line)["address"].as_str()?.parse().ok());
+    let (mut process, page) = watched::start(&mut command);
     let instances = || {
         let status: Value = serde_json::from_str(&http::get(page, "/api/v1/status")).unwrap();
         let instances = status["data"]["instances"].as_array().unwrap().clone();
@@ -88,11 +80,8 @@ fn a_new_configuration_is_taken_and_a_bad_one_is_not() {
 #[test]
 fn orders_over_http_need_a_flag() {
     let folder = tempfile::tempdir().unwrap();
-    let recording = normal_recording().display().to_string();
     let model = folder.path().join("dns.keras").display().to_string();
-    let (since, until) = ("2026-11-22T08:30:00Z", "2026-11-22T08:32:00Z");
-    let train = ["train", "--data", &recording, "--since", since, "--until", until];
-    oddns(&[&train[..], &["--out", &model, "--epochs", "1"]].concat()).well();
+    watched::train_briefly(&model);
     // Nor does anybody listen beyond this machine without a word about who may see it.
     let target = "--target=http://127.0.0.1:9/metrics";
     let everywhere = "--web.listen-address=0.0.0.0:0";
@@ -102,9 +91,7 @@ fn orders_over_http_need_a_flag() {
     let mut command = Command::new(ODDNS);
     command.args(["watch", target, "--model", &model]);
     command.args(["--web.listen-address=127.0.0.1:0", "--output=json"]);
-    let mut process = Running::start(&mut command);
-    let event = |line: &str| -> Value { serde_json::from_str(line).unwrap() };
-    let page = process.find(SOON, |line| event(line)["address"].as_str()?.parse().ok());
+    let (mut process, page) = watched::start(&mut command);
     for path in ["/-/reload", "/-/quit"] {
         let (status, answer) = http::request(page, "POST", path, "");
         assert_eq!(status, 403, "{answer}");

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::child::Running;
 use crate::http;
-use crate::made::normal_recording;
-use crate::oddns::{ODDNS, oddns};
+use crate::oddns::ODDNS;
+use crate::watched::{self, SOON};
 
 /// In every place where a secret may stand.
 const PLANTED: &str = "hunter2-planted";
-const SOON: Duration = Duration::from_secs(30);
 /// What the service shows.
 const SHOWN: [&str; 7] = [
     "/",
@@ -60,11 +59,8 @@ scrape_configs:
 fn planted_secrets_are_told_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let recording = normal_recording().display().to_string();
-    let (since, until) = ("2026-11-22T08:30:00Z", "2026-11-22T08:32:00Z");
     let model = at("dns.keras");
-    let train = ["train", "--data", &recording, "--since", since, "--until", until];
-    oddns(&[&train[..], &["--out", &model, "--epochs", "1"]].concat()).well();
+    watched::train_briefly(&model);
     write(folder.path());
     let mut command = Command::new(ODDNS);
     command.arg("watch").arg(format!("--config.file={}", at("oddns.yml")));
