@@ -2,13 +2,14 @@
 
 use super::operation::{Call, Operation, Packed};
 use super::patches::{Grid, Patches, Walk};
-use super::product::{Begin, Weights, panels};
+use super::product::{Begin, LANES, Weights, panels, transposed_panels};
 use super::spread::Spread;
 
 /// A kernel on a grid, between the patches of the grid and as many values at every position.
 struct Kernel {
     patches: Patches,
-    spread: Spread,
+    /// How values at the positions become a grid; none where that is better done patch by patch.
+    spread: Option<Spread>,
     /// Values at a position.
     columns: usize,
     /// Channels of the grid.
@@ -29,8 +30,34 @@ pub(super) struct Scatter {
 
 impl Kernel {
     fn new(grid: Grid, walk: Walk, columns: usize) -> Self {
-        let (spread, channels) = (Spread::new(&grid, walk, columns), grid.channels);
+        let channels = grid.channels;
+        // Products of few columns leave most lanes empty; the values of a whole patch fill more.
+        let spread = (channels > LANES / 4).then(|| Spread::new(&grid, walk, columns));
         Self { patches: Patches::new(grid, walk), spread, columns, channels }
+    }
+
+    /// The weights as [`Kernel::spread`] takes them.
+    fn pack_spread(&self, matrix: &[f32]) -> Vec<f32> {
+        match &self.spread {
+            Some(spread) => spread.pack(matrix),
+            None => transposed_panels(matrix, self.columns),
+        }
+    }
+
+    /// `(samples, positions, columns)` → `(samples, height, width, channels)`: the values at each
+    /// position times the weights, laid over its patch, on top of `begin`.
+    fn spread(
+        &self,
+        values: &[f32],
+        samples: usize,
+        (packed, begin): (&[f32], Begin<'_>),
+        room: &mut Vec<f32>,
+        grids: &mut [f32],
+    ) {
+        match &self.spread {
+            Some(spread) => spread.run(values, samples, packed, begin, room, grids),
+            None => self.patches.scatter(values, (packed, self.columns), begin, grids),
+        }
     }
 
     /// Weights without the bias.
@@ -63,7 +90,7 @@ impl Gather {
 impl Operation for Gather {
     fn pack(&self, weights: &[f32], backward: bool) -> Packed {
         let matrix = &weights[..self.kernel.size()];
-        let backward = if backward { self.kernel.spread.pack(matrix) } else { Vec::new() };
+        let backward = if backward { self.kernel.pack_spread(matrix) } else { Vec::new() };
         Packed { forward: panels(matrix, self.kernel.columns), backward }
     }
 
@@ -84,7 +111,7 @@ impl Operation for Gather {
         into: &mut [f32],
     ) {
         let (packed, room) = (&call.packed.backward, &mut call.scratch.borrow_mut().slope);
-        self.kernel.spread.run(slope, call.samples, packed, Begin::Output, room, into);
+        self.kernel.spread(slope, call.samples, (packed, Begin::Output), room, into);
     }
 
     fn add_gradient(&self, call: &Call<'_>, slope: &[f32], gradient: &mut [f32]) {
@@ -108,14 +135,14 @@ impl Operation for Scatter {
     fn pack(&self, weights: &[f32], backward: bool) -> Packed {
         let matrix = &weights[..self.kernel.size()];
         let backward = if backward { panels(matrix, self.kernel.columns) } else { Vec::new() };
-        Packed { forward: self.kernel.spread.pack(matrix), backward }
+        Packed { forward: self.kernel.pack_spread(matrix), backward }
     }
 
     fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
         let (_, bias) = split(call.weights, self.kernel.size(), self.kernel.channels);
-        let (packed, begin) = (&call.packed.forward, Begin::Bias(&bias));
+        let packed = (call.packed.forward.as_slice(), Begin::Bias(&bias));
         let room = &mut call.scratch.borrow_mut().read;
-        self.kernel.spread.run(call.inputs[0], call.samples, packed, begin, room, output);
+        self.kernel.spread(call.inputs[0], call.samples, packed, room, output);
     }
 
     fn add_input_slope(

@@ -238,7 +238,7 @@ fn add_tile<const R: usize, const P: usize>(
     let mut to = [0; R];
     to.copy_from_slice(&product.to[first..][..R]);
     let mut sums = match product.weights.begin {
-        Begin::Bias(bias) => load::<R, P>(bias, [column; R], width),
+        Begin::Bias(bias) => [load::<1, P>(bias, [column], width)[0]; R],
         Begin::Output => load::<R, P>(output, to.map(|to| to + column), width),
     };
     for piece in sweep {
@@ -301,13 +301,20 @@ fn first_lanes(from: &[f32]) -> Lanes {
     lanes
 }
 
-/// Writes as many lanes as `to` has room for.
+/// Writes as many lanes as `to` has room for. In pieces of constant lengths: a copy of a length that
+/// varies is a call, which costs more than a narrow tile.
 #[inline(always)]
 fn store_first(lanes: Lanes, to: &mut [f32]) {
     if to.len() >= LANES {
         to[..LANES].copy_from_slice(&lanes);
-    } else {
-        to.copy_from_slice(&lanes[..to.len()]);
+        return;
+    }
+    let mut at = 0;
+    for size in [8, 4, 2, 1] {
+        if to.len() & size != 0 {
+            to[at..at + size].copy_from_slice(&lanes[at..at + size]);
+            at += size;
+        }
     }
 }
 
