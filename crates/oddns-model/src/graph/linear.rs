@@ -1,6 +1,7 @@
 //! Dense layers and convolutions, plain and transposed.
 
 use super::operation::{Call, Operation, Packed};
+use super::overlay::Overlay;
 use super::patches::{Grid, Patches, Walk};
 use super::product::{Begin, LANES, Weights, panels, transposed_panels};
 use super::spread::Spread;
@@ -8,12 +9,17 @@ use super::spread::Spread;
 /// A kernel on a grid, between the patches of the grid and as many values at every position.
 struct Kernel {
     patches: Patches,
-    /// How values at the positions become a grid; none where that is better done patch by patch.
-    spread: Option<Spread>,
+    back: Back,
     /// Values at a position.
     columns: usize,
     /// Channels of the grid.
     channels: usize,
+}
+
+/// How the values at the positions become a grid.
+enum Back {
+    Spread(Spread),
+    Overlay(Overlay),
 }
 
 /// A matrix over every patch, plus a bias: convolutions and dense layers.
@@ -31,16 +37,19 @@ pub(super) struct Scatter {
 impl Kernel {
     fn new(grid: Grid, walk: Walk, columns: usize) -> Self {
         let channels = grid.channels;
-        // Products of few columns leave most lanes empty; the values of a whole patch fill more.
-        let spread = (channels > LANES / 4).then(|| Spread::new(&grid, walk, columns));
-        Self { patches: Patches::new(grid, walk), spread, columns, channels }
+        let back = if channels > LANES / 4 {
+            Back::Spread(Spread::new(&grid, walk, columns))
+        } else {
+            Back::Overlay(Overlay::new(&grid, walk, columns))
+        };
+        Self { patches: Patches::new(grid, walk), back, columns, channels }
     }
 
     /// The weights as [`Kernel::spread`] takes them.
     fn pack_spread(&self, matrix: &[f32]) -> Vec<f32> {
-        match &self.spread {
-            Some(spread) => spread.pack(matrix),
-            None => transposed_panels(matrix, self.columns),
+        match &self.back {
+            Back::Spread(spread) => spread.pack(matrix),
+            Back::Overlay(_) => transposed_panels(matrix, self.columns),
         }
     }
 
@@ -54,9 +63,9 @@ impl Kernel {
         room: &mut Vec<f32>,
         grids: &mut [f32],
     ) {
-        match &self.spread {
-            Some(spread) => spread.run(values, samples, packed, begin, room, grids),
-            None => self.patches.scatter(values, (packed, self.columns), begin, grids),
+        match &self.back {
+            Back::Spread(spread) => spread.run(values, samples, packed, begin, room, grids),
+            Back::Overlay(overlay) => overlay.run(values, packed, begin, room, grids),
         }
     }
 

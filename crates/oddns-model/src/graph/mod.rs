@@ -16,6 +16,7 @@ mod loss;
 mod network;
 mod normalisation;
 mod operation;
+mod overlay;
 mod pass;
 mod patches;
 mod plan;

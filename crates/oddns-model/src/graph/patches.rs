@@ -1,6 +1,6 @@
 //! Where a convolution reads: the patch of a sample behind each of its positions.
 
-use super::product::{Begin, Product, Rows, Weights, add_outer, multiply};
+use super::product::{Product, Rows, Weights, add_outer, multiply};
 
 /// Values `(height, width, channels)` with a border of zeros around them. One dimension is a grid of
 /// height 1.
@@ -50,26 +50,13 @@ impl Grid {
         let (size, line) = (self.bordered(), self.width * self.channels);
         // Its zeros stay where they are.
         room.resize(samples * size, 0.0);
-        let inner = self.inner();
+        let inner = self.border.top * self.line() + self.border.left * self.channels;
         for (grid, padded) in grids.chunks(self.height * line).zip(room.chunks_mut(size)) {
             for (values, to) in grid.chunks(line).zip(padded[inner..].chunks_mut(self.line())) {
                 to[..line].copy_from_slice(values);
             }
         }
         room
-    }
-
-    /// Where in the bordered grid the first value lies.
-    fn inner(&self) -> usize {
-        self.border.top * self.line() + self.border.left * self.channels
-    }
-
-    /// Adds what lies within the border to a grid.
-    fn add_inner(&self, bordered: &[f32], grid: &mut [f32]) {
-        let lines = grid.chunks_mut((self.width * self.channels).max(1));
-        for (to, values) in lines.zip(bordered[self.inner()..].chunks(self.line().max(1))) {
-            to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
-        }
     }
 }
 
@@ -136,45 +123,6 @@ impl Patches {
         let (values, starts) = (self.grid.pad(grids, samples, room), self.all_starts(samples));
         let to: Vec<_> = (0..starts.len()).map(|row| row * weights.columns).collect();
         multiply(Product { rows: self.rows(values, &starts), weights, to: &to }, output);
-    }
-
-    /// `(samples, positions, columns)` → `(samples, height, width, channels)`: the values at each
-    /// position times the weights, which are the panels of `(columns, patch)`, laid over its patch,
-    /// on top of `begin`.
-    pub(super) fn scatter(
-        &self,
-        values: &[f32],
-        (panels, columns): (&[f32], usize),
-        begin: Begin<'_>,
-        grids: &mut [f32],
-    ) {
-        let (positions, size) = (self.starts.len(), self.size());
-        let (mut bordered, none) = (vec![0.0; self.grid.bordered()], vec![0.0; size]);
-        let mut patches = vec![0.0; positions * size];
-        let starts: Vec<_> = (0..positions).map(|row| row * columns).collect();
-        let to: Vec<_> = (0..positions).map(|row| row * size).collect();
-        let weights = Weights { panels, columns: size, begin: Begin::Bias(&none) };
-        let samples = values.chunks((positions * columns).max(1));
-        for (values, grid) in samples.zip(grids.chunks_mut(self.grid.size().max(1))) {
-            let rows = Rows { values, starts: &starts, segments: &[0], length: columns };
-            multiply(Product { rows, weights, to: &to }, &mut patches);
-            self.lay(&patches, &mut bordered);
-            if let Begin::Bias(bias) = begin {
-                grid.iter_mut().zip(bias.iter().cycle()).for_each(|(to, bias)| *to = *bias);
-            }
-            self.grid.add_inner(&bordered, grid);
-        }
-    }
-
-    /// The sum of all patches at their places.
-    fn lay(&self, patches: &[f32], bordered: &mut [f32]) {
-        bordered.fill(0.0);
-        for (start, patch) in self.starts.iter().zip(patches.chunks(self.size().max(1))) {
-            for (segment, part) in self.segments.iter().zip(patch.chunks(self.length.max(1))) {
-                let to = &mut bordered[start + segment..][..self.length];
-                to.iter_mut().zip(part).for_each(|(to, value)| *to += value);
-            }
-        }
     }
 
     /// Adds `Σ patchᵀ · slope` over all positions to `gradient`, which is `(patch, columns)`.

@@ -16,8 +16,8 @@ use crate::training::in_threads;
 
 /// Most samples computed together.
 const MAX_BLOCK: usize = 64;
-/// Floats that the samples computed together may take over all steps.
-const BLOCK_VALUES: usize = 1 << 22;
+/// Floats that the samples computed together take over all steps: they stay in a core's own cache.
+const BLOCK_VALUES: usize = 1 << 16;
 
 /// A network ready to predict samples of one shape, many times.
 ///
@@ -201,7 +201,7 @@ impl Predictor<'_> {
     }
 
     /// Samples computed together.
-    pub(crate) fn block(&self) -> usize {
+    fn block(&self) -> usize {
         (BLOCK_VALUES / self.plan.size().max(1)).clamp(1, MAX_BLOCK)
     }
 

@@ -290,19 +290,24 @@ fn lanes(from: &[f32]) -> Lanes {
 }
 
 /// As [`lanes`], with zeros for what `from` lacks. The sums of a tile stay in registers only if no
-/// part of them is ever addressed by a length that is not constant: hence the copy.
+/// part of them is ever addressed by a length that is not constant: hence the copy, and that in pieces
+/// of constant lengths, as one that varies is a call, which costs more than a narrow tile.
 #[inline(always)]
 fn first_lanes(from: &[f32]) -> Lanes {
     if from.len() >= LANES {
         return lanes(from);
     }
-    let mut lanes = [0.0; LANES];
-    lanes[..from.len()].copy_from_slice(from);
+    let (mut lanes, mut at) = ([0.0; LANES], 0);
+    for size in [8, 4, 2, 1] {
+        if from.len() & size != 0 {
+            lanes[at..at + size].copy_from_slice(&from[at..at + size]);
+            at += size;
+        }
+    }
     lanes
 }
 
-/// Writes as many lanes as `to` has room for. In pieces of constant lengths: a copy of a length that
-/// varies is a call, which costs more than a narrow tile.
+/// Writes as many lanes as `to` has room for, as [`first_lanes`] reads them.
 #[inline(always)]
 fn store_first(lanes: Lanes, to: &mut [f32]) {
     if to.len() >= LANES {

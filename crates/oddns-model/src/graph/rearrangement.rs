@@ -3,14 +3,32 @@
 use super::operation::{Call, Operation};
 
 /// The output is made of values of one input: where each comes from, `None` for zero. Serves
-/// upsampling, padding, cropping and repetition of vectors. Places count `unit` floats each.
+/// upsampling, padding, cropping and repetition of vectors.
 pub(super) struct Select {
-    pub(super) unit: usize,
-    pub(super) input_size: usize,
-    pub(super) places: Vec<Option<usize>>,
+    input_size: usize,
+    output_size: usize,
+    runs: Vec<Run>,
+}
+
+/// Neighbours that come from neighbours.
+struct Run {
+    from: Option<usize>,
+    length: usize,
 }
 
 impl Select {
+    /// `places` of `unit` floats each, from an input of `input_size` floats.
+    fn new(unit: usize, input_size: usize, places: &[Option<usize>]) -> Self {
+        let mut runs: Vec<Run> = vec![];
+        for from in places.iter().map(|place| place.map(|place| place * unit)) {
+            match runs.last_mut() {
+                Some(run) if from == run.from.map(|at| at + run.length) => run.length += unit,
+                _ => runs.push(Run { from, length: unit }),
+            }
+        }
+        Self { input_size, output_size: places.len() * unit, runs }
+    }
+
     /// From a grid `(height, width)` of `unit` floats: `source` tells for a line or column of the
     /// output which one of the input it shows.
     pub(super) fn grid(
@@ -26,19 +44,21 @@ impl Select {
                 places.push(place);
             }
         }
-        Self { unit, input_size: from[0] * from[1] * unit, places }
+        Self::new(unit, from[0] * from[1] * unit, &places)
     }
 }
 
 impl Operation for Select {
     fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
         let samples = call.inputs[0].chunks(self.input_size);
-        for (input, output) in samples.zip(output.chunks_mut(self.places.len() * self.unit)) {
-            for (place, output) in self.places.iter().zip(output.chunks_mut(self.unit)) {
-                match place {
-                    Some(at) => output.copy_from_slice(&input[at * self.unit..][..self.unit]),
-                    None => output.fill(0.0),
+        for (input, mut output) in samples.zip(output.chunks_mut(self.output_size)) {
+            for run in &self.runs {
+                let (to, later) = output.split_at_mut(run.length);
+                match run.from {
+                    Some(at) => to.copy_from_slice(&input[at..][..run.length]),
+                    None => to.fill(0.0),
                 }
+                output = later;
             }
         }
     }
@@ -51,13 +71,15 @@ impl Operation for Select {
         _which: usize,
         into: &mut [f32],
     ) {
-        let samples = slope.chunks(self.places.len() * self.unit);
-        for (slope, into) in samples.zip(into.chunks_mut(self.input_size)) {
-            for (place, slope) in self.places.iter().zip(slope.chunks(self.unit)) {
-                if let Some(at) = place {
-                    let into = &mut into[at * self.unit..][..self.unit];
-                    into.iter_mut().zip(slope).for_each(|(into, slope)| *into += slope);
+        let samples = slope.chunks(self.output_size);
+        for (mut slope, into) in samples.zip(into.chunks_mut(self.input_size)) {
+            for run in &self.runs {
+                let (here, later) = slope.split_at(run.length);
+                if let Some(at) = run.from {
+                    let into = &mut into[at..][..run.length];
+                    into.iter_mut().zip(here).for_each(|(into, slope)| *into += slope);
                 }
+                slope = later;
             }
         }
     }

@@ -23,6 +23,9 @@ pub struct ReconstructionScores {
     pub latent_distances: Vec<f32>,
 }
 
+/// Rows whose windows are held at once, enough that what a pass needs is made once for many.
+const ROWS: usize = 1024;
+
 impl Reconstruction {
     /// Scores every row of a history, on `threads` threads (1 to 64), which do not change the
     /// result. Rows before the first are taken to be like the first; none for no rows. Refuses a
@@ -67,7 +70,7 @@ impl Reconstruction {
         self.graph.predictor(&[input.iter().copied().flatten().collect()])
     }
 
-    /// Outputs of `nodes` for the windows that end with `rows`, block by block.
+    /// Outputs of `nodes` for the windows that end with `rows`, some at a time.
     fn each_block(
         &self,
         predictor: &Predictor<'_>,
@@ -77,7 +80,7 @@ impl Reconstruction {
         mut show: impl FnMut(&[usize], &[f32], &[Tensor]),
     ) -> Result<(), ModelError> {
         let size = self.window * self.n_features;
-        for rows in rows.chunks(predictor.block()) {
+        for rows in rows.chunks(ROWS) {
             let mut windows = vec![0.0; rows.len() * size];
             for (row, window) in rows.iter().zip(windows.chunks_mut(size)) {
                 write_window(sequence, *row, window);
