@@ -208,7 +208,7 @@ pub(crate) struct DatasetMake {
     #[arg(long = "real.for", value_name = "DURATION", default_value = "40m")]
     pub(crate) real_length: Span,
     /// Seed of schedules, clients and chance; the same one simulates the same bytes.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Folder with `coredns-1.15.0/coredns` and the like, of every release, for the real half.
     #[arg(long = "coredns.folder", value_name = "DIR")]
@@ -483,7 +483,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(crate) detector: DetectorKind,
     /// False alarms that a server may have in a week.
-    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = alarms)]
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = above_zero)]
     pub(crate) alarms_per_week: f64,
     /// Keep that budget even where it asks for less risk than the tail of a record can tell, as one
     /// alarm a week does at less than a minute between rows. Weak faults may stay below the line.
@@ -500,7 +500,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "N", default_value_t = 160, value_parser = clap::value_parser!(u32).range(32..=65_536))]
     pub(crate) window: u32,
     /// Seed of weights and batches.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) selection: Selection,
@@ -537,7 +537,7 @@ pub(crate) struct Update {
     #[arg(long, value_name = "DURATION", default_value = "2d", value_parser = duration)]
     pub(crate) settles_after: Duration,
     /// Seed of the batches.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Threads to train on; the result does not depend on it.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
@@ -808,7 +808,7 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) servers: Option<u16>,
     /// Seed; the same one makes the same data, to the byte.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
     /// Time between scrapes; as the scenario says when left out.
     #[arg(long, value_name = "DURATION")]
@@ -833,7 +833,7 @@ pub(crate) struct PodLog {
     #[arg(long = "pods", value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
     /// Seconds of the log that pass in one: 24 plays a day in an hour.
-    #[arg(long = "pods.speed", value_name = "N", default_value_t = 1.0, requires = "log")]
+    #[arg(long = "pods.speed", value_name = "N", default_value_t = 1.0, requires = "log", value_parser = above_zero)]
     pub(crate) speed: f64,
 }
 
@@ -864,7 +864,7 @@ pub(crate) struct LabRun {
     #[arg(long, value_name = "NAME")]
     pub(crate) corefile: Option<Corefile>,
     /// Seed instead of the scenario's; the same one plays the same schedule.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
     #[command(flatten)]
     pub(crate) pods: PodLog,
@@ -950,6 +950,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))
+}
+
 /// Bytes with a unit, as Prometheus spells them: powers of 1024.
 fn size(text: &str) -> Result<u64, String> {
     let expected = || format!("`{text}` is no size: expected such as 512MB, 2GB or 1TB");
@@ -975,9 +979,9 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-fn alarms(text: &str) -> Result<f64, String> {
+fn above_zero(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(alarms) if f64::is_finite(alarms) && alarms > 0.0 => Ok(alarms),
+        Ok(number) if f64::is_finite(number) && number > 0.0 => Ok(number),
         _ => Err("must be a number above zero".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! How the program ends: 0 done, 1 failed, 2 wrong use, 3 bad input.
+//! How the program ends: 0 done, 1 failed, 2 wrong use, 3 bad input, 130 and 143 interrupted.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -11,6 +11,7 @@ use oddns_collect::{AnswerError, HistoryError, ReplayError};
 use oddns_eval::EvalError;
 use oddns_lab::LabError;
 use oddns_serve::ConfigError;
+use oddns_sim::Misfit;
 use oddns_store::StoreError;
 use serde_json::json;
 
@@ -24,6 +25,10 @@ pub(crate) enum Exit {
     Failed = 1,
     Usage = 2,
     BadInput = 3,
+    /// By SIGINT: what shells say of a program that the signal has ended.
+    Interrupted = 130,
+    /// By SIGTERM.
+    Terminated = 143,
 }
 
 impl Exit {
@@ -33,6 +38,7 @@ impl Exit {
             Self::Failed => "failed",
             Self::Usage => "usage",
             Self::BadInput => "bad_input",
+            Self::Interrupted | Self::Terminated => "interrupted",
         }
     }
 }
@@ -94,6 +100,22 @@ impl fmt::Display for BadUse {
 
 impl Error for BadUse {}
 
+/// Work with an end of its own that a signal ended before, told in words.
+#[derive(Debug)]
+pub(crate) struct Interrupted {
+    /// [`Exit::Interrupted`] or [`Exit::Terminated`].
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Interrupted {}
+
 /// Prints what clap has to say; help and version are no failure.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && AS_JSON.load(Ordering::Relaxed) {
@@ -133,8 +155,11 @@ fn code(error: &anyhow::Error) -> Exit {
                 _ => Exit::BadInput,
             };
         }
-        if matches!(cause.downcast_ref(), Some(LabError::Pods { .. } | LabError::Setting { .. })) {
-            return Exit::BadInput;
+        if let Some(interrupted) = cause.downcast_ref::<Interrupted>() {
+            return interrupted.exit;
+        }
+        if let Some(lab) = cause.downcast_ref::<LabError>() {
+            return of_lab(lab);
         }
         if let Some(history) = cause.downcast_ref::<HistoryError>() {
             return of_history(history);
@@ -143,12 +168,26 @@ fn code(error: &anyhow::Error) -> Exit {
             || cause.is::<DetectorError>()
             || cause.is::<ReplayError>()
             || cause.is::<ConfigError>()
+            || cause.is::<Misfit>()
             || cause.is::<EvalError>();
         if is_input {
             return Exit::BadInput;
         }
     }
     Exit::Failed
+}
+
+/// What a scenario or a log says stays so; a server may start later.
+fn of_lab(error: &LabError) -> Exit {
+    match error {
+        LabError::Read { .. }
+        | LabError::Pods { .. }
+        | LabError::Setting { .. }
+        | LabError::Misfit(_)
+        | LabError::Impossible { .. }
+        | LabError::Overlap { .. } => Exit::BadInput,
+        _ => Exit::Failed,
+    }
 }
 
 /// A server may answer later; a selector that is none, and a file that is not there, stay so.

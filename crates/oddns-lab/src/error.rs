@@ -32,7 +32,7 @@ pub enum LabError {
         /// The range that is accepted, in words.
         expected: &'static str,
     },
-    /// The folder with the configuration of a server could not be written.
+    /// The configuration of a server, or what is noted of a lab, could not be written.
     #[error("cannot write `{}`", path.display())]
     Write {
         /// The file.
@@ -103,16 +103,9 @@ pub enum LabError {
         /// Names of the faults.
         faults: String,
     },
-    /// A configuration that the release of CoreDNS does not know.
-    #[error("Corefile `{corefile}` needs CoreDNS {needed} or later, the scenario says {found}")]
-    TooOld {
-        /// Name of the configuration.
-        corefile: &'static str,
-        /// Release of the scenario.
-        found: &'static str,
-        /// The first one that knows it.
-        needed: &'static str,
-    },
+    /// A scenario that makes no sense as a whole.
+    #[error(transparent)]
+    Misfit(#[from] oddns_sim::Misfit),
     /// An upgrade without a release to upgrade to.
     #[error("`{fault}` needs a second release of CoreDNS: give the folder that both are in")]
     NoOtherRelease {
@@ -128,7 +121,7 @@ pub enum LabError {
         source: io::Error,
     },
     /// A log of pods is not as it should be.
-    #[error("line {line}: {message}")]
+    #[error("{}{message}", in_line(*line))]
     Pods {
         /// Line, from 1; 0 for the file as a whole.
         line: u64,
@@ -163,4 +156,9 @@ pub enum LabError {
         /// All names of the table.
         known: String,
     },
+}
+
+/// Where in a file; nothing for the file as a whole.
+fn in_line(line: u64) -> String {
+    if line == 0 { String::new() } else { format!("line {line}: ") }
 }

@@ -9,7 +9,7 @@ use crate::upstream::Rcode;
 use crate::{ApiBehaviour, Behaviour, LabError, Mix, TrafficSettings};
 
 /// The first release whose cache can leave out zones.
-pub(crate) const SELECTIVE_CACHE: Release = Release::V1_10_1;
+const SELECTIVE_CACHE: Release = Corefile::KubeadmNew.since();
 
 /// How much of a fault there is at an instant.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -42,7 +42,7 @@ pub use label::{LabelInterval, labels_csv};
 pub use leftovers::Swept;
 pub use playing::PlayedPods;
 pub use pods::{Pod, Pods};
-pub use scenario::{Lab, LabConfig, Phase, phases};
+pub use scenario::{Lab, LabConfig, Look, Phase, phases};
 pub use tally::{ClientSecond, client_seconds_csv};
 pub use traffic::{Mix, Rhythm, Traffic, TrafficConfig, TrafficSettings};
 pub use upstream::{Behaviour, Rcode, Upstream, UpstreamConfig, UpstreamCounts};

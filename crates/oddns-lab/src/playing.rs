@@ -26,6 +26,10 @@ pub struct PlayedPods {
 pub(crate) struct Playing {
     since: Option<Instant>,
     load: Load,
+    /// Seconds of the log that pass in one.
+    speed: f64,
+    /// Which time the log is played, from 0: it begins anew when it is over, as its load does.
+    round: u64,
     events: VecDeque<PodEvent>,
     /// Pods that run, by class.
     running: BTreeMap<String, BTreeSet<usize>>,
@@ -39,6 +43,8 @@ impl Playing {
         Ok(Self {
             since: None,
             load: pods.load(*speed)?,
+            speed: *speed,
+            round: 0,
             events: pods.events(*speed).into(),
             running: BTreeMap::new(),
             usual_rate: None,
@@ -65,6 +71,13 @@ impl Playing {
     /// The same at a time, in seconds since the first call.
     fn changed_until(&mut self, elapsed: f64, pods: &Pods) -> Vec<(String, Vec<Ipv4Addr>)> {
         let mut changed = BTreeSet::new();
+        let round = (elapsed / self.load.seconds()) as u64;
+        if round != self.round {
+            self.round = round;
+            self.events = pods.events(self.speed).into();
+            changed.extend(std::mem::take(&mut self.running).into_keys());
+        }
+        let elapsed = elapsed - round as f64 * self.load.seconds();
         while let Some(&event) = self.events.front().filter(|event| event.at <= elapsed) {
             self.events.pop_front();
             let class = service_name_of(&pods.pods()[event.pod].class);
@@ -126,5 +139,8 @@ mod tests {
         assert_eq!(sizes(5.0), []);
         assert_eq!(sizes(15.0), [of("a", 2), of("b", 0)]);
         assert_eq!(sizes(30.0), [of("a", 1)]);
+        assert_eq!(sizes(99.0), []);
+        assert_eq!(sizes(101.0), [of("a", 1), of("b", 1)], "it begins anew");
+        assert_eq!(sizes(315.0), [of("a", 2), of("b", 0)]);
     }
 }

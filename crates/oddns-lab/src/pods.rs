@@ -1,10 +1,11 @@
 //! Pods of a cluster as they come and go: what a simulated cluster, or a real one, did.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
+use csv::{ReaderBuilder, StringRecord, Trim};
 use flate2::bufread::MultiGzDecoder;
 use oddns_core::Timestamp;
 use oddns_sim::{Load, LoadStep};
@@ -14,6 +15,10 @@ use crate::LabError;
 
 /// Longest line that is read; a tick of k8s-cluster-simulator with 100,000 pods is shorter.
 const MAX_LINE_BYTES: u64 = 64 << 20;
+/// Longest table that is read; one of a million pods is shorter.
+const MAX_TABLE_BYTES: u64 = 256 << 20;
+/// Spreadsheets begin a CSV file with it.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Pods that are told apart.
 const MAX_PODS: usize = 1_000_000;
 /// Longest stretch that is played, a year of seconds.
@@ -76,28 +81,38 @@ fn wrong(line: u64, message: impl Into<String>) -> LabError {
 impl Pods {
     /// Reads the JSON lines of k8s-cluster-simulator, or a CSV file `name,start,end,class` with times
     /// in RFC 3339 or seconds; either may be packed by gzip. The class may be left out: it is then
-    /// the pod's name up to its last `-`, without its namespace.
+    /// the pod's name up to its last `-`, without its namespace. A pod without an end still runs at
+    /// the latest time in the file.
     ///
-    /// A log that is cut off within its last line is used as far as it goes, see [`Pods::cut`].
+    /// A log that is cut off within its last line is used as far as it goes, see [`Pods::cut`]; so
+    /// is a packed one that is cut off anywhere.
     pub fn read(path: &Path) -> Result<Self, LabError> {
         let failed = |source| LabError::Read { path: path.to_owned(), source };
         let mut file = BufReader::new(File::open(path).map_err(failed)?);
         let packed = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
         let plain: Box<dyn Read> =
             if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-        Self::parse(BufReader::new(plain)).map_err(|error| match error {
+        Self::parse(plain).map_err(|error| match error {
             LabError::Read { source, .. } => failed(source),
             other => other,
         })
     }
 
     /// The same of plain text.
-    pub fn parse(mut text: impl BufRead) -> Result<Self, LabError> {
-        let mut lines = Lines { text: &mut text, number: 0, line: Vec::new() };
-        let first = lines.next()?.ok_or_else(|| wrong(1, "the file is empty"))?;
+    pub fn parse(text: impl Read) -> Result<Self, LabError> {
+        let mut lines = Lines::new(text);
+        let Some(first) = lines.next()? else {
+            let cut = "it is cut off before its first line: copy it again";
+            return Err(wrong(0, if lines.is_cut() { cut } else { "the file is empty" }));
+        };
         let pods = if first.starts_with(b"{") { ticks(lines)? } else { table(lines)? };
+        let before = pods.cut.map_or_else(String::new, |line| format!(" before line {line}"));
         if pods.pods.is_empty() {
-            return Err(wrong(0, "there is no pod in it"));
+            return Err(wrong(0, format!("there is no pod in it{before}")));
+        }
+        if pods.end <= pods.start {
+            let reason = format!("all of it{before} is one instant: nothing comes or goes");
+            return Err(wrong(0, reason));
         }
         Ok(pods)
     }
@@ -138,14 +153,15 @@ impl Pods {
     /// How busy the pods make their servers, when a second stands for `speed` of the log. Each asks
     /// alike, and half a minute's worth when it starts. The mean over all is 1.
     ///
-    /// Fails when `speed` is not positive, or the log is longer than a year as played.
+    /// Fails when `speed` is not positive and finite, or the log is shorter than a second or longer
+    /// than a year as played.
     pub fn load(&self, speed: f64) -> Result<Load, LabError> {
         let seconds = self.end.seconds_since(self.start) / speed;
-        if !(speed > 0.0 && seconds <= MAX_SECONDS as f64) {
+        if !(speed > 0.0 && (1.0..=MAX_SECONDS as f64).contains(&seconds)) {
             return Err(LabError::Setting {
                 name: "speed",
                 value: speed.to_string(),
-                expected: "above 0, so that all is played within a year",
+                expected: "above 0, so that all of the log takes a second to a year",
             });
         }
         let n = (seconds.ceil() as usize).max(1);
@@ -177,14 +193,42 @@ impl Pods {
     }
 }
 
+/// Text that ends where a packed file is cut off: what came before counts.
+struct UntilCut<R> {
+    text: R,
+    is_cut: bool,
+}
+
+impl<R: Read> Read for UntilCut<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.text.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.is_cut = true;
+                Ok(0)
+            }
+            read => read,
+        }
+    }
+}
+
 /// Lines that are not empty, one at a time, none without end.
-struct Lines<'a, R> {
-    text: &'a mut R,
+struct Lines<R> {
+    text: BufReader<UntilCut<R>>,
     number: u64,
     line: Vec<u8>,
 }
 
-impl<R: BufRead> Lines<'_, R> {
+impl<R: Read> Lines<R> {
+    fn new(text: R) -> Self {
+        let text = BufReader::new(UntilCut { text, is_cut: false });
+        Self { text, number: 0, line: Vec::new() }
+    }
+
+    /// Whether the file behind was cut off; known at its end.
+    fn is_cut(&self) -> bool {
+        self.text.get_ref().is_cut
+    }
+
     /// The next line, or the one before again where it was not taken.
     fn next(&mut self) -> Result<Option<&[u8]>, LabError> {
         if self.line.is_empty() {
@@ -196,19 +240,17 @@ impl<R: BufRead> Lines<'_, R> {
     fn advance(&mut self) -> Result<(), LabError> {
         loop {
             self.line.clear();
-            let mut bounded = Read::take(&mut *self.text, MAX_LINE_BYTES);
-            let read = bounded.read_until(b'\n', &mut self.line);
-            // A packed file that is cut off ends in an error: what was read before it counts.
-            let n = match read {
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => self.line.len(),
-                read => read.map_err(|source| LabError::Read { path: "".into(), source })?,
-            };
+            let mut bounded = Read::take(&mut self.text, MAX_LINE_BYTES);
+            let n = bounded.read_until(b'\n', &mut self.line).map_err(unreadable)?;
             if n == 0 {
                 return Ok(());
             }
             self.number += 1;
             if n as u64 == MAX_LINE_BYTES {
                 return Err(wrong(self.number, "the line is longer than 64 MiB"));
+            }
+            if self.number == 1 && self.line.starts_with(BYTE_ORDER_MARK) {
+                self.line.drain(..BYTE_ORDER_MARK.len());
             }
             if self.line.iter().any(|byte| !byte.is_ascii_whitespace()) {
                 return Ok(());
@@ -219,6 +261,21 @@ impl<R: BufRead> Lines<'_, R> {
     fn taken(&mut self) {
         self.line.clear();
     }
+
+    /// The line that was not taken yet and all that follows, as one text.
+    fn rest(&mut self) -> Result<Vec<u8>, LabError> {
+        let mut text = std::mem::take(&mut self.line);
+        let mut bounded = Read::take(&mut self.text, MAX_TABLE_BYTES);
+        let n = bounded.read_to_end(&mut text).map_err(unreadable)?;
+        if n as u64 == MAX_TABLE_BYTES {
+            return Err(wrong(0, "it is longer than 256 MiB"));
+        }
+        Ok(text)
+    }
+}
+
+fn unreadable(source: io::Error) -> LabError {
+    LabError::Read { path: "".into(), source }
 }
 
 /// A pod that was there at the last tick.
@@ -227,7 +284,7 @@ struct Running {
     seen: Timestamp,
 }
 
-fn ticks(mut lines: Lines<'_, impl BufRead>) -> Result<Pods, LabError> {
+fn ticks(mut lines: Lines<impl Read>) -> Result<Pods, LabError> {
     let (mut running, mut pods): (HashMap<String, Running>, Vec<Pod>) = Default::default();
     let (mut start, mut end, mut cut): (Option<Timestamp>, _, _) =
         (None, Timestamp::default(), None);
@@ -280,6 +337,9 @@ fn ticks(mut lines: Lines<'_, impl BufRead>) -> Result<Pods, LabError> {
         }
         (start, end) = (start.or(Some(now)), now);
     }
+    if lines.is_cut() {
+        cut = cut.or(Some(lines.number + 1));
+    }
     pods.extend(running.iter().map(|(name, pod)| ended(name, pod, end)));
     pods.sort_by(|a, b| (a.start, &a.class, a.end).cmp(&(b.start, &b.class, b.end)));
     Ok(Pods { start: start.unwrap_or(end), end, pods, cut })
@@ -301,48 +361,81 @@ fn time(text: &str, line: u64, what: &str) -> Result<Timestamp, LabError> {
     })
 }
 
-fn table(mut lines: Lines<'_, impl BufRead>) -> Result<Pods, LabError> {
-    let header = lines.next()?.map(|line| String::from_utf8_lossy(line).trim().to_owned());
-    let header = header.unwrap_or_default();
-    let columns: BTreeMap<&str, usize> =
-        header.split(',').enumerate().map(|(place, name)| (name.trim(), place)).collect();
-    let place = |name: &str| {
-        let advice = "give JSON lines of k8s-cluster-simulator or CSV `name,start,end,class`";
-        columns.get(name).copied().ok_or_else(|| wrong(1, format!("no column `{name}`: {advice}")))
-    };
-    let places = (place("name")?, place("start")?, place("end")?, columns.get("class").copied());
-    lines.taken();
-    let mut pods = Vec::new();
-    while let Some(line) = lines.next()? {
-        let row = String::from_utf8_lossy(line).into_owned();
-        let number = lines.number;
-        lines.taken();
-        pods.push(row_of_table(row.trim(), number, places)?);
+/// Places of the columns name, start, end, class.
+type Columns = (usize, usize, usize, Option<usize>);
+
+fn table(mut lines: Lines<impl Read>) -> Result<Pods, LabError> {
+    let before = lines.number - 1;
+    let mut text = lines.rest()?;
+    let mut cut = None;
+    if lines.is_cut() {
+        // What stands in the last line may be half of it.
+        text.truncate(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+        cut = Some(before + text.iter().filter(|byte| **byte == b'\n').count() as u64 + 1);
+    }
+    let mut records =
+        ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(&*text);
+    let (mut columns, mut pods, mut running) = (None, Vec::new(), Vec::new());
+    for record in records.byte_records() {
+        let record = record.map_err(|error| wrong(0, format!("not a CSV file: {error}")))?;
+        let line = before + record.position().map_or(0, |at| line_of(&text, at));
+        let cells = StringRecord::from_byte_record_lossy(record);
+        let Some(columns) = columns else {
+            columns = Some(columns_of(&cells, line)?);
+            continue;
+        };
+        if cells.iter().all(str::is_empty) {
+            continue;
+        }
+        let (pod, is_running) = pod_of(&cells, line, columns)?;
+        if is_running {
+            running.push(pods.len());
+        }
+        pods.push(pod);
         if pods.len() > MAX_PODS {
-            return Err(wrong(number, "there are more than a million pods"));
+            return Err(wrong(line, "there are more than a million pods"));
         }
     }
     let start = pods.iter().map(|pod| pod.start).min().unwrap_or_default();
     let end = pods.iter().map(|pod| pod.end).max().unwrap_or_default();
-    Ok(Pods { start, end, pods, cut: None })
+    running.into_iter().for_each(|pod: usize| pods[pod].end = end);
+    Ok(Pods { start, end, pods, cut })
 }
 
-fn row_of_table(
-    row: &str,
+/// The line of a record, whose position is before the empty lines that were passed over.
+fn line_of(text: &[u8], at: &csv::Position) -> u64 {
+    let before = text.iter().skip(at.byte() as usize).take_while(|byte| b"\r\n".contains(byte));
+    at.line() + before.filter(|byte| **byte == b'\n').count() as u64
+}
+
+fn columns_of(header: &StringRecord, line: u64) -> Result<Columns, LabError> {
+    let place = |name: &str| header.iter().position(|column| column == name);
+    let needed = |name: &str| {
+        let advice = "give JSON lines of k8s-cluster-simulator or CSV `name,start,end,class`";
+        place(name).ok_or_else(|| wrong(line, format!("no column `{name}`: {advice}")))
+    };
+    Ok((needed("name")?, needed("start")?, needed("end")?, place("class")))
+}
+
+/// The pod of a row, and whether it still runs, as one without an end does: it ends where it starts
+/// then, until the end of all is known.
+fn pod_of(
+    cells: &StringRecord,
     line: u64,
-    (name, start, end, class_at): (usize, usize, usize, Option<usize>),
-) -> Result<Pod, LabError> {
-    let cells: Vec<&str> = row.split(',').map(str::trim).collect();
+    (name, start, end, class_at): Columns,
+) -> Result<(Pod, bool), LabError> {
     let cell = |place: usize| {
-        cells.get(place).copied().ok_or_else(|| wrong(line, "has fewer cells than the header"))
+        cells.get(place).ok_or_else(|| wrong(line, "has fewer cells than the header"))
     };
     let named = class_at.map(cell).transpose()?.filter(|class| !class.is_empty());
     let class = named.unwrap_or(class(cell(name)?)).to_owned();
-    let (start, end) = (time(cell(start)?, line, "start")?, time(cell(end)?, line, "end")?);
-    if end < start {
+    let start = time(cell(start)?, line, "start")?;
+    let written = Some(cell(end)?).filter(|text| !text.is_empty());
+    let end = written.map(|text| time(text, line, "end")).transpose()?;
+    if end.is_some_and(|end| end < start) {
         return Err(wrong(line, "the pod ends before it starts"));
     }
-    Ok(Pod { class, start, end })
+    Ok((Pod { class, start, end: end.unwrap_or(start) }, end.is_none()))
 }
 
 #[cfg(test)]
@@ -392,18 +485,72 @@ mod tests {
     fn what_is_wrong_is_told_with_its_line() {
         let table = "name,start,end\n";
         for (text, told) in [
-            (String::new(), "line 1: the file is empty"),
+            (String::new(), "the file is empty"),
             ("a,b\n".to_owned(), "no column `name`"),
             (format!("{table}web-1,0\n"), "line 2: has fewer cells"),
             (format!("{table}web-1,5,4\n"), "line 2: the pod ends before it starts"),
             (format!("{table}web-1,noon,4\n"), "`start` is `noon`"),
             (table.to_owned(), "there is no pod"),
+            (format!("{table}web-1,5,5\nweb-2,5,\n"), "all of it is one instant"),
+            (format!("\n\n{table}\nweb-1,noon,4\n"), "line 5: `start` is `noon`"),
+            (format!("{table}\"a\nb\",1,2\nweb-1,noon,4\n"), "line 4: `start` is `noon`"),
             (LOG.replace("\"Queue\":{}}", "\"Queue\":{}"), "line 1: column"),
             (LOG.replace("00:02:10Z\",\"P", "soon\",\"P"), "line 4: `Clock` is"),
             (LOG.replace("00:02:10Z\",\"P", "00:00:10Z\",\"P"), "line 4: `Clock` goes backwards"),
         ] {
             let message = Pods::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(message.contains(told), "{text}\n{message}");
+            assert!(!message.contains("line 0"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_a_spreadsheet_is_read() {
+        let text = "\u{feff}\"name\",\"start\",\"end\",\"class\"\r\n\"default/web-1\",\"100\",\
+                    \"220\",\"web, \"\"old\"\"\"\r\nx, 130 ,200,cron\r\n";
+        let pods = Pods::parse(text.as_bytes()).unwrap();
+        assert_eq!(seconds(&pods), [("web, \"old\"", 0.0, 120.0), ("cron", 30.0, 100.0)]);
+        let log = format!("\u{feff}{LOG}");
+        assert_eq!(Pods::parse(log.as_bytes()).unwrap(), Pods::parse(LOG.as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn a_pod_without_an_end_still_runs() {
+        let text = "name,start,end\na-1,0,\nb-1,10,60\na-2,20,\n";
+        let pods = Pods::parse(text.as_bytes()).unwrap();
+        assert_eq!(seconds(&pods), [("a", 0.0, 60.0), ("b", 10.0, 60.0), ("a", 20.0, 60.0)]);
+        assert_eq!(pods.events(1.0).len(), 3, "who still runs has not ended");
+    }
+
+    fn packed(text: &str) -> Vec<u8> {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        io::Write::write_all(&mut packer, text.as_bytes()).unwrap();
+        packer.finish().unwrap()
+    }
+
+    #[test]
+    fn a_packed_log_that_is_cut_off_is_used_as_far_as_it_goes() {
+        let table: String = (0..2000).map(|pod| format!("web-{pod},{pod},90000\n")).collect();
+        let log = LOG.replace("\n\n", "\n");
+        for (text, whole) in [(format!("name,start,end\n{table}"), false), (log, true)] {
+            let bytes = packed(&text);
+            let read = |length: usize| {
+                let file = tempfile::NamedTempFile::new().unwrap();
+                std::fs::write(file.path(), &bytes[..length]).unwrap();
+                Pods::read(file.path())
+            };
+            let all = read(bytes.len()).unwrap();
+            assert_eq!(all.cut(), None);
+            // Without its checksum.
+            let cut = read(bytes.len() - 8).unwrap();
+            assert!(cut.cut().is_some() && cut.pods() == all.pods());
+            if !whole {
+                let cut = read(bytes.len() / 2).unwrap();
+                assert!(all.pods().starts_with(cut.pods()) && cut.pods().len() > 500);
+                assert_eq!(cut.cut(), Some(cut.pods().len() as u64 + 2));
+            }
+            let message = read(12).unwrap_err().to_string();
+            assert_eq!(message, "it is cut off before its first line: copy it again");
         }
     }
 
@@ -417,7 +564,7 @@ mod tests {
         assert_eq!(ratio(500.0) / ratio(100.0), 17.0, "two pods, one of which starts");
         assert!((load.mean(0.0, 1000.0).rate_ratio - 1.0).abs() < 1e-9);
         assert_eq!(load.at(500.0).changes_per_second, 1.0);
-        for speed in [0.0, -1.0, f64::NAN, 1e-9] {
+        for speed in [0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, 1e-9, 1e9] {
             assert!(Pods::parse(text.as_bytes()).unwrap().load(speed).is_err(), "{speed}");
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::fault::{Configuration, Dose, Effect, Fault, ServerAction};
-use crate::fault::{SELECTIVE_CACHE, impossible, possible};
+use crate::fault::{impossible, possible};
 use crate::label::LabelInterval;
 use crate::playing::{PlayedPods, Playing};
 use crate::tally::ClientSecond;
@@ -79,13 +79,13 @@ impl LabConfig {
 
     /// As a scenario has it: the same servers, clients and upstreams as the simulator would take.
     ///
-    /// Fails when the scenario has faults that the lab cannot do to its servers, or a configuration
-    /// that its release does not know.
+    /// Fails when the scenario has faults that the lab cannot do to its servers, or makes no sense as a
+    /// whole.
     pub fn from_scenario(
         coredns: impl Into<PathBuf>,
         scenario: &oddns_sim::Scenario,
     ) -> Result<Self, LabError> {
-        check_release(scenario)?;
+        scenario.check()?;
         let impossible = impossible(scenario);
         if !impossible.is_empty() {
             return Err(LabError::Impossible { faults: impossible.join(", ") });
@@ -117,18 +117,6 @@ impl LabConfig {
             ..Self::new(coredns)
         })
     }
-}
-
-/// Old releases do not know all that newer configurations say.
-fn check_release(scenario: &oddns_sim::Scenario) -> Result<(), LabError> {
-    if scenario.corefile.caches_cluster() || scenario.coredns >= SELECTIVE_CACHE {
-        return Ok(());
-    }
-    Err(LabError::TooOld {
-        corefile: scenario.corefile.as_str(),
-        found: scenario.coredns.as_str(),
-        needed: SELECTIVE_CACHE.as_str(),
-    })
 }
 
 fn settings(traffic: &oddns_sim::Traffic, has_stub: bool) -> TrafficSettings {
@@ -260,6 +248,9 @@ struct ScaledOut {
     servers: Vec<CoreDns>,
 }
 
+/// What sees a lab while it plays.
+pub type Look<'a> = dyn FnMut(&mut Lab) -> Result<(), LabError> + Send + 'a;
+
 /// A running lab. Dropping it ends clients, servers and upstreams.
 #[derive(Debug)]
 pub struct Lab {
@@ -270,6 +261,8 @@ pub struct Lab {
     upstreams: Vec<Upstream>,
     cluster: Cluster,
     scaled_out: Option<ScaledOut>,
+    /// What the clients felt and nobody has taken yet.
+    felt: Vec<ClientSecond>,
     /// What the pods do, while a schedule is played.
     playing: Option<Playing>,
     in_force: Option<InForce>,
@@ -296,6 +289,7 @@ impl Lab {
             upstreams,
             cluster,
             scaled_out: None,
+            felt: Vec::new(),
             playing,
             in_force: None,
             labels: Vec::new(),
@@ -461,9 +455,20 @@ impl Lab {
     ///
     /// Fails when a server ends by itself.
     pub async fn play(&mut self, phases: &[Phase]) -> Result<(), LabError> {
-        let played = self.play_phases(phases).await;
+        self.play_watched(phases, &mut |_| Ok(())).await
+    }
+
+    /// The same, and `look` sees the lab twice a second and once more when all is played. An error of
+    /// it ends the lab.
+    pub async fn play_watched(
+        &mut self,
+        phases: &[Phase],
+        look: &mut Look<'_>,
+    ) -> Result<(), LabError> {
+        let played = self.play_phases(phases, look).await;
         let cleared = self.clear().await;
-        played.and(cleared)
+        let looked = look(self);
+        played.and(cleared).and(looked)
     }
 
     /// The URLs to scrape, one a server.
@@ -476,16 +481,24 @@ impl Lab {
         &self.labels
     }
 
-    /// What the clients felt since the last call, those of servers that came on top among them.
-    pub fn take_client_seconds(&self) -> Vec<ClientSecond> {
-        let mut seconds = self.traffic.take_seconds();
-        for more in self.scaled_out.iter().flat_map(|more| more.traffic.take_seconds()) {
-            match seconds.binary_search_by_key(&more.second, |one| one.second) {
-                Ok(at) => seconds[at].absorb(&more),
-                Err(at) => seconds.insert(at, more),
+    /// What the clients felt since the last call, those of servers that came on top among them; each
+    /// second once, and only when it is over for all.
+    pub fn take_client_seconds(&mut self) -> Vec<ClientSecond> {
+        self.gather_seconds();
+        // The other clients may not have told it yet.
+        let kept = self.felt.len().min(usize::from(self.scaled_out.is_some()));
+        let told = self.felt.len() - kept;
+        self.felt.drain(..told).collect()
+    }
+
+    fn gather_seconds(&mut self) {
+        let more = self.scaled_out.iter().flat_map(|more| more.traffic.take_seconds());
+        for one in self.traffic.take_seconds().into_iter().chain(more) {
+            match self.felt.binary_search_by_key(&one.second, |known| known.second) {
+                Ok(at) => self.felt[at].absorb(&one),
+                Err(at) => self.felt.insert(at, one),
             }
         }
-        seconds
     }
 
     /// The servers, in the order of `metrics_urls`.
@@ -509,21 +522,22 @@ impl Lab {
         self.servers.iter_mut().chain(more).try_for_each(CoreDns::check)
     }
 
-    async fn play_phases(&mut self, phases: &[Phase]) -> Result<(), LabError> {
+    async fn play_phases(&mut self, phases: &[Phase], look: &mut Look<'_>) -> Result<(), LabError> {
         for phase in phases {
             let end = Instant::now() + phase.duration;
             match phase.fault {
                 Some(fault) => self.apply_phase(fault, phase.strength, phase.duration).await?,
                 None => self.clear().await?,
             }
-            self.watch_until(end).await?;
+            self.watch_until(end, look).await?;
         }
         Ok(())
     }
 
-    async fn watch_until(&mut self, end: Instant) -> Result<(), LabError> {
+    async fn watch_until(&mut self, end: Instant, look: &mut Look<'_>) -> Result<(), LabError> {
         loop {
             self.check()?;
+            look(self)?;
             self.follow_pods();
             self.go_on().await?;
             let left = end.saturating_duration_since(Instant::now());
@@ -602,6 +616,7 @@ impl Lab {
             }
             Effect::Traffic(_) => self.set_traffic(self.config.settings),
             Effect::ScaleOut => {
+                self.gather_seconds();
                 self.scaled_out = None;
                 self.set_traffic(self.config.settings);
             }

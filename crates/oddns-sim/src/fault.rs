@@ -5,7 +5,7 @@ mod table;
 use std::fmt;
 
 use crate::conditions::Conditions;
-use crate::nearest::nearest;
+use crate::nearest::{meant, nearest};
 
 pub use table::FAULTS;
 
@@ -167,19 +167,19 @@ impl Dose {
 
 /// A name that is not in the table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no fault `{name}`: did you mean `{nearest}`? `oddns lab faults` lists all")]
+#[error("there is no fault `{name}`{}; `oddns lab faults` lists all", meant(*nearest))]
 pub struct UnknownFault {
     /// The name that was asked for.
     pub name: String,
-    /// The entry with the nearest name.
-    pub nearest: &'static str,
+    /// The entry that was probably meant.
+    pub nearest: Option<&'static str>,
 }
 
 /// The entry called `name`.
 pub fn fault(name: &str) -> Result<&'static Fault, UnknownFault> {
     FAULTS.iter().find(|fault| fault.name == name).ok_or_else(|| UnknownFault {
         name: name.chars().take(60).collect(),
-        nearest: nearest(name, FAULTS.iter().map(|fault| fault.name)).unwrap_or_default(),
+        nearest: nearest(name, FAULTS.iter().map(|fault| fault.name)),
     })
 }
 

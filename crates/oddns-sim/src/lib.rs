@@ -30,8 +30,8 @@ pub use fault::{FAULTS, Family, Fault, Reach, Sign, Strength, UnknownFault, faul
 pub use load::{Load, LoadStep};
 pub use release::{Release, UnknownRelease};
 pub use scenario::{
-    BUILT_IN, BuiltIn, Campaign, Corefile, Cron, Day, Machine, Mix, PlannedFault, Scenario,
-    ScenarioError, Traffic, UnknownCorefile, Upstreams, built_in,
+    BUILT_IN, BuiltIn, Campaign, Corefile, Cron, Day, Machine, Misfit, Mix, PlannedFault, Scenario,
+    ScenarioError, Traffic, UnknownCorefile, UnknownScenario, Upstreams, built_in,
 };
 pub use schedule::{Label, labels};
 pub use simulation::{Simulation, empty_scrape};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::nearest::nearest;
+use crate::nearest::{meant, nearest};
 
 /// A release of CoreDNS. Later is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -23,10 +23,10 @@ pub enum Release {
 
 /// A version that is none of [`Release::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("CoreDNS `{found}` is not simulated: did you mean `{nearest}`? There are {known}")]
+#[error("CoreDNS `{found}` is not simulated{}; there are {known}", meant(*nearest))]
 pub struct UnknownRelease {
     found: String,
-    nearest: &'static str,
+    nearest: Option<&'static str>,
     known: String,
 }
 
@@ -72,8 +72,8 @@ impl FromStr for Release {
         Self::ALL.into_iter().find(|release| release.as_str() == wanted).ok_or_else(|| {
             let names = Self::ALL.map(Self::as_str);
             UnknownRelease {
-                found: text.to_owned(),
-                nearest: nearest(wanted, names).unwrap_or_default(),
+                found: text.chars().take(60).collect(),
+                nearest: nearest(wanted, names),
                 known: names.join(", "),
             }
         })

@@ -13,12 +13,14 @@ use crate::load::Load;
 use crate::release::Release;
 use crate::span::Span;
 
-pub use builtin::{BUILT_IN, BuiltIn, built_in};
+pub use builtin::{BUILT_IN, BuiltIn, UnknownScenario, built_in};
 pub use corefile::{Corefile, UnknownCorefile};
 
 /// A checked scenario with every default filled in.
 #[derive(Debug, Clone)]
 pub struct Scenario {
+    /// Version of the format that the file says, which is 1; `None` when it says none.
+    pub version: Option<u64>,
     /// Short name.
     pub name: String,
     /// What it is about, in a sentence; may be empty.
@@ -230,7 +232,73 @@ pub struct ScenarioError {
     pub message: String,
 }
 
+/// Why a scenario makes no sense as a whole, with what a command asks for instead of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misfit {
+    /// A configuration that the release of CoreDNS does not know.
+    #[error("Corefile `{corefile}` needs CoreDNS {needed} or later, the scenario says {found}")]
+    TooOld {
+        /// The configuration.
+        corefile: Corefile,
+        /// Release of the scenario.
+        found: Release,
+        /// The first one that knows it.
+        needed: Release,
+    },
+    /// Over before the first scrape.
+    #[error(
+        "a scenario of {length} has no scrape when there is one every {every}: let it last longer, or \
+         scrape more often"
+    )]
+    NoScrape {
+        /// How long it lasts.
+        length: Span,
+        /// Time between two scrapes.
+        every: Span,
+    },
+}
+
 impl Scenario {
+    /// Refuses what can be neither simulated nor played.
+    pub fn check(&self) -> Result<(), Misfit> {
+        let Self { corefile, coredns, length, every, .. } = *self;
+        if coredns < corefile.since() {
+            return Err(Misfit::TooOld { corefile, found: coredns, needed: corefile.since() });
+        }
+        if length < every {
+            return Err(Misfit::NoScrape { length, every });
+        }
+        Ok(())
+    }
+
+    /// What of it nobody will see, and what it should say: a sentence each, without the scenario's
+    /// name. Empty for most.
+    pub fn remarks(&self) -> Vec<String> {
+        let (mut remarks, length) = (Vec::new(), self.length);
+        if self.version.is_none() {
+            remarks.push("says no `version`: write `version: 1`, as which it is read".to_owned());
+        }
+        let late: Vec<&PlannedFault> =
+            self.faults.iter().filter(|planned| planned.at >= length).collect();
+        if let Some(PlannedFault { fault, at, .. }) = late.first() {
+            let (n, all, name) = (late.len(), self.faults.len(), fault.name);
+            remarks.push(format!(
+                "ends after {length}, before {n} of its {all} faults begin, which are left out: \
+                 `{name}` would begin after {at}"
+            ));
+        }
+        if let Some(Campaign { after, .. }) = &self.campaign
+            && *after >= length
+        {
+            remarks.push(format!(
+                "ends after {length}, before its campaign begins, which would be after {after}: none \
+                 of the campaign's faults is done"
+            ));
+        }
+        remarks
+    }
+
     /// Reads the text of a scenario file and fills in the defaults: an empty text is two quiet
     /// servers of a cluster for a day.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {

@@ -1,15 +1,28 @@
 //! Lengths of time as people write them in a scenario: `15s`, `1h30m`, `30d`.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Deserializer};
 
 /// A length of time in whole milliseconds, above zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(i64);
 
-/// A text that is no length of time.
+/// A text that is no length of time that a scenario may have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no length of time: write numbers with ms, s, m, h, d, w or y, such as 1h30m")]
-pub struct SpanError(String);
+#[non_exhaustive]
+pub enum SpanError {
+    /// Not written as one.
+    #[error("`{0}` is no length of time: write numbers with ms, s, m, h, d, w or y, such as 1h30m")]
+    Unreadable(String),
+    /// Nothing at all.
+    #[error("`{0}` is no time at all: the shortest is 1ms")]
+    Zero(String),
+    /// Above ten years.
+    #[error("`{0}` is too long: the longest is 10y")]
+    TooLong(String),
+}
 
 /// Longest first, so that `ms` is not taken for minutes.
 const UNITS: [(&str, i64); 7] = [
@@ -41,23 +54,47 @@ impl Span {
     }
 }
 
-impl std::str::FromStr for Span {
+impl fmt::Display for Span {
+    /// As [`Span::from_str`] reads it, in days at most.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = self.0;
+        for name in ["d", "h", "m", "s", "ms"] {
+            let factor = UNITS.iter().find(|(unit, _)| *unit == name).map_or(1, |unit| unit.1);
+            if left >= factor {
+                write!(f, "{}{name}", left / factor)?;
+                left %= factor;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Span {
     type Err = SpanError;
 
     /// As Prometheus writes them: whole numbers, each with its unit, biggest first.
     fn from_str(text: &str) -> Result<Self, SpanError> {
-        let error = || SpanError(text.chars().take(60).collect());
+        let shown = || text.chars().take(60).collect();
+        let unreadable = || SpanError::Unreadable(shown());
         let (mut rest, mut millis) = (text.trim(), 0_i64);
-        while !rest.is_empty() {
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let number: i64 = rest[..digits].parse().map_err(|_| error())?;
-            rest = &rest[digits..];
-            let unit = UNITS.iter().find(|(unit, _)| rest.starts_with(unit)).ok_or_else(error)?;
-            rest = &rest[unit.0.len()..];
-            let part = number.checked_mul(unit.1).ok_or_else(error)?;
-            millis = millis.checked_add(part).ok_or_else(error)?;
+        if rest.is_empty() {
+            return Err(unreadable());
         }
-        if (1..=MAX_MILLIS).contains(&millis) { Ok(Self(millis)) } else { Err(error()) }
+        while !rest.is_empty() {
+            let n_digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let (digits, unit) = rest.split_at(n_digits);
+            let known = UNITS.iter().find(|(name, _)| n_digits > 0 && unit.starts_with(name));
+            let (name, factor) = known.ok_or_else(unreadable)?;
+            rest = &unit[name.len()..];
+            // More digits than a number holds are too many, whatever the unit.
+            let number = digits.parse().unwrap_or(i64::MAX);
+            millis = millis.saturating_add(number.saturating_mul(*factor));
+        }
+        match millis {
+            0 => Err(SpanError::Zero(shown())),
+            1..=MAX_MILLIS => Ok(Self(millis)),
+            _ => Err(SpanError::TooLong(shown())),
+        }
     }
 }
 
@@ -81,6 +118,30 @@ mod tests {
         }
         for text in ["", "0s", "5", "-5s", "1x", "s", "99999999999999999999d", "11y", "1.5h"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_length_is_told() {
+        for (text, told) in [
+            ("1000y", "`1000y` is too long: the longest is 10y"),
+            ("99999999999999999999d", "too long"),
+            ("9223372036854775807y1ms", "too long"),
+            ("0s", "the shortest is 1ms"),
+            ("0d0ms", "the shortest is 1ms"),
+            ("1.5h", "is no length of time"),
+            ("", "is no length of time"),
+            (" ", "is no length of time"),
+        ] {
+            let message = text.parse::<Span>().unwrap_err().to_string();
+            assert!(message.contains(told), "{text} {message}");
+        }
+    }
+
+    #[test]
+    fn a_span_is_shown_as_it_is_written() {
+        for text in ["1ms", "15s", "1h30m", "1d", "2d1h", "1m1s250ms"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::history::{
 use crate::log::{LogDamage, LogReader, read_segment};
 use crate::parquet_file::{ParquetFile, guarded};
 use crate::walk::{self, SeriesWalk};
-use crate::{Dataset, Place, StoreError, read_labels};
+use crate::{Dataset, Place, StoreError, Unfinished, read_labels};
 
 /// More mistakes of one file are not told.
 const MAX_TOLD: usize = 5;
@@ -35,12 +35,16 @@ impl Mistake {
 }
 
 /// What was looked at, and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Validation {
     /// Parquet files.
     pub files: usize,
-    /// Rows of them.
+    /// Rows of them, and samples of the log.
     pub rows: u64,
+    /// Segments of the log, whose samples are no rows of a file yet; they count as rows here.
+    pub segments: usize,
+    /// That it is not all there, by its own description.
+    pub unfinished: Option<Unfinished>,
     /// Everything that is wrong, at most five for each file; empty for a sound data set.
     pub mistakes: Vec<Mistake>,
 }
@@ -50,7 +54,10 @@ pub struct Validation {
 /// read is an error.
 pub fn validate(root: &Path) -> Result<Validation, StoreError> {
     let mut validation = Validation::default();
-    validation.look_at(root, Dataset::read(root).map(drop));
+    match Dataset::read(root) {
+        Ok(about) => validation.unfinished = about.and_then(|about| about.unfinished),
+        Err(error) => validation.look_at(root, Err(error)),
+    }
     let labels = root.join("labels.csv");
     if labels.exists() {
         validation.look_at(&labels, read_labels(&labels).map(drop));
@@ -65,6 +72,7 @@ pub fn validate(root: &Path) -> Result<Validation, StoreError> {
     for (folder, parts) in &snapshot.days {
         validation.look_at_day(folder, parts);
     }
+    validation.segments = snapshot.segments.len();
     for path in &snapshot.segments {
         let read = read_segment(path, &mut validation).map(|read| read.n_unknown);
         if let Ok(n) = &read

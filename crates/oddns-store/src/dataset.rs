@@ -1,5 +1,6 @@
 //! `dataset.json`: where a metric history comes from.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -49,12 +50,62 @@ pub struct Dataset {
     /// SPDX name of the licence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
+    /// What is missing of what was planned; `None` where nothing is, or nothing was planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
     /// Everything else that the file says.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
+/// That a data set was not recorded, or not simulated, to the end that was planned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// What ended it, such as `interrupted`; `None` while it goes on, and when it was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<String>,
+    /// Seconds that were planned.
+    pub planned_seconds: f64,
+    /// Seconds that are there; `None` while it goes on, and when it was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_seconds: Option<f64>,
+}
+
+impl Unfinished {
+    /// Of what has begun.
+    pub fn begun(planned_seconds: f64) -> Self {
+        Self { ended_by: None, planned_seconds, done_seconds: None }
+    }
+}
+
+impl fmt::Display for Unfinished {
+    /// What follows the name of the data set in a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let planned = self.planned_seconds;
+        match (&self.ended_by, self.done_seconds) {
+            (Some(by), Some(done)) => {
+                write!(f, "is unfinished: {by} after {done:.0} of {planned:.0} seconds")
+            }
+            (Some(by), None) => write!(f, "is unfinished: {by}, {planned:.0} seconds were planned"),
+            (None, _) => write!(
+                f,
+                "is unfinished: it goes on, or was killed before its {planned:.0} seconds were over"
+            ),
+        }
+    }
+}
+
 impl Dataset {
+    /// Says of what has begun and not ended that it was `ended_by` something, with the seconds that
+    /// are there. No effect on what is finished, or has said what ended it.
+    pub fn end(&mut self, ended_by: &str) {
+        let done = self.start.zip(self.end).map(|(start, end)| end.seconds_since(start));
+        if let Some(unfinished) = self.unfinished.as_mut().filter(|of| of.ended_by.is_none()) {
+            unfinished.ended_by = Some(ended_by.to_owned());
+            unfinished.done_seconds = done;
+        }
+    }
+
     /// Reads the description in the data set folder `root`; `None` when it has none.
     pub fn read(root: &Path) -> Result<Option<Self>, StoreError> {
         let path = root.join("dataset.json");
@@ -151,6 +202,28 @@ mod tests {
         assert_eq!(agreed(std::slice::from_ref(&one)), Dataset { start: None, ..one.clone() });
         assert_eq!(agreed(&[one, other, Dataset::default()]), Dataset::default());
         assert_eq!(agreed(&[]), Dataset::default());
+    }
+
+    #[test]
+    fn what_has_begun_is_ended_once() {
+        let (start, end) = (Timestamp::from_millis(1000), Timestamp::from_millis(53_500));
+        let unfinished = Some(Unfinished::begun(3600.0));
+        let mut dataset =
+            Dataset { start: Some(start), end: Some(end), unfinished, ..Dataset::default() };
+        let shown = |dataset: &Dataset| dataset.unfinished.as_ref().map(ToString::to_string);
+        assert!(
+            shown(&dataset).unwrap().contains("goes on, or was killed before its 3600 seconds")
+        );
+        for by in ["interrupted", "killed"] {
+            dataset.end(by);
+            let told = "is unfinished: interrupted after 52 of 3600 seconds";
+            assert_eq!(shown(&dataset).unwrap(), told);
+        }
+        let text = serde_json::to_string(&dataset).unwrap();
+        assert_eq!(serde_json::from_str::<Dataset>(&text).unwrap(), dataset);
+        let mut finished = Dataset::default();
+        finished.end("killed");
+        assert_eq!(finished, Dataset::default());
     }
 
     #[test]

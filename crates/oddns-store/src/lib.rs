@@ -36,7 +36,7 @@ pub use anonymise::{Anonymiser, anonymise};
 pub use atomic::{AtomicFile, write_atomically};
 pub use checking::{Mistake, Validation, validate};
 pub use damaged::damaged_parts;
-pub use dataset::{Dataset, agreed};
+pub use dataset::{Dataset, Unfinished, agreed};
 pub use description::{Description, InstanceDescription, describe};
 pub use error::{Place, StoreError};
 pub use feedback::{FeedbackLine, read_feedback, write_feedback};

@@ -167,12 +167,14 @@ fn common_interval(jobs: &[JobConfig]) -> Result<Option<Duration>, BadInput> {
 }
 
 async fn record(args: &Collect) -> anyhow::Result<Totals> {
-    record_until(args, std::future::pending()).await
+    record_until(args, |dataset| dataset, interrupted()).await
 }
 
-/// Records until the time is over, somebody interrupts, or what is recorded has `ended`.
+/// Records until the time is over, or what is recorded has `ended`. What a new recording says of
+/// itself goes through `described` before it begins.
 pub(crate) async fn record_until(
     args: &Collect,
+    described: impl FnOnce(Dataset) -> Dataset,
     ended: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<Totals> {
     let (jobs, every) = jobs(args)?;
@@ -184,7 +186,8 @@ pub(crate) async fn record_until(
     // Nothing is created before something worth recording was seen. Where a recording goes on, a
     // server that does not answer is recorded as that.
     check_first(&first, may_find_more || folder == Folder::Begun)?;
-    let store = folder.open(&args.out, &dataset(args, every, &first, start), settings(args))?;
+    let dataset = described(dataset(args, every, &first, start));
+    let store = folder.open(&args.out, &dataset, settings(args))?;
     let recorder = Recorder::new(store, progress::bar(expected(args, every, &first), "recording"));
     for server in &first {
         let mut appender = ScrapeAppender::new(&server.target.instance);
@@ -192,7 +195,7 @@ pub(crate) async fn record_until(
     }
     let stop = async {
         tokio::select! {
-            () = stop(args, start) => {}
+            () = over(args, start) => {}
             () = ended => {}
         }
     };
@@ -240,22 +243,16 @@ async fn first_round(jobs: &[Arc<Job>], at: Timestamp) -> anyhow::Result<Vec<Fir
     Ok(done.into_iter().map(|(_, first)| first).collect())
 }
 
-/// Ends when the time is over or somebody interrupts.
-async fn stop(args: &Collect, start: Timestamp) {
+/// Ends when the time is over.
+async fn over(args: &Collect, start: Timestamp) {
     let length = args.length.map(|length| {
         let passed = Duration::from_millis((wall_clock().millis() - start.millis()).max(0) as u64);
         // What is due at the end is not begun.
         length.saturating_sub(passed).saturating_sub(Duration::from_millis(2))
     });
-    let over = async {
-        match length {
-            Some(length) => sleep(length).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = over => {}
-        () = interrupted() => {}
+    match length {
+        Some(length) => sleep(length).await,
+        None => std::future::pending().await,
     }
 }
 

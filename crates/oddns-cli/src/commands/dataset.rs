@@ -14,8 +14,8 @@ use oddns_collect::{ReplayOptions, replay_file};
 use oddns_core::Frame;
 use oddns_store::{
     Anonymiser, AtomicFile, DataKind, HistoryFilter, HistoryStore, Imported, InstanceDescription,
-    LabelledInterval, StoreError, StoreSettings, read_labels, sniff, validate, write_atomically,
-    write_frame, write_openmetrics,
+    LabelledInterval, StoreError, StoreSettings, Validation, read_labels, sniff, validate,
+    write_atomically, write_frame, write_openmetrics,
 };
 use serde_json::{Value, json};
 
@@ -285,6 +285,7 @@ fn check(args: &Validate) -> anyhow::Result<()> {
         return collection::check(args);
     }
     let found = validate(&args.data)?;
+    tell_unfinished(&args.data, &found);
     let mistakes: Vec<String> = found.mistakes.iter().map(mistake_text).collect();
     if args.output.output == Output::Json {
         let mistakes = found.mistakes.iter().zip(&mistakes).map(|(mistake, text)| {
@@ -292,7 +293,8 @@ fn check(args: &Validate) -> anyhow::Result<()> {
             json!({ "path": mistake.path.display().to_string(), "place": place, "message": text })
         });
         output::json(&json!({
-            "files": found.files, "rows": found.rows, "mistakes": mistakes.collect::<Vec<_>>(),
+            "files": found.files, "rows": found.rows, "unfinished": found.unfinished,
+            "mistakes": mistakes.collect::<Vec<_>>(),
         }));
     } else {
         mistakes.iter().for_each(output::line);
@@ -304,9 +306,24 @@ fn check(args: &Validate) -> anyhow::Result<()> {
     }
     if args.output.output == Output::Text {
         let path = args.data.display();
-        output::line(format!("`{path}` is sound: {} rows in {} files", found.rows, found.files));
+        let log = if found.segments > 0 { " and a log" } else { "" };
+        let files = found.files;
+        output::line(format!("`{path}` is sound: {} rows in {files} files{log}", found.rows));
     }
     Ok(())
+}
+
+/// Tells that a data set is not all that was planned, and what to do.
+fn tell_unfinished(path: &Path, found: &Validation) {
+    let Some(unfinished) = &found.unfinished else { return };
+    let path = path.display();
+    let repair = match found.segments {
+        0 => String::new(),
+        _ => format!(
+            "; once it has ended, `oddns dataset import {path} --out NEW` makes it whole files"
+        ),
+    };
+    output::warning(format!("`{path}` {unfinished}{repair}"));
 }
 
 fn plural(n: usize) -> &'static str {

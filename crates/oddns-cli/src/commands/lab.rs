@@ -9,7 +9,7 @@ use oddns_store::StoreError;
 use serde_json::{Value, json};
 
 pub(crate) use self::binaries::Binaries;
-pub(crate) use self::play::{Play, runtime};
+pub(crate) use self::play::{Play, described, runtime};
 use crate::args::{LabCommand, LabEffects, LabRun, Output, OutputArgs};
 use crate::commands::simulate;
 use crate::{effects, output};
@@ -94,13 +94,14 @@ fn play(args: &LabRun) -> anyhow::Result<()> {
     if let Some(corefile) = args.corefile {
         scenario = scenario.with_corefile(corefile);
     }
+    simulate::tell_remarks(&args.scenario, &scenario);
     if args.out.join("dataset.json").exists() {
         return Err(StoreError::Exists { path: args.out.clone() }.into());
     }
     let Binaries { usual, other } = Binaries::find(&args.coredns, scenario.coredns)?;
     let mut config = LabConfig::from_scenario(usual, &scenario)?;
     config.other_coredns = other;
-    config.pods = simulate::pods(&args.pods)?;
+    config.pods = simulate::pods(&args.pods, &scenario)?;
     let phases = phases(&scenario, &config)?;
     let by = "oddns lab run";
     let play = Play { out: &args.out, scenario: &scenario, config, phases, by };

@@ -3,16 +3,17 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use oddns_core::{Scrape, SeriesTable};
-use oddns_lab::{PlayedPods, Pods};
-use oddns_sim::{Label, Scenario, Simulation, built_in, empty_scrape};
+use oddns_lab::{LabError, PlayedPods, Pods};
+use oddns_sim::{Label, Scenario, Simulation, Span, built_in, empty_scrape};
 use oddns_store::{
-    Dataset, HistoryStore, LabelledInterval, ScrapeAppender, StoreSettings, write_labels,
+    Dataset, HistoryStore, LabelledInterval, ScrapeAppender, StoreError, StoreSettings, Unfinished,
+    write_labels,
 };
 use serde_json::json;
 
 use crate::args::{Output, PodLog, Simulate};
+use crate::commands::lab::described;
 use crate::exit::BadInput;
 use crate::{output, progress};
 
@@ -24,6 +25,7 @@ const FLUSH_EVERY: u64 = 5760;
 pub(crate) struct Made {
     n_scrapes: u64,
     n_samples: u64,
+    n_labels: usize,
 }
 
 pub(crate) fn run(args: &Simulate) -> anyhow::Result<()> {
@@ -37,26 +39,34 @@ pub(crate) fn run(args: &Simulate) -> anyhow::Result<()> {
         scenario = scenario.with_corefile(corefile);
     }
     check_simulated(&scenario)?;
-    if let Some(played) = pods(&args.pods)? {
+    tell_remarks(&args.scenario, &scenario);
+    if let Some(played) = pods(&args.pods, &scenario)? {
         scenario.traffic.load = Some(played.pods.load(played.speed)?);
     }
     let (start, n_servers) = (Instant::now(), scenario.servers);
     let simulation = Simulation::new(scenario);
-    let labels = labels(&simulation);
     let made = write(&args.out, simulation)?;
-    write_labels(&args.out.join("labels.csv"), &labels)?;
-    print(args, &made, n_servers, labels.len(), start.elapsed().as_secs_f64());
+    print(args, &made, n_servers, start.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn check_simulated(scenario: &Scenario) -> Result<(), BadInput> {
-    if scenario.corefile.is_simulated() {
-        return Ok(());
+/// Refuses what the simulator cannot do.
+pub(crate) fn check_simulated(scenario: &Scenario) -> anyhow::Result<()> {
+    if !scenario.corefile.is_simulated() {
+        let reason = format!(
+            "Corefile `{}` is not simulated: play the scenario with `oddns lab run`, or take another",
+            scenario.corefile
+        );
+        return Err(BadInput(reason).into());
     }
-    Err(BadInput(format!(
-        "Corefile `{}` is not simulated: play the scenario with `oddns lab run`, or take another",
-        scenario.corefile
-    )))
+    Ok(scenario.check()?)
+}
+
+/// Tells what of a scenario nobody will see.
+pub(crate) fn tell_remarks(name: &str, scenario: &Scenario) {
+    for remark in scenario.remarks() {
+        output::warning(format!("`{name}` {remark}"));
+    }
 }
 
 /// The scenario that a command names: a file if there is one of that name, else one that comes with
@@ -65,33 +75,47 @@ pub(crate) fn scenario(name: &str) -> anyhow::Result<Scenario> {
     let path = Path::new(name);
     // A folder may have the name of a scenario by chance.
     if !path.is_file() {
-        return match built_in(name) {
-            Ok(scenario) => Ok(scenario?),
-            Err(nearest) => Err(BadInput(format!(
-                "there is no file `{name}` and no scenario of that name: did you mean `{nearest}`?"
-            ))
-            .into()),
-        };
+        let known = built_in(name).map_err(|unknown| BadInput(unknown.to_string()))?;
+        return Ok(known?);
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{name}`"))?;
+    let text =
+        std::fs::read(path).map_err(|source| StoreError::Read { path: path.to_owned(), source })?;
+    let text = String::from_utf8(text)
+        .map_err(|_| BadInput(format!("`{name}` is not a text: a scenario is a YAML file")))?;
+    let says_something = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    if !text.lines().any(says_something) {
+        let reason = format!("`{name}` is empty: a scenario begins with `version: 1`");
+        return Err(BadInput(reason).into());
+    }
     Scenario::parse(&text).map_err(|error| BadInput(format!("{name}: {error}")).into())
 }
 
-/// The pods that a command names; what was cut off is told.
-pub(crate) fn pods(args: &PodLog) -> anyhow::Result<Option<PlayedPods>> {
+/// The pods that a command names. What was cut off is told, and when the log is over before the
+/// scenario is.
+pub(crate) fn pods(args: &PodLog, scenario: &Scenario) -> anyhow::Result<Option<PlayedPods>> {
     let Some(path) = &args.log else { return Ok(None) };
-    let pods = Pods::read(path).with_context(|| format!("`{}`", path.display()))?;
+    let shown = path.display();
+    let pods = Pods::read(path).map_err(|error| match error {
+        LabError::Pods { .. } => BadInput(format!("`{shown}`: {error}")).into(),
+        other => anyhow::Error::from(other),
+    })?;
+    let (start, end) = pods.span();
     if let Some(line) = pods.cut() {
-        let (_, end) = pods.span();
+        output::warning(format!("`{shown}` is cut off in line {line}: it is used until {end}"));
+    }
+    let seconds = pods.load(args.speed)?.seconds();
+    if seconds < scenario.length.as_seconds() {
         output::warning(format!(
-            "`{}` is cut off in line {line}: its pods are used until {end}",
-            path.display()
+            "`{shown}` lasts {}, from {start} to {end}, and the scenario {}: then its pods begin anew",
+            Span::seconds(seconds),
+            scenario.length,
         ));
     }
     Ok(Some(PlayedPods { pods, speed: args.speed }))
 }
 
-/// Writes all scrapes of a simulation into a new data set.
+/// Writes all scrapes of a simulation into a new data set, with its labels. Until all is there it
+/// says that it is unfinished.
 pub(crate) fn write(out: &Path, mut simulation: Simulation) -> anyhow::Result<Made> {
     let n_servers = simulation.scenario().servers;
     let instances: Vec<String> = (0..n_servers).map(|place| simulation.instance(place)).collect();
@@ -103,9 +127,12 @@ pub(crate) fn write(out: &Path, mut simulation: Simulation) -> anyhow::Result<Ma
         max_ahead: None,
         ..StoreSettings::default()
     };
-    let store = HistoryStore::create(out, &dataset(out, &simulation), settings)?;
+    let labels = labels(&simulation);
+    let store = HistoryStore::create(out, &dataset(&simulation), settings)?;
+    write_labels(&out.join("labels.csv"), &labels)?;
     let bar = progress::bar(simulation.n_scrapes(), "simulating");
-    let (mut made, mut scrape, mut failed) = (Made::default(), empty_scrape(), None);
+    let mut made = Made { n_labels: labels.len(), ..Made::default() };
+    let (mut scrape, mut failed) = (empty_scrape(), None);
     let mut n_steps = 0;
     loop {
         let take = |place: usize, table: &SeriesTable, scrape: &Scrape| {
@@ -130,18 +157,20 @@ pub(crate) fn write(out: &Path, mut simulation: Simulation) -> anyhow::Result<Ma
     }
     bar.finish_and_clear();
     store.finish()?;
+    if let Some(about) = Dataset::read(out)? {
+        Dataset { unfinished: None, ..about }.write(out)?;
+    }
     Ok(made)
 }
 
-fn dataset(out: &Path, simulation: &Simulation) -> Dataset {
+fn dataset(simulation: &Simulation) -> Dataset {
     let scenario = simulation.scenario();
-    let name = out.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
     let mut other = serde_json::Map::new();
     other.insert("scenario".to_owned(), json!(scenario.name));
     other.insert("simulated".to_owned(), json!(true));
     Dataset {
-        name,
-        description: Some(format!("{} Made by `oddns simulate`.", scenario.description)),
+        name: scenario.name.clone(),
+        description: Some(described(scenario, "Made by `oddns simulate`.")),
         start: Some(scenario.start),
         normal_from: Some(scenario.start),
         normal_until: Some(simulation.normal_until()),
@@ -151,6 +180,7 @@ fn dataset(out: &Path, simulation: &Simulation) -> Dataset {
         scrape_interval_seconds: Some(scenario.every.as_seconds()),
         instances: (0..scenario.servers).map(|place| simulation.instance(place)).collect(),
         licence: Some("CC-BY-4.0".to_owned()),
+        unfinished: Some(Unfinished::begun(scenario.length.as_seconds())),
         other,
         ..Dataset::default()
     }
@@ -168,7 +198,8 @@ pub(crate) fn labels(simulation: &Simulation) -> Vec<LabelledInterval> {
     simulation.labels().into_iter().map(interval).collect()
 }
 
-fn print(args: &Simulate, made: &Made, n_servers: usize, n_labels: usize, seconds: f64) {
+fn print(args: &Simulate, made: &Made, n_servers: usize, seconds: f64) {
+    let n_labels = made.n_labels;
     if args.output.output == Output::Json {
         return output::json(&json!({
             "out": args.out.display().to_string(),

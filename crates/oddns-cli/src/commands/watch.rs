@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::args::{Output, Retention, Watch};
 use crate::commands::collect::tell_damaged;
-use crate::exit::{BadInput, BadUse};
+use crate::exit::{BadInput, BadUse, Exit};
 use crate::output;
 use reloads::{Next, Reloads};
 use setup::Setup;
@@ -79,6 +79,14 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Ends with the first interrupt or request to terminate from now on, polled or not: a signal that
 /// comes as soon as the page is there must not find nobody listening.
 pub(crate) fn interrupted() -> impl Future<Output = ()> + Send {
+    let signalled = signalled();
+    async move {
+        signalled.await;
+    }
+}
+
+/// The same, and says how a program ends whose work the signal has cut short.
+pub(crate) fn signalled() -> impl Future<Output = Exit> + Send {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     async move {
@@ -86,8 +94,8 @@ pub(crate) fn interrupted() -> impl Future<Output = ()> + Send {
             return std::future::pending().await;
         };
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupt.recv() => Exit::Interrupted,
+            _ = terminate.recv() => Exit::Terminated,
         }
     }
 }

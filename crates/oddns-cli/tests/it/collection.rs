@@ -39,6 +39,43 @@ fn what_is_finished_stays_and_the_rest_is_made() {
     let ended = validate(&out);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stdout.contains("fleet-05/labels.csv`: not the bytes"), "{}", ended.stdout);
+
+    // Every mistake is told, also when a fleet is not there, or is not listed.
+    fs::remove_dir_all(out.join("simulated/fleet-06")).unwrap();
+    fs::write(out.join("simulated/fleet-07/notes.txt"), "mine\n").unwrap();
+    let ended = validate(&out);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    for told in ["fleet-05/labels.csv`: not the bytes", "fleet-06`", "notes.txt`: is not listed"] {
+        assert!(ended.stdout.contains(told), "{told}: {}", ended.stdout);
+    }
+    for (file, text, told) in [
+        ("SHA256SUMS", None, "SHA256SUMS`: No such file"),
+        ("collection.json", Some("{}"), "names no parts"),
+        ("collection.json", Some("{"), "names no parts"),
+        ("collection.json", None, "collection.json`: No such file"),
+    ] {
+        let (path, kept) = (out.join(file), fs::read(out.join(file)).unwrap());
+        match text {
+            Some(text) => fs::write(&path, text).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let ended = validate(&out);
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
+        fs::write(&path, kept).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let readme = folder.path().join("README.md");
+    fs::write(&readme, "mine\n").unwrap();
+    let ended = make(folder.path(), &[]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("is already there"), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(&readme).unwrap(), "mine\n");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]

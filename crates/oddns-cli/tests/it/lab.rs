@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::child::Running;
 use crate::oddns::{ODDNS, oddns};
 use crate::peers;
@@ -84,6 +86,15 @@ fn assert_kept(out: &Path) {
     assert!(clients.starts_with("second,sent,answered,"), "{clients}");
 }
 
+/// What a recording says of its end, with the exit code of checking it.
+fn unfinished(out: &Path) -> Value {
+    let path = out.to_str().unwrap();
+    let checked = oddns(&["dataset", "validate", path, "--output=json"]).well();
+    let found = checked.json();
+    assert_eq!(found["unfinished"].is_object(), checked.stderr.contains("is unfinished: "));
+    found["unfinished"].clone()
+}
+
 #[test]
 fn a_server_that_dies_is_told_and_what_was_recorded_is_kept() {
     let Some(labs) = Labs::new("a server that dies", SCENARIO) else { return };
@@ -95,7 +106,32 @@ fn a_server_that_dies_is_told_and_what_was_recorded_is_kept() {
     assert_eq!(status.code(), Some(1), "{error}");
     assert!(error.contains("ended by itself (signal: 9 (SIGKILL))"), "{error}");
     assert_kept(&labs.path("out"));
+    assert_eq!(unfinished(&labs.path("out"))["ended_by"], "failed");
     assert!(labs.servers().is_empty());
+}
+
+#[test]
+fn an_interrupted_lab_says_how_far_it_came() {
+    // Nothing is done for long: what the clients feel is told all the same.
+    let quiet = SCENARIO.replace("at: 2s, for: 110s", "at: 100s, for: 10s");
+    let Some(labs) = Labs::new("a lab that is interrupted", &quiet) else { return };
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut running = Running::start(&mut labs.command(signal));
+        let clients = labs.path(signal).join("client_stats.csv");
+        labs.wait("what clients feel", || {
+            fs::read_to_string(&clients).is_ok_and(|text| text.lines().count() > 3)
+        });
+        running.signal(signal);
+        let status = running.end(Duration::from_secs(30));
+        let error = running.stderr();
+        assert_eq!(status.code(), Some(code), "{error}");
+        assert!(error.contains("is unfinished: interrupted after"), "{error}");
+        assert!(error.contains("of 120 seconds; what was recorded is kept"), "{error}");
+        let about = unfinished(&labs.path(signal));
+        assert_eq!(about["ended_by"], "interrupted");
+        assert!(about["done_seconds"].as_f64().unwrap() < 100.0, "{about}");
+        assert!(labs.servers().is_empty());
+    }
 }
 
 #[test]
@@ -108,6 +144,19 @@ fn the_next_lab_sweeps_what_a_killed_one_left() {
     running.end(Duration::from_secs(10));
     assert_eq!(labs.servers(), left, "a killed lab can end nothing");
     assert_kept(&labs.path("killed"));
+    let about = unfinished(&labs.path("killed"));
+    assert_eq!((&about["ended_by"], &about["planned_seconds"]), (&Value::Null, &120.0.into()));
+    // What mends it is said, and does.
+    let [killed, mended] =
+        [labs.path("killed"), labs.path("mended")].map(|path| path.display().to_string());
+    let advice = oddns(&["dataset", "validate", &killed]).well();
+    let command = format!("oddns dataset import {killed} --out NEW");
+    assert!(advice.stderr.contains(&command), "{}", advice.stderr);
+    oddns(&["dataset", "import", &killed, "--out", &mended]).well();
+    let about = unfinished(Path::new(&mended));
+    assert!(about["ended_by"].as_str().unwrap().starts_with("killed"), "{about}");
+    let sound = oddns(&["dataset", "validate", &mended]).well().stdout;
+    assert!(sound.contains("rows in 1 files\n"), "{sound}");
 
     fs::write(labs.path("scenario.yml"), "for: 2s\nevery: 1s\nservers: 1\ncorefile: eks\n")
         .unwrap();
@@ -115,6 +164,7 @@ fn the_next_lab_sweeps_what_a_killed_one_left() {
     let error = String::from_utf8_lossy(&next.stderr);
     assert!(next.status.success(), "{error}");
     assert!(error.contains("swept what a killed lab left: 1 server"), "{error}");
+    assert_eq!(unfinished(&labs.path("next")), Value::Null);
     assert!(labs.servers().is_empty());
     assert_eq!(fs::read_dir(labs.path("temporary")).unwrap().count(), 0);
 }
@@ -130,13 +180,17 @@ fn what_cannot_be_run_is_told_before_anything_is_made() {
         (vec!["lab", "--corefile", "kubeadm"], 2, "did you mean `kubeadm_old`?"),
         (vec!["lab", "--coredns", "1.6.9"], 2, "--coredns.folder"),
         (vec!["lab", "--coredns.binary", "/nowhere/coredns"], 1, "cannot run CoreDNS at"),
-        (vec![&path("old.yml")], 1, "`kubeadm_new` needs CoreDNS 1.10.1 or later"),
+        (vec![&path("old.yml")], 3, "`kubeadm_new` needs CoreDNS 1.10.1 or later"),
     ] {
         let ended = oddns(&[&["lab", "run", "--out", &out][..], &arguments].concat());
         assert_eq!(ended.code, Some(code), "{arguments:?} {ended:?}");
         assert!(ended.stderr.contains(told), "{arguments:?} {}", ended.stderr);
         assert!(!Path::new(&out).exists());
     }
+    // The simulator refuses the same.
+    let ended = oddns(&["simulate", "--scenario", &path("old.yml"), "--out", &out]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("needs CoreDNS 1.10.1 or later"), "{}", ended.stderr);
     let simulated =
         ["simulate", "--scenario", "cluster", "--corefile", "node_local", "--out", &out];
     let ended = oddns(&simulated);

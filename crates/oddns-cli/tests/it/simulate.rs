@@ -1,7 +1,7 @@
 //! `oddns simulate` and `oddns lab faults`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::oddns::{Ended, oddns};
 
@@ -11,7 +11,7 @@ fn simulate(scenario: &Path, out: &Path, more: &[&str]) -> Ended {
     oddns(&[&arguments[..], more].concat())
 }
 
-/// Every file of a data set by its path within, but for the description, which has the name.
+/// Every file of a data set by its path within.
 fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root).unwrap() {
@@ -19,7 +19,7 @@ fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if path.is_dir() {
             found.extend(files(&path).into_iter().map(|(inner, b)| (format!("{name}/{inner}"), b)));
-        } else if name != "dataset.json" {
+        } else {
             found.push((name, fs::read(&path).unwrap()));
         }
     }
@@ -41,6 +41,7 @@ fn the_same_seed_makes_the_same_bytes_that_are_a_data_set() {
     simulate(&at("a.yml"), &at("two"), &["--seed", "3"]).well();
     simulate(&at("a.yml"), &at("other"), &["--seed", "4"]).well();
     assert_eq!(files(&at("one")), files(&at("two")));
+    assert!(files(&at("one")).iter().any(|(name, _)| name == "dataset.json"));
     assert_ne!(files(&at("one")), files(&at("other")));
     let labels = fs::read_to_string(at("one/labels.csv")).unwrap();
     assert_eq!(
@@ -87,6 +88,63 @@ fn what_is_wrong_with_a_scenario_is_told_with_its_place() {
 }
 
 #[test]
+fn what_makes_no_sense_is_refused_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("empty.yml"), "# nothing\n\n").unwrap();
+    fs::write(at("binary.yml"), [0xff, 0xfe, 0, 1]).unwrap();
+    fs::write(at("hour.yml"), "version: 1\nfor: 1h\n").unwrap();
+    fs::write(at("none.yml"), "version: 1\ncampaign: {faults: []}\n").unwrap();
+    for (scenario, more, code, told) in [
+        ("empty.yml", &[][..], 3, "is empty: a scenario begins with `version: 1`"),
+        ("binary.yml", &[], 3, "is not a text"),
+        ("none.yml", &[], 3, "line 2, column 20: `faults` of the campaign is empty"),
+        ("gremlins.yml", &[], 3, "no scenario of that name; there are cluster, "),
+        ("hour.yml", &["--for", "1ms"], 3, "has no scrape when there is one every 15s"),
+        ("hour.yml", &["--every", "2h"], 3, "a scenario of 1h has no scrape"),
+        ("hour.yml", &["--for", "1000y"], 2, "is too long: the longest is 10y"),
+        ("hour.yml", &["--seed", "-1"], 2, "must be a whole number from 0 to 18446744073709551615"),
+    ] {
+        let ended = oddns(
+            &[
+                &["simulate", "--out", at("out").to_str().unwrap(), "--scenario"][..],
+                &[at(scenario).to_str().unwrap()],
+                more,
+            ]
+            .concat(),
+        );
+        assert_eq!(ended.code, Some(code), "{scenario} {ended:?}");
+        assert!(ended.stderr.contains(told), "{scenario} {}", ended.stderr);
+        assert!(!ended.stderr.contains("_wal"), "{}", ended.stderr);
+        assert!(!at("out").exists());
+    }
+}
+
+#[test]
+fn what_nobody_will_see_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let text =
+        "for: 1h\nfaults: [{kind: restart, at: 30m, for: 1m}, {kind: reload, at: 2h, for: 1m}]\n";
+    fs::write(at("late.yml"), text).unwrap();
+    let made = simulate(&at("late.yml"), &at("out"), &[]).well();
+    assert_eq!(made.json()["labels"], 1);
+    assert!(made.stderr.contains("says no `version`"), "{}", made.stderr);
+    assert!(made.stderr.contains("before 1 of its 2 faults begin"), "{}", made.stderr);
+    let about = fs::read_to_string(at("out/dataset.json")).unwrap();
+    assert!(about.contains("\"description\": \"Made by"), "{about}");
+    // What cannot be written is named as it was given.
+    for out in [PathBuf::from("/proc/nowhere"), at("late.yml/out")] {
+        let ended = simulate(&at("late.yml"), &out, &[]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let told = format!("cannot write `{}`", out.display());
+        assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    }
+    let made = simulate(Path::new("faults"), &at("quiet"), &["--for", "1h"]).well();
+    assert!(made.stderr.contains("before its campaign begins"), "{}", made.stderr);
+}
+
+#[test]
 fn help_of_both_parts_of_the_lab_has_an_example() {
     for part in ["faults", "run"] {
         let help = oddns(&["lab", part, "--help"]).well().stdout;
@@ -130,8 +188,37 @@ fn clients_come_and_go_as_the_pods_of_a_log() {
     fs::write(at("pods.csv"), "name,start,end\nweb-1,10,5\n").unwrap();
     let ended = simulate(&at("quiet.yml"), &at("other"), &pods);
     assert_eq!(ended.code, Some(3), "{ended:?}");
-    assert!(ended.stderr.contains("line 2: the pod ends before it starts"), "{}", ended.stderr);
+    let told = format!("`{}`: line 2: the pod ends before it starts", log.display());
+    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
     assert!(!at("other").exists());
+}
+
+#[test]
+fn what_is_wrong_with_a_log_of_pods_is_told_once_and_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("hour.yml"), "version: 1\nfor: 1h\n").unwrap();
+    fs::write(at("short.csv"), "\u{feff}\"name\",\"start\",\"end\"\n\"a, b-1\",0,\nb,5,600\n")
+        .unwrap();
+    fs::write(at("none.csv"), "name,start,end\n").unwrap();
+    let run = |log: &str, speed: &str| {
+        let log = at(log).display().to_string();
+        simulate(&at("hour.yml"), &at("out"), &["--pods", &log, "--pods.speed", speed])
+    };
+    let missing = run("missing.csv", "1");
+    assert_eq!(missing.code, Some(3), "{missing:?}");
+    assert_eq!(missing.stderr.matches("missing.csv").count(), 1, "{}", missing.stderr);
+    let none = run("none.csv", "1");
+    assert!(none.stderr.contains("none.csv`: there is no pod in it"), "{none:?}");
+    for speed in ["inf", "nan", "0"] {
+        let ended = run("short.csv", speed);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("must be a number above zero"), "{}", ended.stderr);
+    }
+    assert!(!at("out").exists());
+    let made = run("short.csv", "2").well();
+    assert!(made.stderr.contains("short.csv` lasts 5m, "), "{}", made.stderr);
+    assert!(made.stderr.contains("and the scenario 1h: then its pods begin anew"), "{made:?}");
 }
 
 /// Requests of the first server between scrapes.

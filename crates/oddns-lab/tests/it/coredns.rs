@@ -81,7 +81,7 @@ impl Seen {
 
 /// Looks until `shows` holds, after a moment for what was just done to take effect. How long that
 /// takes depends on the machine, so the limit is generous.
-async fn look(lab: &Lab, shows: impl Fn(&Seen) -> bool) -> Seen {
+async fn look(lab: &mut Lab, shows: impl Fn(&Seen) -> bool) -> Seen {
     sleep(Duration::from_millis(300)).await;
     let before = lab.servers()[0].metrics().await.unwrap();
     lab.take_client_seconds();
@@ -110,9 +110,9 @@ async fn see(lab: &mut Lab, name: &str, shows: impl Fn(&Seen) -> bool) -> Seen {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queries_are_answered_and_nothing_outlives_the_lab() {
-    let Some(lab) = start("1.15.0").await else { return };
+    let Some(mut lab) = start("1.15.0").await else { return };
     wait_for("answers", async || lab.upstreams().iter().all(|u| u.counts().queries > 20)).await;
-    look(&lab, |Seen { felt, .. }| {
+    look(&mut lab, |Seen { felt, .. }| {
         // A busy machine lets a few wait for too long.
         felt.rcodes[0] > 50 && felt.rcodes[3] > 0 && felt.failed_lookups * 50 < felt.answered
     })
@@ -162,7 +162,7 @@ async fn upstream_faults_of_the_way_are_seen() {
     let out = see(&mut lab, "upstream_outage", |seen| seen.felt.timeouts > 50).await;
     // What was on its way when the upstreams fell silent may still be counted.
     assert!(out.grew(FORWARDED, "") < 5.0, "{}", out.grew(FORWARDED, ""));
-    look(&lab, |seen| seen.grew(FORWARDED, "") > 20.0).await;
+    look(&mut lab, |seen| seen.grew(FORWARDED, "") > 20.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,7 +190,8 @@ async fn faults_of_one_upstream_leave_the_other_alone() {
 async fn a_throttled_process_is_slow_until_it_goes_on() {
     let Some(mut lab) = start("1.15.0").await else { return };
     see(&mut lab, "cpu_throttle", |seen| seen.felt.latency_max_seconds > 0.05).await;
-    look(&lab, |seen| seen.felt.answered > 50 && seen.felt.timeouts < seen.felt.answered / 5).await;
+    look(&mut lab, |seen| seen.felt.answered > 50 && seen.felt.timeouts < seen.felt.answered / 5)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,7 +202,7 @@ async fn traffic_faults_are_seen() {
     let many = |seen: &Seen| seen.grew(REQUESTS, "") > 300.0;
     let share =
         |seen: &Seen, name: &str, label: &str| seen.grew(name, label) / seen.grew(REQUESTS, "");
-    let quiet = look(&lab, many).await;
+    let quiet = look(&mut lab, many).await;
 
     see(&mut lab, "traffic_spike", |seen| {
         seen.requests_per_second() > 2.5 * quiet.requests_per_second()
@@ -216,7 +217,7 @@ async fn traffic_faults_are_seen() {
     })
     .await;
     // Measured only now, as the cache was cold at first.
-    let usual = share(&look(&lab, many).await, MISSES, "");
+    let usual = share(&look(&mut lab, many).await, MISSES, "");
     see(&mut lab, "cache_busting", |seen| many(seen) && share(seen, MISSES, "") > usual + 0.1)
         .await;
     see(&mut lab, "clients_over_tcp", |seen| {
@@ -355,11 +356,11 @@ async fn start_cluster(version: &str) -> Option<Lab> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_kubernetes_plugin_of_every_generation_lives_on_the_api() {
     for version in ["1.6.9", "1.10.1", "1.15.0"] {
-        let Some(lab) = start_cluster(version).await else { continue };
+        let Some(mut lab) = start_cluster(version).await else { continue };
         // Old releases name their counters otherwise.
         let tells = version != "1.6.9";
         let stub = |seen: &Seen| seen.grew(RESPONSES, "zone=\"corp.example.\"") > 10.0;
-        look(&lab, |seen| {
+        look(&mut lab, |seen| {
             let felt = &seen.felt;
             let is_well = felt.failed_lookups * 50 < felt.answered && felt.rcodes[0] > 200;
             is_well && seen.grew(PROGRAMMED, "") > 20.0 && (!tells || stub(seen))
@@ -371,7 +372,7 @@ async fn the_kubernetes_plugin_of_every_generation_lives_on_the_api() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_of_the_api_show_in_the_metrics() {
     let Some(mut lab) = start_cluster("1.15.0").await else { return };
-    look(&lab, |seen| seen.grew(PROGRAMMED, "") > 20.0).await;
+    look(&mut lab, |seen| seen.grew(PROGRAMMED, "") > 20.0).await;
     see(&mut lab, "endpoint_churn", |seen| {
         seen.grew(PROGRAMMED, "") > 25.0 * seen.elapsed.as_secs_f64()
     })
@@ -386,7 +387,7 @@ async fn faults_of_the_api_show_in_the_metrics() {
         ..ApiBehaviour::default()
     };
     lab.api().unwrap().set(late);
-    look(&lab, |seen| mean(seen) > 1.9).await;
+    look(&mut lab, |seen| mean(seen) > 1.9).await;
     see(&mut lab, "api_errors", |seen| {
         seen.grew("coredns_kubernetes_rest_client_requests_total", "code=\"500\"") > 2.0
     })
@@ -398,7 +399,7 @@ async fn faults_of_the_api_show_in_the_metrics() {
     let after = lab.servers()[0].metrics().await.unwrap();
     assert_eq!(sum(&before, PROGRAMMED, ""), sum(&after, PROGRAMMED, ""));
     lab.clear().await.unwrap();
-    look(&lab, |seen| seen.grew(PROGRAMMED, "") > 20.0).await;
+    look(&mut lab, |seen| seen.grew(PROGRAMMED, "") > 20.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -421,9 +422,9 @@ async fn every_configuration_answers_for_the_cluster_and_the_world() {
             of_cluster(config);
             config.corefile = corefile;
         });
-        let Some(lab) = started.await else { return };
+        let Some(mut lab) = started.await else { return };
         println!("{corefile}");
-        look(&lab, |seen| {
+        look(&mut lab, |seen| {
             let felt = &seen.felt;
             let is_well = felt.failed_lookups * 50 < felt.answered;
             is_well && felt.rcodes[0] > 150 && seen.grew(FORWARDED, "") > 20.0
@@ -448,12 +449,12 @@ async fn old_releases_take_the_configurations_of_their_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_come_on_top_take_their_part_of_the_clients() {
     let Some(mut lab) = start("1.15.0").await else { return };
-    let before = look(&lab, |seen| seen.elapsed.as_secs() >= 2).await.requests_per_second();
+    let before = look(&mut lab, |seen| seen.elapsed.as_secs() >= 2).await.requests_per_second();
     let part = see(&mut lab, "scale_out", |seen| seen.elapsed.as_secs() >= 2).await;
     let ratio = part.requests_per_second() / before;
     assert!((0.25..0.8).contains(&ratio), "{ratio}");
     assert!(!lab.labels()[0].anomalous);
-    look(&lab, |seen| seen.requests_per_second() > 0.8 * before).await;
+    look(&mut lab, |seen| seen.requests_per_second() > 0.8 * before).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

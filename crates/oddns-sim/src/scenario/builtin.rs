@@ -1,7 +1,7 @@
 //! Scenarios that come with the program.
 
 use super::{Scenario, ScenarioError};
-use crate::nearest::nearest;
+use crate::nearest::{meant, nearest};
 
 /// A scenario that is known by name.
 #[derive(Debug, Clone, Copy)]
@@ -53,11 +53,27 @@ pub const BUILT_IN: &[BuiltIn] = &[
     },
 ];
 
-/// The scenario called `name`; `None` when there is none, and the nearest name then.
-pub fn built_in(name: &str) -> Result<Result<Scenario, ScenarioError>, &'static str> {
+/// A name that is none of [`BUILT_IN`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no file `{name}` and no scenario of that name{}; there are {known}", meant(*nearest))]
+pub struct UnknownScenario {
+    name: String,
+    nearest: Option<&'static str>,
+    known: String,
+}
+
+/// The scenario called `name`.
+pub fn built_in(name: &str) -> Result<Result<Scenario, ScenarioError>, UnknownScenario> {
     match BUILT_IN.iter().find(|known| known.name == name) {
         Some(known) => Ok(Scenario::parse(known.text)),
-        None => Err(nearest(name, BUILT_IN.iter().map(|known| known.name)).unwrap_or_default()),
+        None => {
+            let names: Vec<&str> = BUILT_IN.iter().map(|known| known.name).collect();
+            Err(UnknownScenario {
+                name: name.chars().take(200).collect(),
+                nearest: nearest(name, names.iter().copied()),
+                known: names.join(", "),
+            })
+        }
     }
 }
 
@@ -71,6 +87,8 @@ mod tests {
             let scenario = built_in(known.name).unwrap().unwrap();
             assert_eq!(scenario.name, known.name);
         }
-        assert_eq!(built_in("fault").unwrap_err(), "faults");
+        let message = |name| built_in(name).unwrap_err().to_string();
+        assert!(message("fault").contains("did you mean `faults`?"), "{}", message("fault"));
+        assert!(!message("gremlins").contains("did you mean"), "{}", message("gremlins"));
     }
 }

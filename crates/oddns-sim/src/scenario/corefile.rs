@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::nearest::nearest;
+use crate::nearest::{meant, nearest};
+use crate::release::Release;
 
 /// The configuration of the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -27,10 +28,10 @@ pub enum Corefile {
 
 /// A name that is none of [`Corefile::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no Corefile `{found}`: did you mean `{nearest}`? There are {known}")]
+#[error("there is no Corefile `{found}`{}; there are {known}", meant(*nearest))]
 pub struct UnknownCorefile {
     found: String,
-    nearest: &'static str,
+    nearest: Option<&'static str>,
     known: String,
 }
 
@@ -72,6 +73,14 @@ impl Corefile {
     /// Whether the simulator knows it; the lab knows all.
     pub const fn is_simulated(self) -> bool {
         !matches!(self, Self::NodeLocal)
+    }
+
+    /// The first release that knows all that it says.
+    pub const fn since(self) -> Release {
+        match self {
+            Self::KubeadmNew => Release::V1_10_1,
+            _ => Release::V1_6_9,
+        }
     }
 
     /// Whether names of the cluster are cached.
@@ -118,7 +127,7 @@ impl FromStr for Corefile {
         let names = Self::ALL.map(Self::as_str);
         Self::ALL.into_iter().find(|known| known.as_str() == text).ok_or_else(|| UnknownCorefile {
             found: text.chars().take(60).collect(),
-            nearest: nearest(text, names).unwrap_or_default(),
+            nearest: nearest(text, names),
             known: names.join(", "),
         })
     }

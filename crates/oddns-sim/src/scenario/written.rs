@@ -23,7 +23,8 @@ const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
 
 type Text = Option<Spanned<String>>;
 type Number = Option<Spanned<f64>>;
-type Count = Option<Spanned<usize>>;
+/// A whole one, within the range of what it counts.
+type Count = Option<Spanned<f64>>;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -147,7 +148,7 @@ struct WrittenCampaign {
     pause: Text,
     shuffled: Option<bool>,
     repeats: Option<bool>,
-    faults: Option<Vec<Spanned<String>>>,
+    faults: Option<Spanned<Vec<Spanned<String>>>>,
     without: Option<Vec<Spanned<String>>>,
 }
 
@@ -165,7 +166,7 @@ pub(super) fn parse(text: &str) -> Result<Scenario, ScenarioError> {
 }
 
 fn resolve(written: Written) -> Result<Scenario, ScenarioError> {
-    if let Some(version) = written.version.filter(|version| version.value != 1) {
+    if let Some(version) = written.version.as_ref().filter(|version| version.value != 1) {
         let message = format!("version {} is not known: write `version: 1`", version.value);
         return Err(at(&version.referenced, message));
     }
@@ -177,6 +178,7 @@ fn resolve(written: Written) -> Result<Scenario, ScenarioError> {
         return Err(ScenarioError { line: 1, column: 1, message });
     }
     Ok(Scenario {
+        version: written.version.map(|version| version.value),
         name: written.name.unwrap_or_else(|| "scenario".to_owned()),
         description: written.description.unwrap_or_default(),
         start: value(&written.start, START, str::parse::<Timestamp>)?,
@@ -365,9 +367,14 @@ fn planned(written: &WrittenFault, servers: usize) -> Result<PlannedFault, Scena
 fn campaign(written: &WrittenCampaign) -> Result<Campaign, ScenarioError> {
     let named = |names: &[Spanned<String>]| names.iter().map(known).collect::<Result<Vec<_>, _>>();
     let mut faults = match &written.faults {
-        Some(names) => named(names)?,
+        Some(names) => named(&names.value)?,
         None => FAULTS.iter().collect(),
     };
+    if let Some(names) = written.faults.as_ref().filter(|names| names.value.is_empty()) {
+        let message =
+            "`faults` of the campaign is empty: name some, or leave it out for all of them";
+        return Err(at(&names.referenced, message));
+    }
     let without = named(written.without.as_deref().unwrap_or_default())?;
     faults.retain(|fault| without.iter().all(|other| other.name != fault.name));
     Ok(Campaign {
@@ -436,10 +443,15 @@ fn count(
 ) -> Result<usize, ScenarioError> {
     match written {
         None => Ok(usual),
-        Some(written) if (low..=high).contains(&written.value) => Ok(written.value),
-        Some(written) => {
-            let message = format!("`{name}` is {}: it must be from {low} to {high}", written.value);
-            Err(at(&written.referenced, message))
+        Some(Spanned { value, .. })
+            if value.fract() == 0.0 && (low as f64..=high as f64).contains(value) =>
+        {
+            Ok(*value as usize)
+        }
+        Some(Spanned { value, referenced, .. }) => {
+            let message =
+                format!("`{name}` is {value}: it must be a whole number from {low} to {high}");
+            Err(at(referenced, message))
         }
     }
 }
@@ -454,8 +466,10 @@ fn parse_error(error: &serde_saphyr::Error) -> ScenarioError {
     let message = match error.without_snippet() {
         Error::SerdeUnknownField { field, expected, .. } => {
             let field: String = field.chars().take(60).collect();
-            let meant = nearest(&field, expected.iter().copied()).unwrap_or_default();
-            format!("unknown key `{field}`: did you mean `{meant}`?")
+            match nearest(&field, expected.iter().copied()) {
+                None => format!("unknown key `{field}`: allowed here are {}", expected.join(", ")),
+                meant => format!("unknown key `{field}`{}", crate::nearest::meant(meant)),
+            }
         }
         Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
         Error::SerdeInvalidType { unexpected, expected, .. } => {
@@ -464,7 +478,11 @@ fn parse_error(error: &serde_saphyr::Error) -> ScenarioError {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("the key `{key}` is written twice: keep one")
         }
-        other => first_line(&other.to_string()),
+        other => match first_line(&other.to_string()).as_str() {
+            "invalid u64" => format!("expected a whole number from 0 to {}", u64::MAX),
+            "invalid floating point" => "expected a number".to_owned(),
+            line => line.to_owned(),
+        },
     };
     match error.location() {
         Some(place) => at(&place, message),
@@ -499,7 +517,10 @@ mod tests {
                 "line 2, column 10: there is no fault `upstream_los`: did you mean `upstream_loss`?",
             ),
             ("servrs: 3\n", "line 1, column 1: unknown key `servrs`: did you mean `servers`?"),
-            ("servers: 0\n", "line 1, column 10: `servers` is 0: it must be from 1 to 1000"),
+            (
+                "servers: 0\n",
+                "line 1, column 10: `servers` is 0: it must be a whole number from 1 to 1000",
+            ),
             ("every: 15\n", "line 1, column 8: `15` is no length of time"),
             ("coredns: 1.15.1\n", "line 1, column 10: CoreDNS `1.15.1` is not simulated"),
             (
@@ -509,9 +530,53 @@ mod tests {
             ("faults: [{kind: restart, at: 1m}]", "the key `for` is missing"),
             ("corefile: kubernetes_", "did you mean `kubernetes`?"),
             ("version: 2", "version 2 is not known"),
+            ("gremlins: 2", "line 1, column 1: unknown key `gremlins`: allowed here are version, "),
+            (
+                "faults: [{kind: gremlins, at: 1m, for: 1m}]",
+                "no fault `gremlins`; `oddns lab faults`",
+            ),
+            ("campaign: {faults: []}", "line 1, column 20: `faults` of the campaign is empty"),
+            ("servers: -1", "`servers` is -1: it must be a whole number from 1 to 1000"),
+            ("servers: 1.5", "`servers` is 1.5: it must be a whole number from 1 to 1000"),
+            ("servers: .nan", "`servers` is NaN: it must be a whole number"),
+            ("servers: many", "line 1, column 10: expected a number"),
+            ("seed: -1", "column 7: expected a whole number from 0 to 18446744073709551615"),
+            ("seed: 99999999999999999999999", "expected a whole number from 0 to 1844674407"),
+            ("for: 1000y", "line 1, column 6: `1000y` is too long"),
         ] {
             let message = parse(text).unwrap_err().to_string();
             assert!(message.contains(expected), "{text}\n{message}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_as_a_whole_is_refused() {
+        for (text, told) in [
+            ("coredns: 1.8.4\ncorefile: kubeadm_new", "needs CoreDNS 1.10.1 or later"),
+            ("for: 1ms", "a scenario of 1ms has no scrape when there is one every 15s"),
+            ("for: 1h\nevery: 90m", "a scenario of 1h has no scrape when there is one every 1h30m"),
+        ] {
+            let message = parse(text).unwrap().check().unwrap_err().to_string();
+            assert!(message.contains(told), "{text}\n{message}");
+        }
+        assert_eq!(parse("for: 15s").unwrap().check(), Ok(()));
+    }
+
+    #[test]
+    fn what_nobody_will_see_is_remarked() {
+        let restart = |at: &str| format!("{{kind: restart, at: {at}, for: 1m}}");
+        let faults = format!("faults: [{}, {}, {}]", restart("1m"), restart("1h"), restart("2d"));
+        for (text, told) in [
+            ("for: 1h".to_owned(), "says no `version`"),
+            (format!("version: 1\nfor: 1h\n{faults}"), "before 2 of its 3 faults begin"),
+            ("version: 1\nfor: 1h\ncampaign: {after: 2h}".to_owned(), "before its campaign begins"),
+        ] {
+            let remarks = parse(&text).unwrap().remarks();
+            assert!(remarks.len() == 1 && remarks[0].contains(told), "{text}\n{remarks:?}");
+        }
+        assert!(parse("version: 1\ncampaign: {after: 2h}").unwrap().remarks().is_empty());
+        for known in super::super::BUILT_IN {
+            assert_eq!(parse(known.text).unwrap().remarks(), [""; 0], "{}", known.name);
         }
     }
 

@@ -19,7 +19,8 @@ impl WriterLock {
     pub(super) fn take(root: &Path, folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join("lock");
         loop {
-            fs::create_dir_all(folder).map_err(StoreError::write(folder))?;
+            // The folder of the log is ours to know.
+            fs::create_dir_all(folder).map_err(StoreError::write(root))?;
             let options =
                 File::options().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = match options {

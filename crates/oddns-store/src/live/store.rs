@@ -371,7 +371,7 @@ fn refuse_existing(root: &Path, but: &[&Path]) -> Result<(), StoreError> {
     let is_empty = match fs::read_dir(root) {
         Ok(entries) => entries.flatten().all(|entry| but.contains(&entry.path().as_path())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => false,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory && root.exists() => false,
         Err(error) => return Err(StoreError::write(root)(error)),
     };
     if is_empty { Ok(()) } else { Err(StoreError::Exists { path: root.to_owned() }) }

@@ -33,7 +33,7 @@ impl Folder {
         let dataset = dataset.unwrap_or_default();
         if dataset.seed.is_some() {
             let reason = format!(
-                "`{}` holds metrics that `oddns simulate` made: record into another folder",
+                "`{}` holds metrics that `oddns simulate` made, or `oddns lab`: record into another folder",
                 out.display()
             );
             return Err(BadUse(reason).into());

@@ -52,7 +52,10 @@ impl Carried {
         let own = Dataset::read(out)?.unwrap_or_default();
         let known = agreed(&self.descriptions);
         let Dataset { start, end, instances, .. } = own;
-        Dataset { start, end, instances, ..known }.write(out)?;
+        let mut about = Dataset { start, end, instances, ..known };
+        // A recording that goes on writes its end itself; the copy has none to come.
+        about.end("killed, or copied while it went on,");
+        about.write(out)?;
         if self.labels.is_empty() {
             return Ok(());
         }

@@ -1,11 +1,12 @@
 //! Checksums of all files of a folder, as `sha256sum` writes and checks them.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use oddns_store::write_atomically;
+use oddns_store::{StoreError, write_atomically};
 use sha2::{Digest, Sha256};
 
 /// Where they are.
@@ -28,12 +29,22 @@ pub(super) fn write(root: &Path, left_out: &[&str]) -> anyhow::Result<usize> {
     Ok(files.len())
 }
 
-/// What is wrong with the files that are listed, a sentence each, and how many are right.
-pub(super) fn check(root: &Path) -> anyhow::Result<(usize, Vec<String>)> {
+/// What is wrong with the files that are listed, a sentence each, and how many are right. All files of
+/// the folders `parts` have to be listed.
+pub(super) fn check(root: &Path, parts: &[String]) -> anyhow::Result<(usize, Vec<String>)> {
     let path = root.join(FILE);
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let text = fs::read(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
+    let text = String::from_utf8_lossy(&text);
     let (mut n_right, mut wrong) = (0, Vec::new());
+    let listed: HashSet<PathBuf> =
+        text.lines().filter_map(|line| Some(root.join(line.split_once("  ")?.1))).collect();
+    let mut there = Vec::new();
+    for folder in parts.iter().map(|part| root.join(part)).filter(|folder| folder.is_dir()) {
+        walk(&folder, &mut there)?;
+    }
+    for file in there.iter().filter(|file| !listed.contains(*file)) {
+        wrong.push(format!("`{}`: is not listed in `{}`", file.display(), path.display()));
+    }
     for (at, line) in text.lines().enumerate() {
         let Some((listed, name)) = line.split_once("  ") else {
             wrong.push(format!("`{}`, line {}: not a checksum and a name", path.display(), at + 1));
@@ -97,13 +108,16 @@ mod tests {
             fs::write(at(name), name).unwrap();
         }
         assert_eq!(write(folder.path(), &["unfinished"]).unwrap(), 3);
-        assert_eq!(check(folder.path()).unwrap(), (3, vec![]));
+        assert_eq!(check(folder.path(), &[]).unwrap(), (3, vec![]));
         fs::write(at("a/two"), "2").unwrap();
         fs::remove_file(at("three")).unwrap();
-        let (n_right, wrong) = check(folder.path()).unwrap();
+        let (n_right, wrong) = check(folder.path(), &[]).unwrap();
         assert_eq!((n_right, wrong.len()), (1, 2), "{wrong:?}");
         assert!(wrong[0].contains("not the bytes that were written"), "{wrong:?}");
         assert!(wrong[1].contains("cannot read"), "{wrong:?}");
+        fs::write(at("a/new"), "new").unwrap();
+        let (_, wrong) = check(folder.path(), &["a".to_owned()]).unwrap();
+        assert!(wrong.len() == 3 && wrong[0].contains("a/new`: is not listed in"), "{wrong:?}");
     }
 
     #[test]
@@ -117,7 +131,7 @@ mod tests {
         let names = ["/dev/zero", outside.to_str().unwrap(), climbing.as_str(), "link", "folder"];
         let text: String = names.iter().map(|name| format!("00  {name}\n")).collect();
         fs::write(folder.path().join(FILE), text).unwrap();
-        let (n_right, wrong) = check(folder.path()).unwrap();
+        let (n_right, wrong) = check(folder.path(), &[]).unwrap();
         assert_eq!((n_right, wrong.len()), (0, names.len()), "{wrong:?}");
         assert!(wrong.iter().all(|wrong| wrong.contains("of its own folder")), "{wrong:?}");
     }

@@ -9,7 +9,7 @@ use oddns_collect::wall_clock;
 use oddns_core::Timestamp;
 use oddns_lab::{HELD_OUT, LabConfig, Part, phases, real, simulated};
 use oddns_sim::{Simulation, Span};
-use oddns_store::{Dataset, validate, write_atomically, write_labels};
+use oddns_store::{Dataset, StoreError, validate, write_atomically};
 use serde_json::{Value, json};
 
 use super::{checksums, mistake_text, plural};
@@ -34,6 +34,7 @@ pub(super) fn make(args: &DatasetMake) -> anyhow::Result<()> {
     if args.real_length.as_seconds() < LEAST_REAL_SECONDS {
         return Err(BadUse("`--real.for` must be at least 4m".to_owned()).into());
     }
+    refuse_foreign(&args.out)?;
     if args.only == Some(Half::Twins) {
         return make_twins(args);
     }
@@ -51,6 +52,17 @@ pub(super) fn make(args: &DatasetMake) -> anyhow::Result<()> {
     }
     play_all(args, &real, plays)?;
     finish(args)
+}
+
+/// Refuses a folder with what is no part of the data set: files of it would be written over.
+fn refuse_foreign(out: &Path) -> Result<(), StoreError> {
+    let ours = [ABOUT, "real", "simulated", TWINS, UNFINISHED];
+    let is_ours = ours.iter().any(|name| out.join(name).exists());
+    let mut entries = fs::read_dir(out).into_iter().flatten();
+    if is_ours || entries.next().is_none() {
+        return Ok(());
+    }
+    Err(StoreError::Exists { path: out.to_owned() })
 }
 
 /// What the simulator makes of the scenarios that are played with real servers.
@@ -118,9 +130,7 @@ fn simulate_part(args: &DatasetMake, part: &Part) -> anyhow::Result<()> {
         fs::remove_dir_all(&out).with_context(|| format!("cannot remove `{}`", out.display()))?;
     }
     let simulation = Simulation::new(part.scenario.clone());
-    let labels = simulate::labels(&simulation);
     simulate::write(&out, simulation)?;
-    write_labels(&out.join("labels.csv"), &labels)?;
     mark(args, part)
 }
 
@@ -242,22 +252,35 @@ fn tell(args: &DatasetMake, n_parts: usize, n_files: usize) {
 
 /// Whether a folder is the whole data set, and no part of it.
 pub(super) fn is_one(path: &Path) -> bool {
-    path.join(ABOUT).is_file() && path.join(checksums::FILE).is_file()
+    path.join(ABOUT).exists() || path.join(checksums::FILE).exists()
+}
+
+/// The parts that a data set says it has.
+fn part_names(root: &Path) -> anyhow::Result<Vec<String>> {
+    let path = root.join(ABOUT);
+    let text = fs::read(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
+    let about: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let names = about["parts"].as_array().map(|names| names.iter().map(Value::as_str));
+    let names: Option<Option<Vec<&str>>> = names.map(Iterator::collect);
+    let names = names.flatten().filter(|names| !names.is_empty()).ok_or_else(|| {
+        BadInput(format!("`{}` names no parts: copy the data set again", path.display()))
+    })?;
+    Ok(names.into_iter().map(str::to_owned).collect())
 }
 
 /// Checks every file against its checksum, and every part against the format.
 pub(super) fn check(args: &Validate) -> anyhow::Result<()> {
-    let (n_right, mut mistakes) = checksums::check(&args.data)?;
-    let text =
-        fs::read_to_string(args.data.join(ABOUT)).context("cannot read `collection.json`")?;
-    let about: Value = serde_json::from_str(&text)
-        .map_err(|error| BadInput(format!("`{ABOUT}` is not as it was written: {error}")))?;
-    let names = about["parts"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let names = part_names(&args.data)?;
+    let (n_right, mut mistakes) = checksums::check(&args.data, &names)?;
     let (mut n_parts, mut n_rows) = (0, 0);
     for name in names {
-        let found = validate(&args.data.join(name))?;
-        (n_parts, n_rows) = (n_parts + 1, n_rows + found.rows);
-        mistakes.extend(found.mistakes.iter().map(mistake_text));
+        match validate(&args.data.join(name)) {
+            Ok(found) => {
+                (n_parts, n_rows) = (n_parts + 1, n_rows + found.rows);
+                mistakes.extend(found.mistakes.iter().map(mistake_text));
+            }
+            Err(error) => mistakes.push(format!("{:#}", anyhow::Error::from(error))),
+        }
     }
     let n = mistakes.len();
     match args.output.output {

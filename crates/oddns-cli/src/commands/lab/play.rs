@@ -2,19 +2,23 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::slice;
 use std::time::Duration;
 
 use anyhow::Context;
 use oddns_collect::wall_clock;
 use oddns_core::Timestamp;
-use oddns_lab::{ClientSecond, Lab, LabConfig, Phase, client_seconds_csv};
+use oddns_lab::{Lab, LabConfig, LabError, Phase, client_seconds_csv};
 use oddns_sim::Scenario;
-use oddns_store::{Dataset, LabelledInterval, write_labels};
+use oddns_store::{Dataset, LabelledInterval, Unfinished, write_labels};
 use tokio::sync::oneshot;
 
 use crate::args::{Collect, Output, OutputArgs, Retention};
 use crate::commands::collect;
+use crate::commands::watch::signalled;
+use crate::exit::{Exit, Interrupted};
 use crate::output;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -31,55 +35,74 @@ pub(crate) struct Play<'a> {
 
 /// What the clients felt and what was done, in the folder of the recording as soon as it is known:
 /// who kills the lab keeps both.
-struct Notes<'a> {
-    out: &'a Path,
+struct Notes {
+    labels: PathBuf,
+    /// Of `clients`.
+    path: PathBuf,
     clients: File,
 }
 
 impl Play<'_> {
     /// Plays and records until the scenario ends, a server dies or somebody interrupts. What was
-    /// recorded so far is kept in each case, with its labels.
+    /// recorded so far is kept in each case, with its labels, and says when it is not all.
     pub(crate) async fn run(self) -> anyhow::Result<Vec<LabelledInterval>> {
-        let mut lab = Lab::start(self.config.clone()).await?;
+        let mut signalled = pin!(signalled());
+        let mut lab = tokio::select! {
+            lab = Lab::start(self.config.clone()) => lab?,
+            exit = &mut signalled => return Err(self.interrupted(exit)),
+        };
         tell_swept(&lab);
-        // As it began: a benign change may lead to another release and configuration.
-        let server = lab.servers().first().map(|one| (one.version().to_owned(), one.corefile()));
-        let collected = self.collected(&lab)?;
-        let (ended, end) = oneshot::channel::<()>();
-        let recording = collect::record_until(&collected, async {
-            // An end that nobody tells is an end, too.
-            let _ = end.await;
-        });
-        let played = {
-            let playing = self.play(&mut lab);
-            tokio::pin!(playing);
-            tokio::pin!(recording);
-            let (played, recorded) = tokio::select! {
-                played = &mut playing => {
-                    drop(ended);
-                    (Some(played), recording.as_mut().await)
+        let (mut notes, mut recorded) = (None, None);
+        let mut played = {
+            let collected = self.collected(&lab)?;
+            // As they begin: a benign change may lead to another release and configuration.
+            let server = lab.servers().first().map(|it| (it.version().to_owned(), it.corefile()));
+            let (end, ended) = oneshot::channel::<()>();
+            let described = |dataset| self.begun(dataset, server);
+            let mut recording = pin!(collect::record_until(&collected, described, async {
+                // An end that nobody tells is an end, too.
+                let _ = ended.await;
+            }));
+            let played = tokio::select! {
+                played = self.play(&mut lab, &mut notes) => played,
+                done = &mut recording => {
+                    recorded = Some(done.map(drop));
+                    Ok(())
                 }
-                recorded = &mut recording => (None, recorded),
+                exit = &mut signalled => Err(self.interrupted(exit)),
             };
-            recorded?;
+            drop(end);
+            if recorded.is_none() {
+                recorded = Some(recording.await.map(drop));
+            }
             played
         };
-        let cleared = lab.clear().await;
+        let cleared = lab.clear().await.map_err(anyhow::Error::from);
+        let noted = match &mut notes {
+            Some(notes) => notes.clients(&mut lab).map_err(anyhow::Error::from),
+            None => Ok(()),
+        };
         let labels: Vec<LabelledInterval> = lab.labels().iter().map(label).collect();
-        write_labels(&self.out.join("labels.csv"), &labels)?;
-        self.describe(server, &labels)?;
-        played.unwrap_or(Ok(()))?;
-        cleared?;
+        if notes.is_some() {
+            let about = self.ended(&labels, played.as_ref().err())?;
+            played = played.map_err(|error| with_progress(error, &about, self.out));
+        }
+        played.and(recorded.unwrap_or(Ok(()))).and(cleared).and(noted)?;
         Ok(labels)
     }
 
-    async fn play(&self, lab: &mut Lab) -> anyhow::Result<()> {
+    fn interrupted(&self, exit: Exit) -> anyhow::Error {
+        let message = format!("interrupted: `{}` has nothing of the scenario", self.out.display());
+        Interrupted { exit, message }.into()
+    }
+
+    async fn play(&self, lab: &mut Lab, noted: &mut Option<Notes>) -> anyhow::Result<()> {
         // Recording begins with a first scrape, which makes the folder.
-        let mut notes = Notes::begin(self.out).await?;
+        let notes = noted.insert(Notes::begin(self.out).await?);
         for phase in &self.phases {
             notes.labels(lab, Some(phase))?;
-            let played = lab.play(std::slice::from_ref(phase)).await;
-            notes.clients(&lab.take_client_seconds())?;
+            let played =
+                lab.play_watched(slice::from_ref(phase), &mut |lab| notes.clients(lab)).await;
             notes.labels(lab, None)?;
             played?;
         }
@@ -109,30 +132,73 @@ impl Play<'_> {
         })
     }
 
-    /// Adds what is known of the servers, (release, Corefile), and of the time before the first fault.
-    fn describe(
+    /// What a recording says when it begins: what is known of the servers, (release, Corefile), of the
+    /// scenario, and that it is not over.
+    fn begun(&self, recorded: Dataset, server: Option<(String, String)>) -> Dataset {
+        let scenario = self.scenario;
+        let (coredns_version, corefile) = server.unzip();
+        let quiet = self.phases.iter().take_while(|phase| phase.fault.is_none());
+        let quiet: Duration = quiet.map(|phase| phase.duration).sum();
+        let quiet = i64::try_from(quiet.as_millis()).unwrap_or(i64::MAX);
+        let until = |start: Timestamp| Timestamp::from_millis(start.millis().saturating_add(quiet));
+        let mut other = recorded.other;
+        other.insert("scenario".to_owned(), scenario.name.clone().into());
+        other.insert("corefile_name".to_owned(), scenario.corefile.as_str().into());
+        Dataset {
+            description: Some(described(scenario, &format!("Played by `{}`.", self.by))),
+            seed: Some(scenario.seed),
+            licence: Some("CC-BY-4.0".to_owned()),
+            normal_from: recorded.start,
+            normal_until: recorded.start.map(until),
+            coredns_version,
+            corefile,
+            unfinished: Some(Unfinished::begun(scenario.length.as_seconds())),
+            other,
+            ..recorded
+        }
+    }
+
+    /// Says of the time before the first fault how long it was, and of a recording that an error has
+    /// ended too early that it is unfinished.
+    fn ended(
         &self,
-        server: Option<(String, String)>,
         labels: &[LabelledInterval],
-    ) -> anyhow::Result<()> {
-        let Some(mut dataset) = Dataset::read(self.out)? else { return Ok(()) };
-        let (scenario, by) = (self.scenario, self.by);
-        dataset.description = Some(format!("{} Played by `{by}`.", scenario.description));
-        dataset.seed = Some(scenario.seed);
-        dataset.licence = Some("CC-BY-4.0".to_owned());
-        dataset.normal_from = dataset.start;
-        dataset.normal_until = labels.iter().map(|label| label.start).min().or(dataset.end);
-        (dataset.coredns_version, dataset.corefile) = server.unzip();
-        dataset.other.insert("scenario".to_owned(), scenario.name.clone().into());
-        dataset.other.insert("corefile_name".to_owned(), scenario.corefile.as_str().into());
-        dataset.write(self.out)?;
-        Ok(())
+        error: Option<&anyhow::Error>,
+    ) -> anyhow::Result<Dataset> {
+        write_labels(&self.out.join("labels.csv"), labels)?;
+        let mut about = Dataset::read(self.out)?.unwrap_or_default();
+        about.normal_until = labels.iter().map(|label| label.start).min().or(about.end);
+        match error {
+            None => about.unfinished = None,
+            Some(error) if error.is::<Interrupted>() => about.end("interrupted"),
+            Some(_) => about.end("failed"),
+        }
+        about.write(self.out)?;
+        Ok(about)
     }
 }
 
-impl<'a> Notes<'a> {
+/// What a scenario is about, and who has made something of it.
+pub(crate) fn described(scenario: &Scenario, made: &str) -> String {
+    format!("{} {made}", scenario.description.trim()).trim_start().to_owned()
+}
+
+/// An interruption with how far it came.
+fn with_progress(error: anyhow::Error, about: &Dataset, out: &Path) -> anyhow::Error {
+    match (error.downcast::<Interrupted>(), &about.unfinished) {
+        (Ok(Interrupted { exit, .. }), Some(unfinished)) => {
+            let kept = "what was recorded is kept, with its labels";
+            let message = format!("`{}` {unfinished}; {kept}", out.display());
+            Interrupted { exit, message }.into()
+        }
+        (Ok(interrupted), None) => interrupted.into(),
+        (Err(error), _) => error,
+    }
+}
+
+impl Notes {
     /// Waits until the folder of the recording is there. Whoever records ends the wait otherwise.
-    async fn begin(out: &'a Path) -> anyhow::Result<Self> {
+    async fn begin(out: &Path) -> anyhow::Result<Self> {
         while !out.join("dataset.json").exists() {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -143,13 +209,15 @@ impl<'a> Notes<'a> {
         if clients.metadata().with_context(unwritable)?.len() == 0 {
             clients.write_all(client_seconds_csv(&[]).as_bytes()).with_context(unwritable)?;
         }
-        Ok(Self { out, clients })
+        Ok(Self { labels: out.join("labels.csv"), path, clients })
     }
 
-    fn clients(&mut self, seconds: &[ClientSecond]) -> anyhow::Result<()> {
-        let text = client_seconds_csv(seconds);
+    /// Writes what the clients felt since the last time.
+    fn clients(&mut self, lab: &mut Lab) -> Result<(), LabError> {
+        let text = client_seconds_csv(&lab.take_client_seconds());
         let rows = text.split_once('\n').map_or("", |(_, rows)| rows);
-        self.clients.write_all(rows.as_bytes()).context("cannot write what the clients felt")
+        let written = self.clients.write_all(rows.as_bytes());
+        written.map_err(|source| LabError::Write { path: self.path.clone(), source })
     }
 
     /// Writes what was done, and what is about to be done as it is planned.
@@ -166,7 +234,7 @@ impl<'a> Notes<'a> {
                 anomalous: fault.anomalous,
             });
         }
-        Ok(write_labels(&self.out.join("labels.csv"), &labels)?)
+        Ok(write_labels(&self.labels, &labels)?)
     }
 }
 
