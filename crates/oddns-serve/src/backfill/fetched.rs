@@ -38,13 +38,23 @@ pub(super) struct Fetched {
     pub(super) misfits: BTreeMap<String, Misfit>,
     /// … and parts of servers because there are too many.
     pub(super) n_refused: usize,
+    /// What the server has warned of.
+    pub(super) warnings: BTreeSet<String>,
 }
 
 impl Fetched {
     /// Goes on from `note`.
     pub(super) fn new(place: Place, note: Note, interval: Duration) -> Self {
         let cadence = Cadence::new(interval);
-        Self { place, note, cadence, n_samples: 0, misfits: BTreeMap::new(), n_refused: 0 }
+        Self {
+            place,
+            note,
+            cadence,
+            n_samples: 0,
+            misfits: BTreeMap::new(),
+            n_refused: 0,
+            warnings: BTreeSet::new(),
+        }
     }
 
     /// Takes the next part; false when `rest`, which is called between servers, said to end: then it
