@@ -53,7 +53,7 @@ pub use budget::AlertBudget;
 pub use config::{
     ClientCertificates, Config, ConfigError, DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL,
     DEFAULT_SCRAPE_TIMEOUT, WebConfig, WebTls, check_config, check_web_config, config_table,
-    review_config,
+    review_config, with_environment,
 };
 pub use desk::IncidentGroup;
 pub use error::ServeError;
