@@ -135,10 +135,10 @@ mod tests {
 
     #[test]
     fn a_value_is_replaced_whatever_it_holds_and_stays_one_value() {
-        assert_eq!(with("a: ${HOST}:9153\nb: [${N}, x]"), "a: 10.0.0.1:9153\nb: [7, x]");
+        assert_eq!(with("a: ${HOST}:9153\nb: ['${N}']"), "a: 10.0.0.1:9153\nb: [\"7\"]");
         let password = environment("PASSWORD").unwrap();
         for written in ["${PASSWORD}", "'${PASSWORD}'", "\"${PASSWORD}\""] {
-            let text = with(&format!("a: {{b: {written}, c: '${{HOST}}'}} # ${{NONE}}\n"));
+            let text = with(&format!("a:\n  b: {written} # ${{NONE}}\n  c: '${{HOST}}'\n"));
             let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
             assert_eq!(
                 (&read["a"]["b"], &read["a"]["c"]),
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn names_that_are_not_there_are_told_with_their_places() {
         let mistakes =
-            with_environment("a: 1\nb: {c: x${NONE}, d: ${N}}\ne: '${NO}'\n", environment);
+            with_environment("a: 1\nb: {c: 'x${NONE}', d: '${N}'}\ne: '${NO}'\n", environment);
         let told: Vec<String> = mistakes.unwrap_err().iter().map(ToString::to_string).collect();
         assert!(
             told[0].starts_with("line 2, column 8: the environment has no `NONE`: set it"),
