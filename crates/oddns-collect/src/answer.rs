@@ -8,6 +8,9 @@ use serde::Deserialize;
 use crate::exposition::{Limits, parse_float};
 use crate::transpose::Transpose;
 
+/// Warnings of one answer that are told.
+const MAX_WARNINGS: usize = 5;
+
 /// Why an answer of Prometheus's HTTP API cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,6 +66,8 @@ pub(crate) struct Answer<D> {
     error: String,
     #[serde(default, rename = "isPartial")]
     is_partial: bool,
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 /// The data of `query_range`, and of `query` with a range.
@@ -84,7 +89,17 @@ struct MatrixSeries {
 
 /// Reads one answer that is all of `text`.
 pub(crate) fn parse<'a, D: Deserialize<'a>>(text: &'a [u8]) -> Result<D, AnswerError> {
-    serde_json::from_slice::<Answer<D>>(text).map_err(AnswerError::Json)?.data()
+    Ok(parse_warned(text)?.0)
+}
+
+/// The same, with what the server says that may be missing.
+pub(crate) fn parse_warned<'a, D: Deserialize<'a>>(
+    text: &'a [u8],
+) -> Result<(D, Vec<String>), AnswerError> {
+    let mut answer = serde_json::from_slice::<Answer<D>>(text).map_err(AnswerError::Json)?;
+    let warnings = std::mem::take(&mut answer.warnings);
+    let warnings = warnings.iter().take(MAX_WARNINGS).map(|warning| shown(warning)).collect();
+    Ok((answer.data()?, warnings))
 }
 
 impl<D> Answer<D> {
@@ -206,6 +221,13 @@ mod tests {
         assert_eq!(fill(&matrix("")).unwrap(), 0);
         let native = r#"{"metric":{"__name__":"h"},"histograms":[[1,{"count":"1"}]]}"#;
         assert_eq!(fill(&matrix(native)).unwrap(), 0);
+    }
+
+    #[test]
+    fn warnings_are_told_and_bounded() {
+        let text = matrix("").replacen('{', r#"{"warnings":["a","b","c","d","e","f"],"#, 1);
+        let (_, warnings) = parse_warned::<Matrix>(text.as_bytes()).unwrap();
+        assert_eq!(warnings, ["a", "b", "c", "d", "e"]);
     }
 
     #[test]

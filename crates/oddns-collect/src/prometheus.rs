@@ -4,7 +4,7 @@ mod request;
 mod selector;
 mod span;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
@@ -166,6 +166,9 @@ pub struct HistoryPart {
     pub until: Timestamp,
     /// One for each instance with scrapes in it, sorted by instance; each with a table of its own.
     pub recordings: Vec<Recording>,
+    /// What the server warns of with it, such as a store that did not take part: samples may be missing.
+    /// Remote read has none.
+    pub warnings: Vec<String>,
 }
 
 /// Why history could not be fetched. No message shows credentials.
@@ -369,8 +372,8 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// What the server answered that makes us ask again later, without credentials; `None` while
-    /// nothing is waited for but an answer.
+    /// Why the last request got no answer that can be used, and is sent again or for less, without
+    /// credentials; `None` once one is answered.
     pub fn reason(&self) -> Option<String> {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -389,6 +392,8 @@ pub struct PrometheusHistory {
     next_start: Instant,
     /// Whether remote read is worth another try.
     may_read: bool,
+    /// What the server has warned of since the last part.
+    warnings: BTreeSet<String>,
 }
 
 /// What is asked for, span after span.
@@ -408,7 +413,8 @@ impl PrometheusHistory {
     pub fn new(server: PrometheusUrl, config: HistoryConfig) -> Result<Self, HistoryError> {
         let requests = Arc::new(Requests::new(server, config.clone())?);
         let may_read = config.remote_read;
-        Ok(Self { requests, config, next_start: Instant::now(), may_read })
+        let warnings = BTreeSet::new();
+        Ok(Self { requests, config, next_start: Instant::now(), may_read, warnings })
     }
 
     /// What keeps it waiting, to be looked at while it fetches.
@@ -440,12 +446,17 @@ impl PrometheusHistory {
         while let Some(span) = spans.next() {
             let recordings = match self.span(&plan, &span).await {
                 Ok(recordings) => recordings,
-                Err(error) if error.is_too_much() && spans.split(span.clone()) => continue,
+                Err(error) if error.is_too_much() && spans.split(span.clone()) => {
+                    self.requests.waiting.set(Some(error.to_string()));
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             };
             is_empty = false;
             let since = Timestamp::from_millis(span.start);
-            take(HistoryPart { since, until: Timestamp::from_millis(span.end), recordings })?;
+            let until = Timestamp::from_millis(span.end);
+            let warnings = std::mem::take(&mut self.warnings).into_iter().collect();
+            take(HistoryPart { since, until, recordings, warnings })?;
         }
         if is_empty {
             return Err(HistoryError::Range { since, until }.into());
@@ -616,7 +627,9 @@ impl PrometheusHistory {
             let Some(done) = running.join_next().await else { return Ok(out.finish()) };
             let server = || self.requests.server.clone();
             let body = done.map_err(|source| HistoryError::Task { server: server(), source })??;
-            let matrix: Matrix = self.parse(&body)?;
+            let parsed = answer::parse_warned(&body);
+            let (matrix, warnings): (Matrix, _) = parsed.map_err(|e| self.answer_error(e))?;
+            self.warnings.extend(warnings);
             // Ten times what was planned: raw samples may come oftener than assumed.
             let max_samples = self.config.max_samples.saturating_mul(10);
             let filled = matrix

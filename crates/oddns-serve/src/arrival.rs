@@ -102,13 +102,13 @@ fn kept(states: &StateFolder, shared: &Shared) -> Option<(Arc<Detector>, Origin)
     if let (Origin::Calibrated { .. }, Some(judge)) = (origin, judge) {
         return Some((judge, origin));
     }
-    let model = read(&states.path()?.join(FILE))?;
+    let model = read_model(&states.path()?.join(FILE))?;
     let n_rows = model.record().n_rows;
     Some((Arc::new(model), Origin::Calibrated { n_rows }))
 }
 
 /// A model of this version's features; anything else is as good as none.
-fn read(path: &Path) -> Option<Detector> {
+pub(crate) fn read_model(path: &Path) -> Option<Detector> {
     let length = std::fs::metadata(path).ok()?.len();
     let bytes = (length <= MAX_BYTES).then(|| std::fs::read(path).ok()).flatten()?;
     let model = Detector::decode(&bytes).ok()?;
@@ -201,9 +201,9 @@ impl Newcomer {
             }
         };
         match settled {
-            Ok(Ok(Some(kept))) => self.take_over(&kept),
+            Ok(Ok(Some(kept))) if self.origin().is_base() => self.take_over(&kept),
             // Not enough rows in a row: there will be. Or the site has a model of its own by now.
-            Ok(Ok(None)) => {}
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => self.tell(chain(&error)),
             Err(_) => self.tell("the base model cannot be calibrated".to_owned()),
         }

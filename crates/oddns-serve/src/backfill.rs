@@ -14,7 +14,7 @@ mod note;
 mod settings;
 mod settling;
 
-pub use clerk::{Backfill, BackfillSite};
+pub use clerk::{Backfill, BackfillSite, BackfillTraining};
 pub use settings::BackfillSettings;
 
 pub(crate) use board::{BackfillBoard, Stage, Standing};

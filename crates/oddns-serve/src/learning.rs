@@ -9,6 +9,7 @@ mod diary;
 mod fits;
 mod gauges;
 mod lesson;
+mod once;
 mod own;
 mod pacer;
 mod past;
@@ -18,12 +19,14 @@ mod status;
 mod succession;
 mod teacher;
 
+pub use once::LearningOnce;
 pub use pacer::Pacer;
 pub use record::{challenger_record, gate_figures, generation_record, update_notes};
 pub use settings::LearningSettings;
 pub use teacher::{Learning, LearningError, LearningSite};
 
+pub(crate) use once::learned_from;
 pub(crate) use pacer::Stop;
-pub(crate) use past::{NoPast, Past};
+pub(crate) use past::{NoPast, Past, Rows};
 pub(crate) use status::{Ending, FitStatus, Outcome, OwnStatus};
 pub(crate) use succession::Succession;

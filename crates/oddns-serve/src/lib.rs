@@ -48,19 +48,19 @@ pub use alerts::{
     WebhookFormat,
 };
 pub use arrival::{Arrival, ArrivalPlace};
-pub use backfill::{Backfill, BackfillSettings, BackfillSite};
+pub use backfill::{Backfill, BackfillSettings, BackfillSite, BackfillTraining};
 pub use budget::AlertBudget;
 pub use config::{
     ClientCertificates, Config, ConfigError, DEFAULT_LISTEN_ADDRESS, DEFAULT_SCRAPE_INTERVAL,
     DEFAULT_SCRAPE_TIMEOUT, WebConfig, WebTls, check_config, check_web_config, config_table,
-    review_config,
+    review_config, with_environment,
 };
 pub use desk::IncidentGroup;
 pub use error::ServeError;
 pub use event::Event;
 pub use learning::{
-    Learning, LearningError, LearningSettings, LearningSite, Pacer, challenger_record,
-    gate_figures, generation_record, update_notes,
+    Learning, LearningError, LearningOnce, LearningSettings, LearningSite, Pacer,
+    challenger_record, gate_figures, generation_record, update_notes,
 };
 pub use lifecycle::{Order, OrderTaken};
 pub use metrics::{Exposition, Metrics};

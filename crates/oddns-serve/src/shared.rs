@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::budget::{AlertBudget, FleetBudget};
 use crate::desk::Desk;
 use crate::feedback::Feedback;
-use crate::learning::Succession;
+use crate::learning::{Succession, learned_from};
 use crate::lifecycle::{Lifecycle, OrderTaken};
 use crate::metrics::Metrics;
 use crate::origin::Origin;
@@ -76,6 +76,12 @@ impl Shared {
     /// Lets a detector judge from now on; the streams of servers go on with it between two scrapes.
     pub fn set_champion(&self, detector: &Arc<Detector>) {
         self.succession().take_over(Arc::clone(detector));
+    }
+
+    /// The site's own model that a backfill without a history has learned from the model with this name,
+    /// in this process or, where states are kept, in an earlier one; `None` where there is none.
+    pub fn learned_from(&self, model_id: &str, states: &StateFolder) -> Option<Arc<Detector>> {
+        learned_from(model_id, self, states)
     }
 
     /// Lets the one model judge all servers: nobody looks after models of single ones.

@@ -49,6 +49,7 @@ pub use kind::{DataKind, sniff};
 pub use labels::{LabelledInterval, read_labels, read_labels_text, write_labels};
 pub use live::{
     Appended, HistoryStore, Recovery, SeriesRef, SeriesSample, StoreSettings, StoreStatistics,
+    WriterLock,
 };
 pub use log::LogDamage;
 pub use openmetrics::write_openmetrics;

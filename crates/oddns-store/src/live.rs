@@ -9,6 +9,7 @@ mod statistics;
 mod store;
 
 pub(crate) use identity::Identities;
+pub use lock::WriterLock;
 pub use recovery::Recovery;
 pub use settings::StoreSettings;
 pub use statistics::StoreStatistics;

@@ -99,16 +99,81 @@ pub struct Gate {
     pub passed: bool,
 }
 
+/// How a check is told to people.
+struct CheckWords {
+    name: &'static str,
+    /// What the figure is.
+    figure: &'static str,
+    /// What is wrong when it fails.
+    failed: &'static str,
+    /// Whether more is better; then it is a share.
+    is_share_found: bool,
+}
+
+#[rustfmt::skip]
+const WORDS: &[CheckWords] = &[
+    CheckWords { name: "false_alarms_per_week", is_share_found: false, figure: "false alarms a week and server", failed: "it has too many false alarms" },
+    CheckWords { name: "incidents_found", is_share_found: true, figure: "known incidents found", failed: "it finds fewer of the incidents that people know" },
+    CheckWords { name: "normal_alarmed", is_share_found: false, figure: "alarms at what people called normal", failed: "it alarms more often at what people called normal" },
+    CheckWords { name: "injected_found", is_share_found: true, figure: "injected faults found", failed: "it finds fewer injected faults" },
+    CheckWords { name: "weak_found", is_share_found: true, figure: "weak faults of this server found", failed: "it finds hardly more weak faults of this server" },
+];
+
+impl GateCheck {
+    fn words(&self) -> Option<&'static CheckWords> {
+        WORDS.iter().find(|words| words.name == self.name)
+    }
+
+    fn shown(&self, value: f64) -> String {
+        match self.words() {
+            Some(words) if words.is_share_found => format!("{:.1} %", 100.0 * value),
+            _ => format!("{value:.2}"),
+        }
+    }
+
+    /// Both figures, and what had to be.
+    fn told(&self) -> String {
+        let of = |value| self.shown(value);
+        let (challenger, champion, limit) =
+            (of(self.challenger), of(self.champion), of(self.limit));
+        let bound = match self.words() {
+            Some(words) if words.is_share_found => "at least",
+            _ => "at most",
+        };
+        format!("{challenger}, the champion's {champion}, {bound} {limit} is asked for")
+    }
+}
+
 impl Gate {
     /// Why the challenger does not take over, in words; `None` when it does.
     pub fn reason(&self) -> Option<String> {
         let failed = self.checks.iter().filter(|check| !check.passed);
         let told: Vec<String> = failed
-            .map(|GateCheck { name, champion, challenger, limit, .. }| {
-                format!("`{name}` is {challenger:.3}, the champion's {champion:.3}, the limit {limit:.3}")
+            .map(|check| {
+                let what = check.words().map(|words| format!("{}: ", words.failed));
+                format!("{}`{}` is {}", what.unwrap_or_default(), check.name, check.told())
             })
             .collect();
         (!told.is_empty()).then(|| told.join("; "))
+    }
+
+    /// What came of it in words, for people: the reason of a challenger that does not take over, and of
+    /// one that does every figure that could be measured.
+    pub fn words(&self) -> String {
+        if let Some(reason) = self.reason() {
+            return reason;
+        }
+        let measured = self.checks.iter().filter(|check| check.n > 0.0);
+        let told: Vec<String> = measured
+            .map(|check| {
+                let figure = check.words().map_or(check.name, |words| words.figure);
+                format!("{figure} {}", check.told())
+            })
+            .collect();
+        match told.is_empty() {
+            true => "passed the gate, where nothing could be measured".to_owned(),
+            false => format!("passed the gate: {}", told.join("; ")),
+        }
     }
 }
 

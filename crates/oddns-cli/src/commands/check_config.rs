@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use oddns_serve::{Config, ConfigError, review_config};
+use oddns_serve::{Config, ConfigError, review_config, with_environment};
 use serde_json::{Value, json};
 
 use crate::args::{CheckConfig, Output};
@@ -76,7 +76,9 @@ fn review(path: &Path) -> anyhow::Result<Result<Config, Vec<ConfigError>>> {
     let file = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| BadInput(format!("cannot read `{file}`: {error}")))?;
-    Ok(review_config(&text, path.parent().unwrap_or(Path::new(""))))
+    let whole = with_environment(&text, |name| std::env::var(name).ok());
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(whole.and_then(|text| review_config(&text, folder)))
 }
 
 /// Reads and checks a configuration file, but not the files that it names.

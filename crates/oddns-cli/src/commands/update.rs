@@ -123,9 +123,10 @@ fn keep(args: &Update, place: &Place, updated: &Updated, gate: &Gate) -> anyhow:
             let record = generations::challenger(&bytes, Some(*champion), updated, gate);
             let generation = registry.add(&bytes, &record)?;
             if takes_over {
-                let reason = if gate.passed { "passed the gate" } else { "promoted anyway" };
-                let (by, at) = (record.by, wall_clock());
-                registry.promote(Promotion { generation, at, by, reason: reason.to_owned() })?;
+                let anyway = if gate.passed { "" } else { "promoted anyway: " };
+                let (by, at, reason) =
+                    (record.by, wall_clock(), format!("{anyway}{}", gate.words()));
+                registry.promote(Promotion { generation, at, by, reason })?;
             }
             registry.prune(KEPT_GENERATIONS)?;
             Ok(Outcome { generation: Some(generation), path: None, takes_over })

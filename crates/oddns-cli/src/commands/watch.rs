@@ -18,7 +18,7 @@ use oddns_serve::{
     Alerting, Arrival, Backfill, Event, Keep, Learning, ModelInfo, ReceiverSettings, Receiving,
     Shared, Site, StateFolder, StoreKeep, View, WebError, WebSecurity,
 };
-use oddns_store::{HistoryStore, StoreSettings};
+use oddns_store::{HistoryStore, StoreSettings, WriterLock};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -59,6 +59,9 @@ pub(crate) fn run(args: &Watch) -> anyhow::Result<()> {
         Some(folder) => StateFolder::open(folder)?,
         None => StateFolder::in_memory(),
     };
+    // Two that write it would tell everybody of an incident twice.
+    let lock = |folder: &std::path::PathBuf| WriterLock::take(folder, folder);
+    let _lock = args.state.as_ref().map(lock).transpose()?;
     let storage = args.storage_path.as_deref().map(|folder| open(folder, &args.retention));
     let storage = storage.transpose()?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -113,3 +113,19 @@ fn with_a_history_the_calibrated_model_is_a_generation_that_learning_goes_on_fro
     assert_eq!(model(page)["origin"], "calibrated_base");
     end(running);
 }
+
+#[test]
+fn two_watches_do_not_share_a_folder_of_states() {
+    let (folder, server) = (tempfile::tempdir().unwrap(), server());
+    let (mut first, _) = watch(server, folder.path(), &[]);
+    let states = folder.path().join("states").display().to_string();
+    let target = format!("--target=http://{server}/metrics");
+    let again = ["watch", &target, "--storage.state", &states, "--web.listen-address=127.0.0.1:0"];
+    let refused = oddns(&again);
+    assert!(refused.stderr.contains("is being written by process "), "{refused:#?}");
+    first.signal("KILL");
+    first.end(SOON);
+    let (mut next, _) = watch(server, folder.path(), &[]);
+    next.signal("TERM");
+    assert!(next.end(SOON).success(), "{}", next.stderr());
+}

@@ -40,9 +40,9 @@ fn server() -> SocketAddr {
 }
 
 /// A real Prometheus that remembers a past; killed when the test ends.
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Drop for Prometheus {
@@ -53,8 +53,10 @@ impl Drop for Prometheus {
 }
 
 impl Prometheus {
-    /// One that has scraped these servers.
-    fn of(recordings: &[Recording], folder: &Path) -> Self {
+    /// One that has scraped these servers, with its own files in `folder`: a `web_config` of what it serves
+    /// its API by as well, unless that is empty.
+    pub(crate) fn of(recordings: &[Recording], folder: &Path, web_config: &str) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
         let at = |name: &str| folder.join(name);
         write_history(&at("past"), &Dataset::default(), recordings).unwrap();
         let mut text = Vec::new();
@@ -69,7 +71,9 @@ impl Prometheus {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         std::fs::write(at("prometheus.yml"), "scrape_configs: []\n").unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let web_config = Some(web_config).filter(|name| !name.is_empty());
         let child = Command::new("prometheus")
+            .args(web_config.map(|name| format!("--web.config.file={}", at(name).display())))
             .arg(format!("--config.file={}", at("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", at("blocks").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
@@ -86,29 +90,39 @@ impl Prometheus {
 }
 
 /// The past of servers up to now.
-fn past(names: &[&str], length: &str, seconds: i64, every: &str) -> Vec<Recording> {
+pub(crate) fn past(names: &[&str], length: &str, seconds: i64, every: &str) -> Vec<Recording> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     let recording = simulated(length, every, Timestamp::from_millis(1000 * (now - seconds)));
     let named = |name: &&str| Recording { instance: (*name).to_owned(), ..recording.clone() };
     names.iter().map(named).collect()
 }
 
-struct Site {
-    folder: TempDir,
-    server: SocketAddr,
+pub(crate) struct Site {
+    pub(crate) folder: TempDir,
+    pub(crate) server: SocketAddr,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), server: server() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// The watch, and where its page is.
-    fn watch(&self, every: &str, backfill: &str, more: &[&str]) -> (Running, SocketAddr) {
+    pub(crate) fn watch(
+        &self,
+        every: &str,
+        backfill: &str,
+        more: &[&str],
+    ) -> (Running, SocketAddr) {
+        watched::start(&mut self.command(every, backfill, more))
+    }
+
+    /// What starts the watch.
+    pub(crate) fn command(&self, every: &str, backfill: &str, more: &[&str]) -> Command {
         let server = self.server;
         let config = format!(
             "learning: {{min_rows: 2000, cpu_share: 1.0}}\nbackfill: {{{backfill}}}\n\
@@ -119,25 +133,25 @@ impl Site {
         let mut command = Command::new(ODDNS);
         command.arg("watch").arg("--config.file").arg(self.path("oddns.yml"));
         command.args(["--web.listen-address=127.0.0.1:0", "--output=json"]).args(more);
-        watched::start(&mut command)
+        command
     }
 
     /// The same with a history of its own.
-    fn watch_kept(&self, every: &str, backfill: &str) -> (Running, SocketAddr) {
+    pub(crate) fn watch_kept(&self, every: &str, backfill: &str) -> (Running, SocketAddr) {
         let history = self.path("history").display().to_string();
         self.watch(every, backfill, &["--storage.path", &history])
     }
 }
 
-fn in_stage(stage: &str) -> impl Fn(&Value) -> bool {
+pub(crate) fn in_stage(stage: &str) -> impl Fn(&Value) -> bool {
     move |model| model["backfill"]["stage"] == stage
 }
 
-fn until_scored(watch: &mut Running) {
+pub(crate) fn until_scored(watch: &mut Running) {
     watch.find(SOON, |line| (event(line)["event"] == "score").then_some(()));
 }
 
-fn end(mut watch: Running) {
+pub(crate) fn end(mut watch: Running) {
     watch.signal("TERM");
     assert!(watch.end(SOON).success(), "{}", watch.stderr());
 }
@@ -153,7 +167,7 @@ fn a_watch_has_fetched_calibrated_and_trained_and_a_second_one_goes_on_from_that
     let recordings = past(&[&names[0], &names[1]], "1h", 3601, "1s");
     let n_samples: usize =
         recordings[0].scrapes.iter().map(|scrape| scrape.samples.len() + 2).sum();
-    let prometheus = Prometheus::of(&recordings, site.folder.path());
+    let prometheus = Prometheus::of(&recordings, site.folder.path(), "");
     let backfill = format!("url: '{}', look_back: 2h", prometheus.url());
     let (mut watch, page) = site.watch_kept("1s", &backfill);
     let done = model_when(page, in_stage("done"));
@@ -200,15 +214,14 @@ fn without_a_folder_a_past_calibrates_and_is_dropped() {
     }
     let site = Site::new();
     let recordings = past(&[&site.server.to_string()], "40m", 2401, "500ms");
-    let prometheus = Prometheus::of(&recordings, site.folder.path());
+    let prometheus = Prometheus::of(&recordings, site.folder.path(), "");
     // Scrapes that come oftener are thinned.
     let backfill = format!("url: '{}', look_back: 1h", prometheus.url());
     let (mut watch, page) = site.watch("1s", &backfill, &[]);
     let done = model_when(page, in_stage("done"));
     let rows = done["backfill"]["n_rows"].as_u64().unwrap();
     assert!((2300..2450).contains(&rows), "{done}");
-    assert!(done["backfill"]["reason"].as_str().unwrap().contains("`--storage.path`"), "{done}");
-    assert_eq!(done["origin"], "calibrated_base");
+    assert_eq!(done["learns"], false, "{done}");
     until_scored(&mut watch);
     end(watch);
 
@@ -221,13 +234,67 @@ fn without_a_folder_a_past_calibrates_and_is_dropped() {
 }
 
 #[test]
+fn without_a_history_the_site_has_a_model_of_its_own_until_the_end() {
+    if crate::peers("without_a_history_the_site_has_a_model_of_its_own_until_the_end").is_none() {
+        return;
+    }
+    let site = Site::new();
+    let recordings = past(&[&site.server.to_string()], "2h", 7201, "1s");
+    let prometheus = Prometheus::of(&recordings, site.folder.path(), "");
+    let backfill = format!("url: '{}', look_back: 3h", prometheus.url());
+    let (mut watch, page) = site.watch("1s", &backfill, &[]);
+    let done = model_when(page, in_stage("done"));
+    let (reason, last) = (done["backfill"]["reason"].as_str().unwrap(), &done["last"]);
+    let why = last["reason"].as_str().unwrap();
+    assert_eq!(last["result"], "promoted", "{done}");
+    assert!(why.starts_with("passed the gate: false alarms a week and server "), "{why}");
+    assert!(why.contains("injected faults found ") && why.contains("is asked for"), "{why}");
+    assert_eq!(done["promotion"]["reason"], why);
+    assert!(reason.contains("ends with this process: `--storage.path` keeps it"), "{reason}");
+    assert_eq!((&done["origin"], &done["learns"]), (&"site".into(), &false.into()), "{done}");
+    assert_eq!(done["generation"], Value::Null);
+    let text = |line: &str| event(line)["text"].as_str().unwrap_or_default().to_owned();
+    watch.find(SOON, |line| text(line).contains("passed the gate").then_some(()));
+    until_scored(&mut watch);
+    // A reload of the same keeps it, and asks for nothing anew.
+    watch.signal("HUP");
+    watch.find(SOON, |line| text(line).contains("was read anew").then_some(()));
+    let after = model_when(page, |model| model["origin"] == "site");
+    assert_eq!((&after["id"], &after["backfill"]["stage"]), (&done["id"], &"done".into()));
+    end(watch);
+
+    // Where states are kept, so is the model, and a server goes on with it.
+    let states = site.path("states").display().to_string();
+    let kept = ["--storage.state", &states];
+    let (mut watch, page) = site.watch("1s", &backfill, &kept);
+    let done = model_when(page, in_stage("done"));
+    assert!(
+        done["backfill"]["reason"].as_str().unwrap().contains("the model is kept in"),
+        "{done}"
+    );
+    // The state that is kept is of whoever judged last.
+    watch.find(SOON, |line| text(line).contains("passed the gate").then_some(()));
+    (0..2).for_each(|_| until_scored(&mut watch));
+    end(watch);
+    drop(prometheus);
+    let (mut watch, page) = site.watch("1s", &backfill, &kept);
+    let again = model_when(page, |model| model["id"] == done["id"]);
+    assert_eq!(again["origin"], "site");
+    watch.find(SOON, |line| {
+        assert_ne!(event(line)["event"], "state_lost", "{line}");
+        (event(line)["event"] == "score").then_some(())
+    });
+    end(watch);
+}
+
+#[test]
 fn a_watch_that_is_killed_while_it_fetches_goes_on_where_it_was() {
     if crate::peers("a_watch_that_is_killed_while_it_fetches_goes_on_where_it_was").is_none() {
         return;
     }
     let site = Site::new();
     let recordings = past(&["other:9153"], "2d", 172_801, "1m");
-    let prometheus = Prometheus::of(&recordings, site.folder.path());
+    let prometheus = Prometheus::of(&recordings, site.folder.path(), "");
     let slowly = format!("url: '{}', look_back: 3d, max_requests_per_second: 20", prometheus.url());
     let (mut watch, page) = site.watch_kept("1m", &slowly);
     let some = |model: &Value| model["backfill"]["progress"].as_f64().is_some_and(|p| p > 0.1);

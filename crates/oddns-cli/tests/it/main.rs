@@ -7,6 +7,8 @@ mod arrival;
 #[cfg(test)]
 mod backfill;
 #[cfg(test)]
+mod backfill_trouble;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod browser;
@@ -44,6 +46,8 @@ mod own_models;
 mod packaging;
 #[cfg(test)]
 mod received;
+#[cfg(test)]
+mod relay;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

@@ -70,6 +70,7 @@ impl Requests {
             let error = match self.once(ask).await {
                 Ok(answer) => {
                     self.has_answered.store(true, Ordering::Relaxed);
+                    self.waiting.set(None);
                     return Ok(answer);
                 }
                 Err(error) => error,
@@ -80,7 +81,6 @@ impl Requests {
             }
             self.waiting.set(Some(error.to_string()));
             tokio::time::sleep(retry_after(&error).unwrap_or(wait).min(MAX_WAIT)).await;
-            self.waiting.set(None);
             wait = wait.saturating_mul(2);
         }
     }

@@ -25,7 +25,7 @@ use super::note::Note;
 use super::settings::BackfillSettings;
 use super::settling::{calibrate, streams};
 use crate::event::Event;
-use crate::learning::{Ending, NoPast, Pacer, Past, Stop, Succession};
+use crate::learning::{Ending, LearningOnce, NoPast, Pacer, Past, Rows, Stop, Succession};
 use crate::shared::Shared;
 use crate::view::View;
 use crate::watch::chain;
@@ -57,10 +57,21 @@ pub struct BackfillSite {
     pub interval: Duration,
     /// The model that came with the program, where no other was named.
     pub base: Option<Arc<Detector>>,
-    /// Whether the model is updated while the service runs: then the site's own is trained at once.
-    pub learns: bool,
+    /// How the site's own model is trained.
+    pub training: BackfillTraining,
     /// Part of one processor that all of it takes, above 0 and at most 1.
     pub cpu_share: f64,
+}
+
+/// What trains the site's own model.
+#[derive(Debug)]
+pub enum BackfillTraining {
+    /// Learning, which updates the model while the service runs, does so at once.
+    GoesOn,
+    /// One update from what is held in memory, without a history to go on from.
+    Once(LearningOnce),
+    /// Nothing, and why.
+    Not(&'static str),
 }
 
 /// Fetching that goes on until it is done or stopped.
@@ -231,9 +242,8 @@ impl Clerk {
         self.succession().learn_also(&fetched.note.servers);
         let past = self.past(fetched, pacer)?;
         let mut reason = self.settle(&past, pacer)?;
-        drop(past);
         if reason.is_empty() {
-            reason = self.train()?;
+            reason = self.train(past, pacer)?;
         }
         fetched.note.learned = true;
         self.finish(fetched, reason)
@@ -314,6 +324,14 @@ impl Clerk {
     }
 
     fn take(&self, part: HistoryPart, fetched: &mut Fetched, pacer: &Pacer) -> Result<(), Asked> {
+        for warning in &part.warnings {
+            if fetched.warnings.insert(warning.clone()) {
+                let server = &self.site.settings.server;
+                self.warn(format!(
+                    "samples of the past may be missing: {server} warns `{warning}`"
+                ));
+            }
+        }
         let taken = fetched.take(part, self.succession(), &|| pacer.rest());
         self.show(fetched);
         match taken {
@@ -356,7 +374,7 @@ impl Clerk {
     }
 
     /// The features of servers with a past.
-    fn past(&self, fetched: &mut Fetched, pacer: &Pacer) -> Result<Vec<(String, Frame)>, Undone> {
+    fn past(&self, fetched: &mut Fetched, pacer: &Pacer) -> Result<Rows, Undone> {
         self.enter(Stage::Calibrating, String::new());
         self.await_targets();
         let Place::Kept { root, .. } = &fetched.place else { return Ok(fetched.frames()) };
@@ -427,14 +445,26 @@ impl Clerk {
         Ok(())
     }
 
-    /// Lets the model be updated now, and waits for what becomes of that. Says why there is none.
-    fn train(&self) -> Result<String, Undone> {
-        if !self.site.learns {
-            let why = "a model of the site's own takes `--storage.path`, and `learning` enabled";
-            return Ok(why.to_owned());
+    /// Lets the model be updated now, and waits for what becomes of that. Says why there is none, or for how
+    /// long there is one.
+    fn train(&self, past: Rows, pacer: &Pacer) -> Result<String, Undone> {
+        if let BackfillTraining::Not(why) = self.site.training {
+            return Ok(format!("no model of the site's own: {why}"));
         }
         self.enter(Stage::Training, String::new());
         self.notice();
+        if let BackfillTraining::Once(once) = &self.site.training {
+            let learned = once.learn(past, &self.shared, &|| pacer.rest());
+            let (told, words) = learned.ok_or(Undone::Ended)?;
+            self.tell(told);
+            return Ok(words);
+        }
+        drop(past);
+        self.await_update()
+    }
+
+    /// Lets learning update the model now, and waits for its end.
+    fn await_update(&self) -> Result<String, Undone> {
         let n_ended = || self.succession().status().n_ended.iter().sum::<u64>();
         let before = n_ended();
         self.succession().want_update();
@@ -450,7 +480,11 @@ impl Clerk {
         Ok(format!("no model of the site's own yet: {}", last.reason))
     }
 
-    fn finish(&self, fetched: &Fetched, reason: String) -> Result<(), Undone> {
+    fn finish(&self, fetched: &Fetched, mut reason: String) -> Result<(), Undone> {
+        if let Some(warning) = fetched.warnings.first() {
+            let and = if reason.is_empty() { "" } else { "; " };
+            reason.push_str(&format!("{and}samples may be missing: `{warning}`"));
+        }
         if let Place::Kept { root, .. } = &fetched.place {
             fetched.note.write(root)?;
         }

@@ -38,13 +38,23 @@ pub(super) struct Fetched {
     pub(super) misfits: BTreeMap<String, Misfit>,
     /// … and parts of servers because there are too many.
     pub(super) n_refused: usize,
+    /// What the server has warned of.
+    pub(super) warnings: BTreeSet<String>,
 }
 
 impl Fetched {
     /// Goes on from `note`.
     pub(super) fn new(place: Place, note: Note, interval: Duration) -> Self {
         let cadence = Cadence::new(interval);
-        Self { place, note, cadence, n_samples: 0, misfits: BTreeMap::new(), n_refused: 0 }
+        Self {
+            place,
+            note,
+            cadence,
+            n_samples: 0,
+            misfits: BTreeMap::new(),
+            n_refused: 0,
+            warnings: BTreeSet::new(),
+        }
     }
 
     /// Takes the next part; false when `rest`, which is called between servers, said to end: then it
@@ -139,7 +149,26 @@ fn hold(jobs: &mut BTreeMap<String, FleetExtractor>, held: BTreeMap<String, Vec<
 
 /// The first samples of servers that a history has already, before anything was fetched into it.
 pub(super) fn own(root: &Path) -> Result<BTreeMap<String, i64>, StoreError> {
-    let known = describe(root, &HistoryFilter::default())?;
+    let known = match describe(root, &HistoryFilter::default()) {
+        Err(StoreError::Empty { .. }) => return Ok(BTreeMap::new()),
+        known => known?,
+    };
     let servers = known.instances.into_iter();
     Ok(servers.map(|server| (server.instance, server.first.millis())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use oddns_store::StoreSettings;
+
+    use super::*;
+
+    #[test]
+    fn a_history_that_has_just_begun_has_no_servers() {
+        let root = tempfile::tempdir().unwrap();
+        let store = HistoryStore::open(root.path(), StoreSettings::default()).unwrap();
+        assert_eq!(own(root.path()).unwrap(), BTreeMap::new());
+        drop(store);
+        assert!(own(&root.path().join("none")).is_err());
+    }
 }

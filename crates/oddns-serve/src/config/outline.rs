@@ -11,6 +11,8 @@ pub(super) struct Outline {
     chars: Vec<char>,
     /// Inner ones behind those around them.
     entries: Vec<Entry>,
+    /// Scalars that are no keys, with the entries that they are values of.
+    values: Vec<(Range<usize>, Option<usize>)>,
     /// Where the last scalar or bracket ended; what is in block style ends there.
     seen: usize,
 }
@@ -41,7 +43,12 @@ struct Open {
 impl Outline {
     /// Of the first document in `text`; `None` when that is no YAML.
     pub(super) fn of(text: &str) -> Option<Self> {
-        let mut outline = Self { chars: text.chars().collect(), entries: Vec::new(), seen: 0 };
+        let mut outline = Self {
+            chars: text.chars().collect(),
+            entries: Vec::new(),
+            values: Vec::new(),
+            seen: 0,
+        };
         let mut open: Vec<Open> = Vec::new();
         for next in Parser::new_from_str(text) {
             let (event, span) = next.ok()?;
@@ -93,6 +100,7 @@ impl Outline {
             _ => {
                 let entry = self.begin(open, start);
                 self.end(open, entry);
+                self.values.push((start..self.seen.max(start), entry));
             }
         }
     }
@@ -154,6 +162,17 @@ impl Outline {
     /// The key of `entry`; empty for an item.
     pub(super) fn key(&self, entry: usize) -> &str {
         self.entries.get(entry).and_then(|entry| entry.key.as_deref()).unwrap_or_default()
+    }
+
+    /// Where each scalar that is no key is, in order, and the entry that it is the value of.
+    pub(super) fn values(&self) -> &[(Range<usize>, Option<usize>)] {
+        &self.values
+    }
+
+    /// Whether `entry` is the value of `key`, or lies somewhere in it.
+    pub(super) fn is_in(&self, entry: usize, key: &str) -> bool {
+        let mut around = std::iter::successors(Some(entry), |entry| self.parent(*entry));
+        around.any(|entry| self.key(entry) == key)
     }
 
     /// The key that `entry` stands under; empty at the top.

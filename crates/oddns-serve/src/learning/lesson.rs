@@ -11,7 +11,7 @@ use oddns::{
 use oddns_core::{Frame, Timestamp};
 use oddns_store::{KEPT_GENERATIONS, Promotion, Registry, StoreError};
 
-use super::past::{NoPast, Past};
+use super::past::{NoPast, Rows};
 use super::record::{challenger_record, gate_figures, generation_record, update_notes};
 use super::settings::LearningSettings;
 use super::status::Ending;
@@ -26,13 +26,13 @@ pub(super) const BY: &str = "oddns watch";
 /// What an update is made of.
 pub(super) struct Lesson<'a> {
     pub(super) settings: &'a LearningSettings,
-    pub(super) registry: &'a Registry,
+    /// Where models are kept; without one the update ends with the process.
+    pub(super) registry: Option<&'a Registry>,
     /// The model to go on from, and its generation in the registry; `None` where it is the shared one, and
     /// the server has none yet.
     pub(super) champion: (Option<u64>, &'a Arc<Detector>),
     /// Whose history it is.
     pub(super) class: Class<'a>,
-    pub(super) past: Past<'a>,
     pub(super) feedback: Vec<Feedback>,
     pub(super) injections: &'a [Injection],
     pub(super) now: Timestamp,
@@ -117,10 +117,10 @@ impl Learned {
 }
 
 impl Lesson<'_> {
-    /// What came of it; `None` when it was told to end. Until the last step, which is one, the
-    /// champion is the one of before.
-    pub(super) fn learn(&self) -> Option<Learned> {
-        match self.run() {
+    /// What came of it with what servers did, which `read` has; `None` when it was told to end. Until the
+    /// last step, which is one, the champion is the one of before.
+    pub(super) fn learn(&self, read: impl FnOnce() -> Result<Rows, NoPast>) -> Option<Learned> {
+        match self.run(read) {
             Ok(learned) => Some(learned),
             // Whatever error it became on its way.
             Err(_) if (self.rest)().is_break() => None,
@@ -133,8 +133,8 @@ impl Lesson<'_> {
         }
     }
 
-    fn run(&self) -> Result<Learned, Unlearned> {
-        let frames = self.past.read(self.rest)?;
+    fn run(&self, read: impl FnOnce() -> Result<Rows, NoPast>) -> Result<Learned, Unlearned> {
+        let frames = read()?;
         let (frames, apart): (Vec<_>, Vec<_>) =
             frames.into_iter().partition(|(instance, _)| self.class.learns(instance));
         let n_rows: usize = frames.iter().map(|(_, frame)| frame.len()).sum();
@@ -190,7 +190,7 @@ impl Lesson<'_> {
             ..UpdateOptions::default()
         };
         let pulse = &mut |_: Option<Progress>| (self.rest)();
-        let is_first = self.champion.0.is_none();
+        let is_first = self.champion.0.is_none() && matches!(self.class, Class::One { .. });
         let updated = match history {
             [one] if is_first => champion.update_alone(one, &self.feedback, &options, pulse)?,
             _ => champion.update_with(history, &self.feedback, &options, pulse)?,
@@ -211,32 +211,42 @@ impl Lesson<'_> {
     }
 
     fn keep(&self, updated: Updated, gate: Gate) -> Result<Learned, Unlearned> {
+        let notes = update_notes(&updated);
+        let Some(registry) = self.registry else {
+            let ending = if gate.passed { Ending::Promoted } else { Ending::Refused };
+            let learned = Learned::of(ending, gate.words());
+            return Ok(Learned { gate: Some(gate), notes, ..learned });
+        };
         let (parent, _) = self.champion;
         let bytes = updated.detector.encode()?;
         let record = generation_record(&bytes, &updated.detector, BY.to_owned(), self.now);
         let record = challenger_record(record, parent, &updated, &gate);
-        let generation = unlocked(|| self.registry.add(&bytes, &record))?;
-        let (ending, reason) = self.decide(generation, &gate)?;
-        unlocked(|| self.registry.prune(KEPT_GENERATIONS))?;
-        let (generation, notes) = (Some(generation), update_notes(&updated));
+        let generation = unlocked(|| registry.add(&bytes, &record))?;
+        let (ending, reason) = self.decide(registry, generation, &gate)?;
+        unlocked(|| registry.prune(KEPT_GENERATIONS))?;
         let learned = Learned::of(ending, reason);
-        Ok(Learned { generation, gate: Some(gate), notes, ..learned })
+        Ok(Learned { generation: Some(generation), gate: Some(gate), notes, ..learned })
     }
 
-    fn decide(&self, generation: u64, gate: &Gate) -> Result<(Ending, String), StoreError> {
-        if let Some(reason) = gate.reason() {
-            return Ok((Ending::Refused, reason));
+    fn decide(
+        &self,
+        registry: &Registry,
+        generation: u64,
+        gate: &Gate,
+    ) -> Result<(Ending, String), StoreError> {
+        if !gate.passed {
+            return Ok((Ending::Refused, gate.words()));
         }
         let (parent, _) = self.champion;
-        let champion = self.registry.champion()?.map(|champion| champion.number);
+        let champion = registry.champion()?.map(|champion| champion.number);
         if champion != parent {
             let reason = "somebody has made another generation the champion meanwhile".to_owned();
             return Ok((Ending::Refused, reason));
         }
-        let (at, reason) = (self.now, "passed the gate".to_owned());
+        let (at, reason) = (self.now, gate.words());
         let by = BY.to_owned();
         let promotion = Promotion { generation, at, by, reason: reason.clone() };
-        unlocked(|| self.registry.promote(promotion.clone()))?;
+        unlocked(|| registry.promote(promotion.clone()))?;
         Ok((Ending::Promoted, reason))
     }
 }

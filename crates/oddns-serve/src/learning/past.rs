@@ -39,6 +39,9 @@ pub(crate) struct Past<'a> {
     pub(crate) fewest_rows: usize,
 }
 
+/// The features of servers, by their names.
+pub(crate) type Rows = Vec<(String, Frame)>;
+
 /// Why there is none.
 #[derive(Debug)]
 pub(crate) enum NoPast {
@@ -49,10 +52,7 @@ pub(crate) enum NoPast {
 
 impl Past<'_> {
     /// The features of the servers, by name. Those of which nothing is there are left out.
-    pub(crate) fn read(
-        &self,
-        rest: &dyn Fn() -> ControlFlow<()>,
-    ) -> Result<Vec<(String, Frame)>, NoPast> {
+    pub(crate) fn read(&self, rest: &dyn Fn() -> ControlFlow<()>) -> Result<Rows, NoPast> {
         let chosen = self.chosen();
         let n_rows = MOST_ROWS / chosen.len().max(1);
         let mut jobs: BTreeMap<&str, Vec<(String, Frame)>> = BTreeMap::new();

@@ -24,6 +24,8 @@ pub(crate) struct Succession {
     /// A model that was calibrated by the past of servers, and streams of it, for whoever has the base
     /// model.
     offer: Mutex<Option<Offer>>,
+    /// A model that was learned here and is in no registry, by the name of the one that it set out from.
+    held: Mutex<Option<(String, Arc<Detector>)>>,
     /// Servers that are not watched, and have a past to learn from.
     others: Mutex<BTreeSet<String>>,
     /// Whether an update is wanted now.
@@ -121,6 +123,18 @@ impl Succession {
         let found = enrolled.as_ref().filter(|(number, _)| *number == generation);
         let champion = self.champion()?;
         found.map(|(_, found)| Arc::clone(found)).filter(|found| Arc::ptr_eq(found, &champion))
+    }
+
+    /// Holds a model over a reload that was learned from the one with this name.
+    pub(crate) fn hold(&self, model_id: &str, model: &Arc<Detector>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Some((model_id.to_owned(), Arc::clone(model)));
+    }
+
+    /// The model that is held; `None` when it was learned from another one.
+    pub(crate) fn held(&self, model_id: &str) -> Option<Arc<Detector>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().filter(|(of, _)| of == model_id).map(|(_, model)| Arc::clone(model))
     }
 
     /// Offers a model that was calibrated by the past of servers.

@@ -17,7 +17,7 @@ use super::diary::Diary;
 use super::lesson::{BY, Class, Learned, Lesson, figures};
 use super::own::{Change, Due, OwnModels};
 use super::pacer::{Pacer, Stop, worked};
-use super::past::{FEWEST_ROWS, MOST_SERVERS, Past};
+use super::past::{FEWEST_ROWS, MOST_SERVERS, NoPast, Past, Rows};
 use super::record::generation_record;
 use super::settings::LearningSettings;
 use super::status::{Ending, Outcome};
@@ -434,16 +434,16 @@ impl Teacher {
         let all = self.shared.feedback().all();
         let lesson = Lesson {
             settings: &self.site.settings,
-            registry: &due.registry,
+            registry: Some(&due.registry),
             champion: (number, champion),
             class: Class::One { instance },
-            past: self.past(servers, champion, now),
             feedback: all.into_iter().filter(|said| said.is_about(instance)).collect(),
             injections: &self.site.injections,
             now,
             rest: &rest,
         };
-        unharmed(&lesson)
+        let past = self.past(servers, champion, now);
+        unharmed(&lesson, || past.read(&rest))
     }
 
     fn past(&self, servers: Vec<Named>, model: &Detector, now: Timestamp) -> Past<'_> {
@@ -465,16 +465,16 @@ impl Teacher {
         let apart = |instance: &str| self.own.has(instance);
         let lesson = Lesson {
             settings: &self.site.settings,
-            registry: &self.registry,
+            registry: Some(&self.registry),
             champion: (Some(*number), champion),
             class: Class::Fleet { apart: &apart },
-            past: self.past(self.succession().taught_by(), champion, now),
             feedback: self.shared.feedback().all(),
             injections: &self.site.injections,
             now,
             rest: &rest,
         };
-        unharmed(&lesson)
+        let past = self.past(self.succession().taught_by(), champion, now);
+        unharmed(&lesson, || past.read(&rest))
     }
 
     /// A full disk costs what is remembered over a restart, no more.
@@ -487,16 +487,19 @@ impl Teacher {
 }
 
 /// The watch goes on, whatever is wrong with an update.
-fn unharmed(lesson: &Lesson<'_>) -> Option<Learned> {
+pub(super) fn unharmed(
+    lesson: &Lesson<'_>,
+    read: impl FnOnce() -> Result<Rows, NoPast>,
+) -> Option<Learned> {
     let failed = || {
         let reason = "oddns failed in an unforeseen way: this is a mistake in it".to_owned();
         Some(Learned::of(Ending::Failed, reason))
     };
-    catch_unwind(AssertUnwindSafe(|| lesson.learn())).unwrap_or_else(|_| failed())
+    catch_unwind(AssertUnwindSafe(|| lesson.learn(read))).unwrap_or_else(|_| failed())
 }
 
 /// What came of an update that began then.
-fn outcome(learned: Learned, start: Instant, worked_before: Duration) -> Outcome {
+pub(super) fn outcome(learned: Learned, start: Instant, worked_before: Duration) -> Outcome {
     let Learned { ending, reason, generation, gate, notes, .. } = learned;
     Outcome {
         ended: wall_clock(),
@@ -519,7 +522,7 @@ fn beside(servers: Vec<Named>, instance: &str) -> Vec<Named> {
     one.into_iter().chain(others.take(MOST_SERVERS - 1)).collect()
 }
 
-fn told(outcome: &Outcome) -> Event {
+pub(super) fn told(outcome: &Outcome) -> Event {
     told_of(None, outcome)
 }
 
@@ -530,6 +533,9 @@ fn told_of(instance: Option<&str>, outcome: &Outcome) -> Event {
     let time = *time;
     let what = match generation {
         Some(number) => format!("generation {number} after {seconds:.0} s"),
+        None if matches!(ending, Ending::Promoted | Ending::Refused) => {
+            format!("a new model after {seconds:.0} s")
+        }
         None => format!("no new model after {seconds:.0} s"),
     };
     let text = match ending {

@@ -49,7 +49,8 @@ impl Snapshot {
         filter: &HistoryFilter,
     ) -> Result<Vec<PathBuf>, StoreError> {
         let has_log = !self.segments.is_empty();
-        if self.days.is_empty() && !has_log {
+        // A history that has just begun is one without samples.
+        if self.days.is_empty() && !has_log && !root.join(FOLDER).exists() {
             let reason = "has no folder `day=YYYY-MM-DD`: it is no data set";
             return Err(StoreError::kind(root, reason));
         }

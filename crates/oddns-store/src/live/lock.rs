@@ -1,4 +1,4 @@
-//! One writer at a time.
+//! One writer of a folder at a time.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -6,17 +6,19 @@ use std::path::{Path, PathBuf};
 
 use crate::StoreError;
 
-/// Held as long as a history is being written; ends with the process, however that ends.
+/// Held as long as a folder is being written; ends with the process, however that ends.
 #[derive(Debug)]
-pub(super) struct WriterLock {
+pub struct WriterLock {
     folder: PathBuf,
     _file: File,
 }
 
 impl WriterLock {
-    /// Locks the history `root`, whose log is in `folder`, which is made when it is not there;
-    /// fails when another writer has it.
-    pub(super) fn take(root: &Path, folder: &Path) -> Result<Self, StoreError> {
+    /// Locks `root` by a file in `folder`, which lies in it or is the same, and is made when it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another writer has it.
+    pub fn take(root: &Path, folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join("lock");
         loop {
             // The folder of the log is ours to know.

@@ -30,6 +30,13 @@ fn an_update_of_quiet_rows_passes() {
     };
     let gate = compare(&parent(), &Arc::new(updated.detector), &trial).unwrap();
     assert!(gate.passed && gate.reason().is_none(), "{gate:?}");
+    let words = gate.words();
+    assert!(words.starts_with("passed the gate: false alarms a week and server "), "{words}");
+    assert!(
+        words.contains("; injected faults found ") && words.contains(" %, at least "),
+        "{words}"
+    );
+    assert!(!words.contains("known incidents"), "nobody has named one: {words}");
     let injected = &gate.checks[3];
     assert_eq!((injected.name, injected.n), ("injected_found", 24.0));
     assert!(injected.champion > 0.4, "{injected:?}");
@@ -66,7 +73,8 @@ fn a_challenger_that_learned_an_incident_is_refused_with_the_reason() {
     let gate = compare(&parent(), &poisoned, &trial).unwrap();
     assert!(!gate.passed);
     let reason = gate.reason().unwrap();
-    assert!(reason.contains("`injected_found` is"), "{reason}");
+    assert!(reason.contains("it finds fewer injected faults: `injected_found` is"), "{reason}");
+    assert_eq!(gate.words(), reason);
     // The other way round nothing is worse.
     let back = compare(&poisoned, &parent(), &trial).unwrap();
     assert!(back.checks[3].passed, "{back:?}");

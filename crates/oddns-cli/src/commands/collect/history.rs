@@ -138,6 +138,9 @@ impl<'a> Fetched<'a> {
     }
 
     fn take(&mut self, part: &HistoryPart) -> anyhow::Result<()> {
+        for warning in &part.warnings {
+            output::warning(format!("samples may be missing: the server warns `{warning}`"));
+        }
         for recording in &part.recordings {
             let store = match &self.store {
                 Some(store) => store,

@@ -15,7 +15,7 @@ pub(super) fn begin(
     (champion, id): Named,
     learns: bool,
 ) -> anyhow::Result<(Option<Arrival>, Named)> {
-    if !setup.is_base {
+    if !setup.is_base || super::learning::learned(world, setup).is_some() {
         world.shared.set_origin(Origin::Site);
         return Ok((None, (champion, id)));
     }

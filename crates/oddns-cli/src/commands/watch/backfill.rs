@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oddns_collect::{Auth, HttpConfig, Secret, SecretSource, SeriesChoice, wall_clock};
-use oddns_serve::{Backfill, BackfillSettings, BackfillSite, Event};
+use oddns_serve::{
+    Backfill, BackfillSettings, BackfillSite, BackfillTraining, Event, LearningOnce,
+};
 
 use super::World;
 use super::setup::Setup;
 use crate::args::BackfillArgs;
+use crate::generations;
 
 /// What the command line says; `None` when it names no Prometheus.
 pub(super) fn named(args: &BackfillArgs) -> Option<BackfillSettings> {
@@ -40,7 +43,7 @@ pub(super) fn begin(world: &World<'_>, setup: &Setup, learns: bool) -> Option<Ba
         kept_for: world.args.retention.time,
         interval: setup.interval,
         base: setup.is_base.then(|| Arc::clone(&setup.model)),
-        learns,
+        training: training(world, setup, learns),
         cpu_share: setup.learning.cpu_share,
     };
     match Backfill::begin(site, &world.shared, &world.events) {
@@ -50,5 +53,19 @@ pub(super) fn begin(world: &World<'_>, setup: &Setup, learns: bool) -> Option<Ba
             let _ = world.events.try_send(Event::Warning { time: wall_clock(), text });
             None
         }
+    }
+}
+
+fn training(world: &World<'_>, setup: &Setup, learns: bool) -> BackfillTraining {
+    match (setup.learning.enabled, &world.storage) {
+        (false, _) => BackfillTraining::Not("`learning` is not `enabled`"),
+        (true, Some(_)) if learns => BackfillTraining::GoesOn,
+        (true, Some(_)) => BackfillTraining::Not("the folder of models cannot be used"),
+        (true, None) => BackfillTraining::Once(LearningOnce {
+            settings: setup.learning.clone(),
+            injections: generations::fault_suite(),
+            model_id: setup.model_id.clone(),
+            states: world.states.clone(),
+        }),
     }
 }

@@ -13,14 +13,19 @@ use crate::{generations, model_file};
 /// A model, and what tells it from others.
 pub(super) type Named = (Arc<Detector>, String);
 
-/// Begins to learn where there is a history to learn from, and gives the model that judges. Without a
-/// place for models the watch goes on with the one that was named, and says so.
+/// Begins to learn where there is a history to learn from, and gives the model that judges. Without one
+/// that is what a backfill has learned, if so, or the one that was named; without a place for models it is
+/// that one as well, which is told.
 pub(super) fn begin(world: &World<'_>, setup: &Setup) -> anyhow::Result<(Option<Learning>, Named)> {
     let named = (setup.model.clone(), setup.model_id.clone());
     let storage = world.args.storage_path.clone().filter(|_| setup.learning.enabled);
     let Some(storage) = storage else {
         world.shared.judge_all_alike();
-        return Ok((None, named));
+        let judge = match learned(world, setup) {
+            Some(model) => (Arc::clone(&model), model_file::id(&model)?),
+            None => named,
+        };
+        return Ok((None, judge));
     };
     let settings = setup.learning.clone();
     let injections = generations::fault_suite();
@@ -37,4 +42,10 @@ pub(super) fn begin(world: &World<'_>, setup: &Setup) -> anyhow::Result<(Option<
             Ok((None, named))
         }
     }
+}
+
+/// What a backfill has learned from the model that the configuration comes to, in a watch without history.
+pub(super) fn learned(world: &World<'_>, setup: &Setup) -> Option<Arc<Detector>> {
+    let may_judge = setup.learning.enabled && world.storage.is_none();
+    may_judge.then(|| world.shared.learned_from(&setup.model_id, &world.states))?
 }
