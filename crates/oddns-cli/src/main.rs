@@ -13,6 +13,7 @@ mod model_file;
 mod output;
 mod picture;
 mod progress;
+mod signals;
 mod suite;
 mod trial;
 

@@ -24,8 +24,9 @@ use tokio::time::sleep;
 use self::folder::Folder;
 use crate::args::{Collect, Output};
 use crate::commands::check_config;
-use crate::commands::watch::{check_distinct, interrupted};
+use crate::commands::watch::check_distinct;
 use crate::exit::{BadInput, BadUse};
+use crate::signals::interrupted;
 use crate::{output, progress};
 
 /// A server slower than this has failed, whatever the interval.

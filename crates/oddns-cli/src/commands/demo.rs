@@ -85,8 +85,9 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<()> {
     }
     let shared = Shared::new(view(&found)?);
     measure(&found, &shared);
-    runtime
-        .block_on(async { oddns_serve::run(listener, shared, super::watch::interrupted()).await });
+    runtime.block_on(async {
+        oddns_serve::run(listener, shared, crate::signals::interrupted()).await
+    });
     Ok(())
 }
 

@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::args::{Output, PodLog, Simulate};
 use crate::commands::lab::described;
-use crate::exit::BadInput;
-use crate::{output, progress};
+use crate::exit::{BadInput, Exit, Interrupted};
+use crate::{output, progress, signals};
 
 /// Scrapes of each server between two flushes: a day of them at 15 seconds.
 const FLUSH_EVERY: u64 = 5760;
@@ -115,7 +115,7 @@ pub(crate) fn pods(args: &PodLog, scenario: &Scenario) -> anyhow::Result<Option<
 }
 
 /// Writes all scrapes of a simulation into a new data set, with its labels. Until all is there it
-/// says that it is unfinished.
+/// says that it is unfinished; after a signal what is there is kept.
 pub(crate) fn write(out: &Path, mut simulation: Simulation) -> anyhow::Result<Made> {
     let n_servers = simulation.scenario().servers;
     let instances: Vec<String> = (0..n_servers).map(|place| simulation.instance(place)).collect();
@@ -128,6 +128,7 @@ pub(crate) fn write(out: &Path, mut simulation: Simulation) -> anyhow::Result<Ma
         ..StoreSettings::default()
     };
     let labels = labels(&simulation);
+    signals::listen()?;
     let store = HistoryStore::create(out, &dataset(&simulation), settings)?;
     write_labels(&out.join("labels.csv"), &labels)?;
     let bar = progress::bar(simulation.n_scrapes(), "simulating");
@@ -151,6 +152,10 @@ pub(crate) fn write(out: &Path, mut simulation: Simulation) -> anyhow::Result<Ma
         }
         n_steps += 1;
         bar.inc(1);
+        if let Some(exit) = signals::seen() {
+            store.finish()?;
+            return Err(cut_short(out, &labels, exit)?.into());
+        }
         if n_steps % FLUSH_EVERY == 0 {
             store.flush()?;
         }
@@ -161,6 +166,26 @@ pub(crate) fn write(out: &Path, mut simulation: Simulation) -> anyhow::Result<Ma
         Dataset { unfinished: None, ..about }.write(out)?;
     }
     Ok(made)
+}
+
+/// Says in a data set that a signal ended its making, and leaves out the labels of later; what is to be
+/// told.
+fn cut_short(
+    out: &Path,
+    labels: &[LabelledInterval],
+    exit: Exit,
+) -> Result<Interrupted, StoreError> {
+    let mut about = Dataset::read(out)?.unwrap_or_default();
+    about.end("interrupted");
+    about.write(out)?;
+    let until = about.end.unwrap_or_default();
+    let began = labels.iter().filter(|label| label.start < until);
+    let cut = began.map(|label| LabelledInterval { end: label.end.min(until), ..label.clone() });
+    write_labels(&out.join("labels.csv"), &cut.collect::<Vec<_>>())?;
+    let unfinished = about.unfinished.map(|it| it.to_string()).unwrap_or_default();
+    let message =
+        format!("`{}` {unfinished}; what was simulated is kept, with its labels", out.display());
+    Ok(Interrupted { exit, message })
 }
 
 fn dataset(simulation: &Simulation) -> Dataset {

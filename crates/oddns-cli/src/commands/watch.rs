@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::args::{Output, Retention, Watch};
 use crate::commands::collect::tell_damaged;
-use crate::exit::{BadInput, BadUse, Exit};
+use crate::exit::{BadInput, BadUse};
 use crate::output;
 use reloads::{Next, Reloads};
 use setup::Setup;
@@ -79,30 +79,6 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Ends with the first interrupt or request to terminate from now on, polled or not: a signal that
-/// comes as soon as the page is there must not find nobody listening.
-pub(crate) fn interrupted() -> impl Future<Output = ()> + Send {
-    let signalled = signalled();
-    async move {
-        signalled.await;
-    }
-}
-
-/// The same, and says how a program ends whose work the signal has cut short.
-pub(crate) fn signalled() -> impl Future<Output = Exit> + Send {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = interrupt.recv() => Exit::Interrupted,
-            _ = terminate.recv() => Exit::Terminated,
-        }
-    }
-}
-
 async fn serve(
     args: &Watch,
     setup: Setup,
@@ -114,8 +90,10 @@ async fn serve(
     let listener = bind(setup.listen_address).await?;
     let address = listener.local_addr().context("cannot tell the page's address")?;
     let scheme = if security.as_ref().is_some_and(WebSecurity::has_tls) { "https" } else { "http" };
-    announce(args, &setup, scheme, address);
     let shared = Shared::new(View::new("oddns", true));
+    // A signal that comes as soon as the page is announced must not find nobody listening.
+    let reloads = Reloads::new(args, &shared);
+    announce(args, &setup, scheme, address);
     if let Some(store) = &storage {
         shared.metrics().storage().keep_in(Arc::clone(store));
     }
@@ -132,7 +110,7 @@ async fn serve(
     let site_url = args.external_url.clone().unwrap_or_else(|| url_of(scheme, address));
     let site_url = site_url.trim_end_matches('/').to_owned();
     let world = World { args, site_url, shared, states, storage: storage.clone(), events };
-    let watched = live(&world, setup).await;
+    let watched = live(&world, setup, reloads).await;
     // When watching failed by itself, the page ends too.
     let _ = stop.send(true);
     drop(world);
@@ -180,8 +158,7 @@ async fn ended(mut stopped: watch::Receiver<bool>) {
 }
 
 /// Watches as configured, one configuration after the other, until the end.
-async fn live(world: &World<'_>, mut setup: Setup) -> anyhow::Result<()> {
-    let mut reloads = Reloads::new(world.args, &world.shared);
+async fn live(world: &World<'_>, mut setup: Setup, mut reloads: Reloads) -> anyhow::Result<()> {
     world.shared.metrics().config_read(Some(wall_clock()));
     loop {
         let mut era = Era::begin(world, &setup)?;

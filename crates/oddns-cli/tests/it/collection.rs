@@ -35,6 +35,16 @@ fn what_is_finished_stays_and_the_rest_is_made() {
     assert_eq!(fs::metadata(&kept).unwrap().modified().unwrap(), before);
     assert_eq!(fs::read_to_string(out.join("SHA256SUMS")).unwrap(), sums);
 
+    // What is finished is not replaced by something else.
+    for other in [["--seed", "9"], ["--hours", "2"]] {
+        let path = out.to_str().unwrap();
+        let asked = ["dataset", "make", "--all", path, "--only", "simulated"];
+        let refused = oddns(&[&asked[..], &other].concat());
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("is finished with 1h of seed "), "{refused:?}");
+    }
+    assert_eq!(fs::read_to_string(out.join("SHA256SUMS")).unwrap(), sums);
+
     fs::write(out.join("simulated/fleet-05/labels.csv"), "kind,start,end\n").unwrap();
     let ended = validate(&out);
     assert_eq!(ended.code, Some(3), "{ended:?}");

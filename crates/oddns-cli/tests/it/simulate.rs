@@ -2,8 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use crate::oddns::{Ended, oddns};
+use serde_json::Value;
+
+use crate::child::Running;
+use crate::oddns::{Ended, ODDNS, oddns};
 
 fn simulate(scenario: &Path, out: &Path, more: &[&str]) -> Ended {
     let (scenario, out) = (scenario.to_str().unwrap(), out.to_str().unwrap());
@@ -251,4 +256,36 @@ fn help_and_page_name_every_scenario() {
             scenario.name
         );
     }
+}
+
+#[test]
+fn an_interrupted_simulation_keeps_what_there_is_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("long");
+    let scenario = folder.path().join("long.yml");
+    let faults = "{kind: restart, at: 1h, for: 1m}, {kind: restart, at: 9998h, for: 1h}";
+    let text = format!("version: 1\nfor: 9999h\nevery: 15s\nservers: 2\nfaults: [{faults}]\n");
+    fs::write(&scenario, text).unwrap();
+    let mut command = Command::new(ODDNS);
+    command.args(["simulate", "--output=json"]);
+    command.arg("--scenario").arg(&scenario).arg("--out").arg(&out);
+    let mut running = Running::start(&mut command);
+    while fs::read_dir(&out).map_or(0, Iterator::count) < 4 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    running.signal("INT");
+    assert_eq!(running.end(Duration::from_secs(60)).code(), Some(130));
+    let told: Value = serde_json::from_str(running.stderr().trim()).unwrap();
+    assert_eq!(told["error"]["kind"], "interrupted", "{told}");
+    let about: Value =
+        serde_json::from_slice(&fs::read(out.join("dataset.json")).unwrap()).unwrap();
+    assert_eq!(about["unfinished"]["ended_by"], "interrupted", "{about}");
+    assert!(about["unfinished"]["done_seconds"].as_f64().unwrap() > 3600.0, "{about}");
+    let labels = fs::read_to_string(out.join("labels.csv")).unwrap();
+    assert_eq!(labels.lines().count(), 2, "{labels}");
+    let found = oddns(&["dataset", "validate", out.to_str().unwrap()]).well();
+    assert!(
+        found.stdout.contains("is sound") && found.stderr.contains("is unfinished"),
+        "{found:?}"
+    );
 }

@@ -420,8 +420,8 @@ impl Clerk {
                 };
                 let model = Arc::new(model);
                 let streams = streams(&model, past, is_target, &rest)?;
-                self.succession().offer(model, streams);
-                self.await_take_over()?;
+                self.succession().offer(Arc::clone(&model), streams);
+                self.await_take_over(&model)?;
             }
             None => {
                 let Some(champion) = self.succession().champion() else {
@@ -434,10 +434,14 @@ impl Clerk {
         Ok(String::new())
     }
 
-    /// Whoever calibrates by the first rows takes the model that was calibrated by the past.
-    fn await_take_over(&self) -> Result<(), Undone> {
+    /// Whoever calibrates by the first rows takes the model that was calibrated by the past. What learns
+    /// from that past has to wait until it judges: to the one of before most of it may be odd.
+    fn await_take_over(&self, model: &Arc<Detector>) -> Result<(), Undone> {
+        let judges =
+            || self.succession().champion().is_some_and(|champion| Arc::ptr_eq(&champion, model));
+        let is_base = || self.shared.read(View::origin).is_base();
         let begun = Instant::now();
-        while self.succession().has_offer() && begun.elapsed() < TAKE_OVER {
+        while !judges() && is_base() && begun.elapsed() < TAKE_OVER {
             if self.stop.within(LOOK_EVERY) {
                 return Err(Undone::Ended);
             }

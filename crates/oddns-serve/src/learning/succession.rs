@@ -142,11 +142,6 @@ impl Succession {
         *self.offer.lock().unwrap_or_else(PoisonError::into_inner) = Some((model, streams));
     }
 
-    /// Whether nobody has taken what was offered.
-    pub(crate) fn has_offer(&self) -> bool {
-        self.offer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
     /// Takes what was offered.
     pub(crate) fn take_offer(&self) -> Option<Offer> {
         self.offer.lock().unwrap_or_else(PoisonError::into_inner).take()

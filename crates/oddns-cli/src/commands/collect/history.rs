@@ -16,8 +16,8 @@ use tokio::time::sleep;
 use super::Totals;
 use super::progress_note::ProgressNote;
 use crate::args::Collect;
-use crate::commands::watch::interrupted;
 use crate::exit::{BadInput, BadUse};
+use crate::signals::interrupted;
 use crate::{output, progress};
 
 /// The data set being written.

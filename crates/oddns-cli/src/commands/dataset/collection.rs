@@ -35,6 +35,7 @@ pub(super) fn make(args: &DatasetMake) -> anyhow::Result<()> {
         return Err(BadUse("`--real.for` must be at least 4m".to_owned()).into());
     }
     refuse_foreign(&args.out)?;
+    refuse_other(args)?;
     if args.only == Some(Half::Twins) {
         return make_twins(args);
     }
@@ -63,6 +64,37 @@ fn refuse_foreign(out: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     Err(StoreError::Exists { path: out.to_owned() })
+}
+
+/// Refuses a folder with finished parts that are others than those asked for: they would be replaced,
+/// or no longer belong to the whole.
+fn refuse_other(args: &DatasetMake) -> anyhow::Result<()> {
+    let (real, simulated) = parts(args, None)?;
+    for part in real.iter().chain(&simulated) {
+        let about = Dataset::read(&folder(args, part)).ok().flatten().unwrap_or_default();
+        let (wanted, length) =
+            (finished(part), if is_real(part) { "--real.for" } else { "--hours" });
+        let Some(found) = about.other.get(FINISHED).filter(|found| **found != wanted) else {
+            continue;
+        };
+        let words = |of: &Value| {
+            let length = Span::seconds(of["seconds"].as_f64().unwrap_or_default());
+            format!("{length} of seed {}", of["seed"])
+        };
+        return Err(BadUse(format!(
+            "`{}` is finished with {}, and {} are asked for: name another folder, or what it was made \
+             with by `{length}` and `--seed`",
+            folder(args, part).display(),
+            words(found),
+            words(&wanted),
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+fn is_real(part: &Part) -> bool {
+    part.name.starts_with("real/")
 }
 
 /// What the simulator makes of the scenarios that are played with real servers.

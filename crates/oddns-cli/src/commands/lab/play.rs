@@ -17,9 +17,9 @@ use tokio::sync::oneshot;
 
 use crate::args::{Collect, Output, OutputArgs, Retention};
 use crate::commands::collect;
-use crate::commands::watch::signalled;
 use crate::exit::{Exit, Interrupted};
 use crate::output;
+use crate::signals::signalled;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 

@@ -48,7 +48,7 @@ impl Reloads {
         let file = args.config_file.clone();
         let content = file.as_deref().and_then(hash);
         Self {
-            interrupted: Box::pin(super::interrupted()),
+            interrupted: Box::pin(crate::signals::interrupted()),
             hangup: signal(SignalKind::hangup()).ok(),
             orders: args.enable_lifecycle.then(|| shared.enable_lifecycle()),
             file,
