@@ -43,7 +43,7 @@ pub use exposition::{
 pub use http::{Auth, HttpConfig, HttpError, TlsConfig, TlsVersion};
 pub use job::{Job, JobConfig, Protocol, ScrapeLimits};
 pub use pattern::{ParsePatternError, Pattern};
-pub use post::{PostError, Poster};
+pub use post::{PostError, Poster, address_name};
 pub use prometheus::{
     HistoryConfig, HistoryError, HistoryPart, HistoryQuery, ParsePrometheusUrlError,
     PrometheusHistory, PrometheusUrl, SeriesChoice, Waiting,
@@ -52,7 +52,8 @@ pub use relabel::{Action, LabelMap, RelabelRule, RuleError, RuleText, relabel};
 pub use remote_read::{ReadError, ReadFormat, ReadLimits, check_remote_read};
 pub use remote_write::{
     Directory, GatherConfig, Gathered, Gathering, Refusal, RemoteWrite, WriteBatch, WriteCounts,
-    WriteError, WriteLimits, WriteVersion, WrittenSample, WrittenSeries, WrittenTarget,
+    WriteError, WriteLimits, WriteRequest, WriteVersion, WrittenSample, WrittenSeries,
+    WrittenTarget,
 };
 pub use replay::{ReplayError, ReplayOptions, read_recordings, replay_file, write_scrape};
 pub use schedule::{next_scrape, target_offset};

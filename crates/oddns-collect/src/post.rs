@@ -3,17 +3,23 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use oddns_core::Timestamp;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::timeout;
 
 use crate::http::{HttpClient, HttpConfig, HttpError};
+use crate::scraping::wall_clock;
 use crate::secret::{Secret, SecretSource};
 
 /// Most bytes of a refusal that are read, to say why.
 const MAX_REFUSAL_BYTES: usize = 1024;
 /// Most letters of a refusal that are told.
 const TOLD_LETTERS: usize = 200;
+
+/// As HTTP writes them.
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Why something could not be sent. No message shows the address: it may hold a token.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +44,8 @@ pub enum PostError {
         status: u16,
         /// The beginning of what it says, without control characters.
         text: String,
+        /// How long it asks us to wait, if it does.
+        retry_after: Option<Duration>,
     },
 }
 
@@ -53,6 +61,7 @@ impl PostError {
 #[derive(Debug)]
 pub struct Poster {
     address: SecretSource,
+    headers: Vec<(String, Secret)>,
     http: HttpConfig,
     /// The client of the address that was last used.
     client: Mutex<Option<(Secret, Arc<HttpClient>)>>,
@@ -61,7 +70,12 @@ pub struct Poster {
 impl Poster {
     /// Sends to `address`, which is looked at when something is sent: a file is read each time.
     pub fn new(address: SecretSource, http: HttpConfig) -> Self {
-        Self { address, http, client: Mutex::default() }
+        Self { address, headers: Vec::new(), http, client: Mutex::default() }
+    }
+
+    /// The same, and sends these headers too.
+    pub fn with_headers(self, headers: Vec<(String, Secret)>) -> Self {
+        Self { headers, ..self }
     }
 
     /// Sends `body`, and waits for a good answer for `limit` at most.
@@ -82,13 +96,25 @@ impl Poster {
         let address = self.read().await?;
         let url = url_of(&address)?;
         let client = self.client(address, &url);
-        let mut headers = HeaderMap::new();
+        let mut headers = self.headers()?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         let response = client.post(&url, &headers, body).await.map_err(PostError::Http)?;
         match response.status() {
             status if status.is_success() => Ok(()),
             status => Err(refusal(status, response).await),
         }
+    }
+
+    fn headers(&self) -> Result<HeaderMap, PostError> {
+        let odd = || PostError::Http(HttpError::Credentials);
+        let mut headers = HeaderMap::new();
+        for (name, text) in &self.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| odd())?;
+            let mut value = HeaderValue::from_str(text.expose()).map_err(|_| odd())?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        Ok(headers)
     }
 
     async fn read(&self) -> Result<Secret, PostError> {
@@ -117,6 +143,17 @@ impl Poster {
     }
 }
 
+/// Host, port and path of an address, to call it by: without credentials, scheme and query.
+///
+/// # Errors
+/// When nothing can be sent there, as it is no URL of http or https.
+pub fn address_name(address: &Secret) -> Result<String, PostError> {
+    let url = url_of(address)?;
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Ok(format!("{host}{port}{}", url.path()))
+}
+
 fn url_of(address: &Secret) -> Result<Url, PostError> {
     let url = Url::parse(address.expose()).map_err(|_| PostError::Address)?;
     match url.scheme() {
@@ -126,6 +163,8 @@ fn url_of(address: &Secret) -> Result<Url, PostError> {
 }
 
 async fn refusal(status: StatusCode, mut response: Response) -> PostError {
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = retry_after.and_then(|text| wait_of(text.trim(), wall_clock()));
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
         body.extend_from_slice(&chunk[..chunk.len().min(MAX_REFUSAL_BYTES - body.len())]);
@@ -135,7 +174,20 @@ async fn refusal(status: StatusCode, mut response: Response) -> PostError {
     }
     let text = String::from_utf8_lossy(&body);
     let text = text.chars().filter(|c| !c.is_control()).take(TOLD_LETTERS).collect();
-    PostError::Refused { status: status.as_u16(), text }
+    PostError::Refused { status: status.as_u16(), text, retry_after }
+}
+
+/// What `Retry-After` says: seconds, or a date such as `Sun, 06 Nov 2026 08:49:37 GMT`, which is none
+/// when it is over.
+fn wait_of(text: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [_, day, month, year, time, "GMT"] = parts[..] else { return None };
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let date: Timestamp = format!("{year}-{month:02}-{day}T{time}Z").parse().ok()?;
+    Duration::try_from_secs_f64(date.seconds_since(now)).ok()
 }
 
 #[cfg(test)]
@@ -178,6 +230,27 @@ mod tests {
         let moved = "HTTP/1.1 302 X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
         let error = poster(answering(moved).await).post("text/plain", vec![], LIMIT).await;
         assert_eq!(error.unwrap_err().to_string(), "the answer is 302: ");
+    }
+
+    #[test]
+    fn a_receiver_may_ask_for_time() {
+        let now = "2026-11-23T21:00:00Z".parse().unwrap();
+        let wait = |text| wait_of(text, now).map(|wait| wait.as_secs());
+        assert_eq!(wait("120"), Some(120));
+        assert_eq!(wait("Mon, 23 Nov 2026 21:01:30 GMT"), Some(90));
+        assert_eq!(wait("Mon, 23 Nov 2026 20:59:00 GMT"), None);
+        for odd in ["", "soon", "-1", "Mon, 23 Foo 2026 21:01:30 GMT", "a b c d e GMT"] {
+            assert_eq!(wait(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_called_by_what_is_no_secret() {
+        let name = |url: &str| address_name(&Secret::new(url)).ok();
+        let full = "https://me:s3cret@prom.example:9090/api/v1/write?token=s3cret#x";
+        assert_eq!(name(full).as_deref(), Some("prom.example:9090/api/v1/write"));
+        assert_eq!(name("http://[::1]").as_deref(), Some("[::1]/"));
+        assert_eq!((name("ftp://a/"), name("prom:9090")), (None, None));
     }
 
     #[tokio::test]

@@ -162,6 +162,12 @@ pub(crate) fn put_number(out: &mut Vec<u8>, number: u8, value: u64) {
     put_varint(out, value);
 }
 
+/// Writing: a field that is a double.
+pub(crate) fn put_double(out: &mut Vec<u8>, number: u8, value: f64) {
+    put_varint(out, u64::from(number << 3 | 1));
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);

@@ -9,6 +9,7 @@ mod fingerprint;
 mod gathering;
 mod refusal;
 mod request;
+mod sending;
 mod v1;
 mod v2;
 mod version;
@@ -24,6 +25,7 @@ use fingerprint::Fingerprints;
 pub use gathering::{GatherConfig, Gathered, Gathering};
 pub use refusal::{Refusal, WriteCounts};
 use request::{RawSeries, Request};
+pub use sending::WriteRequest;
 pub use version::WriteVersion;
 
 /// How much one request may hold, and what of it is taken. Beyond the first five a request is refused

@@ -15,6 +15,7 @@ mod learning;
 mod mistake;
 mod outline;
 mod relabel;
+mod remote_write;
 mod review;
 mod scrape;
 mod web_file;
@@ -33,6 +34,7 @@ use crate::backfill::BackfillSettings;
 use crate::budget::AlertBudget;
 use crate::learning::LearningSettings;
 use crate::receive::ReceiverSettings;
+use crate::remote_storage::RemoteWriteConfig;
 use alerting::WrittenAlerting;
 use backfill::WrittenBackfill;
 use budget::WrittenBudget;
@@ -42,6 +44,7 @@ pub use keys::config_table;
 use learning::WrittenLearning;
 pub use mistake::ConfigError;
 use mistake::wrong;
+use remote_write::WrittenRemoteWrite;
 pub use review::{check_config, review_config};
 pub use scrape::{DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT};
 use scrape::{Inherited, Seen, WrittenGlobal, WrittenJob};
@@ -68,6 +71,8 @@ pub struct Config {
     pub jobs: Vec<JobConfig>,
     /// How to take remote writes; `None` when it is not turned on.
     pub receiver: Option<ReceiverSettings>,
+    /// Whom to give scores to.
+    pub remote_write: Vec<RemoteWriteConfig>,
     /// Whom to tell of incidents.
     pub alerting: AlertingConfig,
     /// How to go on learning.
@@ -129,6 +134,7 @@ struct Written {
     model: Option<Spanned<PathBuf>>,
     web: Option<WrittenWeb>,
     remote_write_receiver: Option<WrittenReceiver>,
+    remote_write: Option<Vec<WrittenRemoteWrite>>,
     alerting: Option<WrittenAlerting>,
     learning: Option<WrittenLearning>,
     alert_budget: Option<WrittenBudget>,
@@ -199,6 +205,8 @@ fn resolve(written: Written, folder: &Path) -> Result<Config, ConfigError> {
     }
     let alerting = written.alerting.map(|alerting| alerting.resolve(&mut files)).transpose()?;
     let alerting = alerting.unwrap_or_default();
+    let remote_write = written.remote_write.unwrap_or_default();
+    let remote_write = remote_write::resolve(remote_write, &mut files)?;
     let learning = written.learning.unwrap_or_default().resolve(&files)?;
     let backfill = written.backfill.map(|backfill| backfill.resolve(&mut files)).transpose()?;
     let alert_budget = written.alert_budget.unwrap_or_default().resolve()?;
@@ -213,6 +221,7 @@ fn resolve(written: Written, folder: &Path) -> Result<Config, ConfigError> {
         external_labels,
         jobs,
         receiver,
+        remote_write,
         alerting,
         learning,
         backfill,

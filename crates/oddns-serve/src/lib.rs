@@ -15,6 +15,7 @@ mod desk;
 
 mod alerts;
 mod feedback;
+mod remote_storage;
 mod words;
 
 mod learning;
@@ -68,6 +69,7 @@ pub use origin::Origin;
 pub use receive::{
     Keep, KeepError, NewReceivedJudge, ReceiverSettings, Receiving, StoreKeep, judges_of, receive,
 };
+pub use remote_storage::{QueueSettings, RemoteWriteConfig, RemoteWriting};
 pub use server::{router, run, run_secured};
 pub use shared::Shared;
 pub use states::StateFolder;

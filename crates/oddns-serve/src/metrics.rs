@@ -22,6 +22,7 @@ use crate::learning::Succession;
 use crate::origin::Origin;
 use crate::process::Process;
 use crate::receive::ReceiveCounters;
+use crate::remote_storage::RemoteStorage;
 use crate::scoreboard::{LastScrape, Scoreboard};
 use crate::server::MAX_CONNECTIONS;
 use crate::storage::Storage;
@@ -59,6 +60,7 @@ pub struct Metrics {
     model_base_rows: Gauge<f64, AtomicU64>,
     connections: Gauge<f64, AtomicU64>,
     receive: ReceiveCounters,
+    remote_storage: RemoteStorage,
     alerts: AlertCounters,
     config: ConfigGauges,
 }
@@ -151,6 +153,7 @@ impl Metrics {
             ),
             connections: connections(r),
             receive: ReceiveCounters::new(r),
+            remote_storage: RemoteStorage::new(r),
             alerts: AlertCounters::new(r),
             config: ConfigGauges::new(r),
             registry,
@@ -225,6 +228,7 @@ impl Metrics {
             self.scrapes_failed.remove(&failure(instance, reason));
         }
         self.scores.forget(instance);
+        self.remote_storage.fell_silent(instance);
     }
 
     /// Exports one step; `took` is the time from the finished scrape to the verdict. Without a
@@ -232,6 +236,7 @@ impl Metrics {
     pub fn stepped(&self, instance: &str, step: &Step, features: &[FeatureInfo], took: Duration) {
         self.set_state(instance, state_name(Some(&step.state)));
         self.scores.scored(instance, step.score.as_ref(), features);
+        self.remote_storage.take(instance, step.time, || self.scores.points(instance));
         if step.score.is_some() {
             self.windows_scored.inc();
             self.score_seconds.observe(took.as_secs_f64());
@@ -246,6 +251,11 @@ impl Metrics {
     /// Shows the alert budget, and where the alarm line lies for it.
     pub(crate) fn set_budget(&self, shares: Option<Shares>) {
         self.config.set_budget(shares);
+    }
+
+    /// What is given to others by remote write.
+    pub(crate) fn remote_storage(&self) -> &RemoteStorage {
+        &self.remote_storage
     }
 
     /// What was received by remote write.
@@ -393,7 +403,7 @@ fn described(line: &str) -> Option<(&str, &str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scoreboard::TOP_FEATURES;
+    use crate::scoreboard::{MAX_EXPLAINED, TOP_FEATURES};
     use oddns::State;
     use oddns_core::{Contribution, Score};
 
@@ -436,6 +446,37 @@ mod tests {
         assert_eq!(lines_of(&metrics, "oddns_feature_contribution_ratio{"), TOP_FEATURES);
         assert_eq!(lines_of(&metrics, "oddns_anomaly_score{"), 1);
         assert!(metrics.expose("").text.contains("oddns_windows_scored_total 4"));
+    }
+
+    #[test]
+    fn what_was_observed_is_told_of_odd_servers_and_not_of_too_many() {
+        let metrics = Metrics::new();
+        let quiet = |score: f32| {
+            let Step { score: Some(odd), .. } = step(0) else { unreachable!("it has a score") };
+            Step { score: Some(Score { score, alarm: false, ..odd }), ..step(0) }
+        };
+        let stepped = |instance: &str, step: &Step| {
+            metrics.stepped(instance, step, &features(), Duration::ZERO);
+        };
+        stepped("a:1", &quiet(0.4));
+        assert_eq!(lines_of(&metrics, "oddns_feature_expected{"), 0);
+        stepped("a:1", &quiet(0.6));
+        assert_eq!(lines_of(&metrics, "oddns_feature_expected{"), TOP_FEATURES);
+        let observed = r#"oddns_feature_observed{instance="a:1",feature="f0"} 1"#;
+        assert!(metrics.expose("").text.contains(observed));
+        for n in 0..MAX_EXPLAINED + 50 {
+            stepped(&format!("s{n}:1"), &step(0));
+        }
+        let most = MAX_EXPLAINED * TOP_FEATURES;
+        assert_eq!(lines_of(&metrics, "oddns_feature_observed{"), most);
+        // A place that one leaves is another's.
+        metrics.forget("a:1");
+        stepped("s0:1", &quiet(0.1));
+        assert_eq!(lines_of(&metrics, "oddns_feature_observed{"), most - 2 * TOP_FEATURES);
+        for n in MAX_EXPLAINED + 47..MAX_EXPLAINED + 50 {
+            stepped(&format!("s{n}:1"), &step(0));
+        }
+        assert_eq!(lines_of(&metrics, "oddns_feature_observed{"), most);
     }
 
     #[test]

@@ -10,11 +10,17 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::remote_storage::Point;
 use crate::view::{FeatureInfo, STATE_NAMES};
 
 /// Most features of a server whose contribution is exported: the ones that matter, not the model's
 /// whole width, since each is a series.
 pub(crate) const TOP_FEATURES: usize = 5;
+/// A score from here on, half of the way to the alarm line, makes people ask why.
+const OF_INTEREST: f32 = 0.5;
+/// Most servers of which observed and expected values are exported: where all are odd at once, some
+/// tell as much as all.
+pub(crate) const MAX_EXPLAINED: usize = 200;
 
 /// The rows of all servers.
 #[derive(Debug, Default)]
@@ -25,6 +31,8 @@ pub(crate) struct Scoreboard {
 #[derive(Debug, Default)]
 struct Board {
     rows: BTreeMap<Arc<str>, Row>,
+    /// How many rows are explained.
+    n_explained: usize,
     /// Names of features, each once: there are few, in the rows of many servers.
     names: HashSet<Arc<str>>,
 }
@@ -38,7 +46,20 @@ struct Row {
     score: Option<LastScore>,
     /// Stays when there is no score any more.
     scored: Option<Timestamp>,
-    top: Vec<(Arc<str>, f32)>,
+    top: Vec<Top>,
+    /// Whether it is told what was observed and expected; of [`MAX_EXPLAINED`] rows at most.
+    is_explained: bool,
+}
+
+/// A feature that adds much to a score.
+#[derive(Debug, Clone)]
+struct Top {
+    feature: Arc<str>,
+    share: f32,
+    /// In the feature's unit.
+    observed: f32,
+    /// In the feature's unit.
+    expected: f32,
 }
 
 /// What is told of the last scrape.
@@ -62,6 +83,34 @@ struct Column {
     /// The label with the server's name.
     label: &'static str,
     value: fn(&Row) -> Option<f64>,
+}
+
+/// A metric with a value for each of the strongest features of a server.
+struct Aspect {
+    name: &'static str,
+    help: &'static str,
+    /// Whether it is there for explained servers only.
+    explains: bool,
+    value: fn(&Top) -> f32,
+}
+
+#[rustfmt::skip]
+const ASPECTS: &[Aspect] = &[
+    Aspect { name: "oddns_feature_contribution_ratio", explains: false, value: |top| top.share, help: "Part of the deviation that a feature adds; only the strongest of each instance" },
+    Aspect { name: "oddns_feature_observed", explains: true, value: |top| top.observed, help: "Observed value of one of the strongest features, in its unit, while the score is 0.5 or more" },
+    Aspect { name: "oddns_feature_expected", explains: true, value: |top| top.expected, help: "Usual value of one of the strongest features, in its unit, while the score is 0.5 or more" },
+];
+
+/// Columns that remote storage is given as well; the others are about oddns itself.
+const SENT: [&str; 2] = ["oddns_anomaly_score", "oddns_anomaly_active"];
+
+impl Aspect {
+    /// Its value for every feature of a row that has one.
+    fn of<'a>(&self, row: &'a Row) -> impl Iterator<Item = (&'a Arc<str>, f64)> + use<'a> {
+        let (value, is_shown) = (self.value, row.is_explained || !self.explains);
+        let shown = row.top.iter().filter(move |top| is_shown && !value(top).is_nan());
+        shown.map(move |top| (&top.feature, f64::from(value(top))))
+    }
 }
 
 const fn column(
@@ -120,15 +169,44 @@ impl Scoreboard {
     pub(crate) fn scored(&self, instance: &str, score: Option<&Score>, features: &[FeatureInfo]) {
         let mut board = self.lock();
         let top = score.map(|score| board.strongest(score, features)).unwrap_or_default();
+        let is_odd = score.is_some_and(|score| score.alarm || score.score >= OF_INTEREST);
+        let n_explained = board.n_explained;
         let row = board.rows.entry(instance.into()).or_default();
+        let n_others = n_explained - usize::from(row.is_explained);
+        // Who is explained stays so: the series of many odd servers must not come and go.
+        row.is_explained = is_odd && n_others < MAX_EXPLAINED;
+        let n_explained = n_others + usize::from(row.is_explained);
         row.score = score.map(|score| LastScore { score: score.score, alarm: score.alarm });
         row.scored = score.map(|score| score.time).or(row.scored);
         row.top = top;
+        board.n_explained = n_explained;
+    }
+
+    /// What remote storage is given of a server: its score, and why it is as it is; nothing while there
+    /// is no score.
+    pub(crate) fn points(&self, instance: &str) -> Vec<Point> {
+        let board = self.lock();
+        let Some(row) = board.rows.get(instance) else { return Vec::new() };
+        let columns = COLUMNS.iter().filter(|column| SENT.contains(&column.name));
+        let columns = columns.filter_map(|column| {
+            Some(Point { metric: column.name, feature: None, value: (column.value)(row)? })
+        });
+        let aspects = ASPECTS.iter().flat_map(|aspect| {
+            let point = |(feature, value)| Point {
+                metric: aspect.name,
+                feature: Some(Arc::clone(feature)),
+                value,
+            };
+            aspect.of(row).map(point)
+        });
+        columns.chain(aspects).collect()
     }
 
     /// Removes a server that went away.
     pub(crate) fn forget(&self, instance: &str) {
-        self.lock().rows.remove(instance);
+        let mut board = self.lock();
+        let gone = board.rows.remove(instance);
+        board.n_explained -= usize::from(gone.is_some_and(|row| row.is_explained));
     }
 
     /// The rows as they are: what is encoded must not hold up what is scored.
@@ -140,11 +218,16 @@ impl Scoreboard {
 
 impl Board {
     /// The strongest contributions that have a name and a share above nothing.
-    fn strongest(&mut self, score: &Score, features: &[FeatureInfo]) -> Vec<(Arc<str>, f32)> {
+    fn strongest(&mut self, score: &Score, features: &[FeatureInfo]) -> Vec<Top> {
         let mut top = Vec::with_capacity(TOP_FEATURES);
         for contribution in score.contributions.iter().filter(|c| c.share > 0.0) {
             let Some(feature) = features.get(contribution.feature) else { continue };
-            top.push((self.name(&feature.name), contribution.share));
+            top.push(Top {
+                feature: self.name(&feature.name),
+                share: contribution.share,
+                observed: contribution.observed,
+                expected: contribution.expected,
+            });
             if top.len() == TOP_FEATURES {
                 break;
             }
@@ -177,12 +260,14 @@ impl Collector for Scoreboard {
         });
         let help = "1 for the state that the instance is in, 0 for others";
         family(&mut encoder, "oddns_state", help, states)?;
-        let shares = rows.iter().flat_map(|(server, row)| {
-            let labels = |feature| [("instance", &**server), ("feature", feature)];
-            row.top.iter().map(move |(feature, share)| (labels(&**feature), f64::from(*share)))
-        });
-        let help = "Part of the deviation that a feature adds; only the strongest of each instance";
-        family(&mut encoder, "oddns_feature_contribution_ratio", help, shares)
+        for aspect in ASPECTS {
+            let values = rows.iter().flat_map(|(server, row)| {
+                let labels = |feature| [("instance", &**server), ("feature", feature)];
+                aspect.of(row).map(move |(feature, value)| (labels(&**feature), value))
+            });
+            family(&mut encoder, aspect.name, aspect.help, values)?;
+        }
+        Ok(())
     }
 }
 

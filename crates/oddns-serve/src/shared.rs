@@ -180,6 +180,7 @@ impl Shared {
         for instance in self.change(|view| view.mark_stale(now)) {
             self.metrics.set_state(&instance, "stale");
             self.metrics.set_eta(&instance, None);
+            self.metrics.remote_storage().fell_silent(&instance);
         }
         let closed = self.desk.tick(now);
         if !closed.is_empty() {
@@ -201,6 +202,11 @@ impl Shared {
         let gone = self.read(View::unfollowed);
         let closed = gone.iter().flat_map(|instance| self.forget(instance, now)).collect();
         (gone, closed)
+    }
+
+    /// Gives up what waits for remote storage, at the end; how many samples that are.
+    pub fn give_up_unsent(&self) -> usize {
+        self.metrics.remote_storage().give_up()
     }
 
     /// Takes orders over HTTP from now on; they come out of what is given.

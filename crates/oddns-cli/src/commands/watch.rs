@@ -16,7 +16,7 @@ use oddns::{Detector, IncidentEvent};
 use oddns_collect::{Discovery, format_duration, wall_clock};
 use oddns_serve::{
     Alerting, Arrival, Backfill, Event, Keep, Learning, ModelInfo, ReceiverSettings, Receiving,
-    Shared, Site, StateFolder, StoreKeep, View, WebError, WebSecurity,
+    RemoteWriting, Shared, Site, StateFolder, StoreKeep, View, WebError, WebSecurity,
 };
 use oddns_store::{HistoryStore, StoreSettings, WriterLock};
 use serde_json::json;
@@ -183,7 +183,10 @@ async fn live(world: &World<'_>, mut setup: Setup, mut reloads: Reloads) -> anyh
         };
         era.end().await?;
         match next {
-            None => return Ok(()),
+            None => {
+                tell_unsent(world);
+                return Ok(());
+            }
             Some(new) => {
                 world.shared.begin_anew(wall_clock());
                 setup = new;
@@ -204,12 +207,22 @@ fn forget_unfollowed(world: &World<'_>) {
     }
 }
 
+/// Scores that nobody has taken end with us.
+fn tell_unsent(world: &World<'_>) {
+    let n_samples = world.shared.give_up_unsent();
+    if n_samples > 0 {
+        let text = format!("{n_samples} samples did not reach remote storage, and are lost");
+        let _ = world.events.try_send(Event::Warning { time: wall_clock(), text });
+    }
+}
+
 /// The time for which one configuration holds.
 struct Era {
     stop: watch::Sender<bool>,
     watching: JoinHandle<anyhow::Result<()>>,
     receiving: Option<Receiving>,
     alerting: Alerting,
+    remote_writing: RemoteWriting,
     learning: Option<Learning>,
     arrival: Option<Arrival>,
     backfill: Option<Backfill>,
@@ -230,6 +243,8 @@ impl Era {
         let external_labels = setup.external_labels.clone();
         let site = Site { external_url: world.site_url.clone(), external_labels };
         let alerting = Alerting::start(&setup.alerting, &site, shared, events);
+        let labels = &setup.external_labels;
+        let remote_writing = RemoteWriting::start(&setup.remote_write, labels, shared, events);
         let (stop, stopped) = watch::channel(false);
         let (jobs, states) = (setup.jobs.clone(), Some(world.states.clone()));
         let (shared, events) = (shared.clone(), events.clone());
@@ -245,7 +260,16 @@ impl Era {
             Ok(oddns_serve::watch(jobs, model, id, states, shared, events, end).await?)
         });
         let backfill = backfill::begin(world, setup, learns);
-        Ok(Self { stop, watching, receiving, alerting, learning, arrival, backfill })
+        Ok(Self {
+            stop,
+            watching,
+            receiving,
+            alerting,
+            remote_writing,
+            learning,
+            arrival,
+            backfill,
+        })
     }
 
     async fn end(self) -> anyhow::Result<()> {
@@ -263,7 +287,7 @@ impl Era {
         if let Some(arrival) = self.arrival {
             arrival.stop().await;
         }
-        self.alerting.stop().await;
+        tokio::join!(self.alerting.stop(), self.remote_writing.stop());
         if let Some(stopped) = receiving {
             stopped.await.context("cannot end receiving")??;
         }
@@ -353,6 +377,9 @@ fn announce(args: &Watch, setup: &Setup, scheme: &str, address: SocketAddr) {
     }
     for webhook in &setup.alerting.webhooks {
         output::line(format!("alerts go to webhook {}", webhook.name));
+    }
+    for remote in &setup.remote_write {
+        output::line(format!("scores go to {}", remote.name));
     }
     if setup.receiver.is_some() {
         output::line(format!("remote write: {scheme}://{address}/api/v1/write"));

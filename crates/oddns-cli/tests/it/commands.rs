@@ -309,7 +309,7 @@ fn a_whole_prometheus_yml_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("prometheus.yml");
     let text = "global:\n  scrape_interval: 15s\n  evaluation_interval: 15s\nrule_files: [a.yml]\n\
-                remote_write:\n  - url: http://x\nscrape_configs:\n- job_name: a\n  \
+                remote_read:\n  - url: http://x\nscrape_configs:\n- job_name: a\n  \
                 static_configs: [{targets: ['h:1', 'h:1', 'i:1', 'j:1']}]\n  relabel_configs:\n  - \
                 {source_labels: [__address__], regex: 'j:1', action: drop}\n- job_name: b\n  \
                 static_configs: [{targets: ['h:1']}]\n";
@@ -323,7 +323,7 @@ fn a_whole_prometheus_yml_is_taken() {
         [
             "3, column 3: `evaluation_interval` is not used by oddns",
             "4, column 1: `rule_files` is not used by oddns",
-            "5, column 1: `remote_write` is not used by oddns",
+            "5, column 1: `remote_read` is not used by oddns",
             "13, column 31: target `h:1` of job `b` has the instance `h:1`, as a target of job `a` \
              has: it is not scraped; give it another `instance` by `relabel_configs`",
         ]

@@ -35,6 +35,9 @@ alerting:
     static_configs: [{{targets: ['127.0.0.1:9']}}]
   webhooks:
   - {{name: chat, url: 'http://127.0.0.1:9/{PLANTED}', group_wait: 0s}}
+remote_write:
+- url: 'http://u:{PLANTED}@127.0.0.1:9/?t={PLANTED}'
+  headers: {{x-scope-orgid: {PLANTED}}}
 scrape_configs:
 - job_name: dns
   basic_auth: {{username: u, password: {PLANTED}}}

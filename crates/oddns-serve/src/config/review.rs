@@ -292,6 +292,7 @@ scrape_configs:
         let text = "\
 global: {evaluation_interval: 5s, external_labels: {site: a}}
 rule_files: ['*.rules']
+remote_read: [{url: http://x}]
 remote_write:
   - url: http://x
     queue_config: {max_shards: 3}
@@ -302,7 +303,8 @@ scrape_configs:
 ";
         let config = review_config(text, Path::new("")).unwrap();
         let lines: Vec<u64> = config.unused().iter().map(|unused| unused.line).collect();
-        assert_eq!(lines, [1, 2, 3, 8]);
+        assert_eq!(lines, [1, 2, 3, 6, 9]);
+        assert_eq!(config.remote_write[0].name, "x/");
         assert_eq!(config.unused()[0].message, "`evaluation_interval` is not used by oddns");
         assert_eq!(config.n_targets(), 1);
         // In its own place only.

@@ -127,6 +127,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
         "alertmanagers",
         "webhooks",
         "backfill",
+        "remote_write",
     ] {
         keys.get_mut(table).unwrap().extend(http.clone());
     }
@@ -155,6 +156,8 @@ fn the_documentation_has_every_key_that_is_read() {
     check("backfill", "backfill: @");
     check("web", "web: @");
     check("remote_write_receiver", "remote_write_receiver: @");
+    check("remote_write", "remote_write: [@]");
+    check("queue_config", "remote_write: [{url: 'http://x', queue_config: @}]");
     check("alert_budget", "alert_budget: @");
     check("alerting", "alerting: @");
     check("alertmanagers", "alerting: {alertmanagers: [@]}");
@@ -172,6 +175,51 @@ fn the_documentation_has_every_key_that_is_read() {
     }
     check("selectors", &job("kubernetes_sd_configs: [{selectors: [@]}]"));
     assert!(documented.is_empty(), "nothing reads {documented:?}");
+}
+
+#[test]
+fn remote_write_is_checked_with_place_and_advice() {
+    // The place is that of the arrow.
+    for (text, expected) in [
+        ("[{>name: a}]", "the key `url` is missing"),
+        ("[{url: >''}]", "`url` is no address"),
+        ("[{url: >'ftp://me:s3cret@x'}]", "`url` is no address"),
+        ("[{url: 'http://x', name: >''}]", "`name` is empty"),
+        (
+            "[{url: 'http://x/a?b'}, {url: >'https://u:s3cret@x/a'}]",
+            "remote write `x/a` is there twice",
+        ),
+        ("[{url: 'http://x', remote_timeout: >6m}]", "`remote_timeout` must be from 1ms to 5m"),
+        ("[{url: 'http://x', headers: {'a b': >c}}]", "header \"a b\" has characters"),
+        ("[{url: 'http://x', headers: {a: >\"s3cret\\n\"}}]", "header \"a\" has characters"),
+        ("[{url: 'http://x', headers: {Host: >s3cret}}]", "header `Host` is not to be set"),
+        ("[{url: 'http://x', >oauth2: {}}]", "`oauth2` of Prometheus is not supported"),
+        ("[{url: 'http://x', queue_config: {capacity: >99}}]", "`capacity` must be from 100"),
+        (
+            "[{url: 'http://x', queue_config: {capacity: 500, max_samples_per_send: >501}}]",
+            "`max_samples_per_send` must be from 1 to 500",
+        ),
+        (
+            "[{url: 'http://x', queue_config: {min_backoff: 1m, max_backoff: >30s}}]",
+            "`max_backoff` must be from 1m to 1h",
+        ),
+        (
+            "[{url: 'http://x', write_relabel_configs: [{action: >jump}]}]",
+            "action `jump` is not known",
+        ),
+    ] {
+        let text = format!("remote_write: {text}");
+        let column = text.find('>').unwrap() + 1;
+        let error = check_config(&text.replace('>', ""), Path::new("")).unwrap_err().to_string();
+        let expected = format!("line 1, column {column}: {expected}");
+        assert!(error.starts_with(&expected), "{text}: {error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+    let text = "[{url: 'http://u:p@x:9090/api/v1/write?a=b', queue_config: {capacity: 500}}]";
+    let config = check_config(&format!("remote_write: {text}"), Path::new("")).unwrap();
+    let remote = &config.remote_write[0];
+    assert_eq!(remote.name, "x:9090/api/v1/write");
+    assert_eq!((remote.queue.capacity, remote.queue.max_samples_per_send), (500, 500));
 }
 
 #[test]

@@ -35,6 +35,8 @@ mod promtool;
 #[cfg(test)]
 mod receive;
 #[cfg(test)]
+mod remote_storage;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod senders;

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oddns_collect::{HttpConfig, ScrapeError};
-use oddns_serve::{Alerting, AlertingConfig, AlertmanagerConfig, Shared, Site, View};
+use oddns_core::Labels;
+use oddns_serve::{
+    Alerting, AlertingConfig, AlertmanagerConfig, RemoteWriting, Shared, Site, View, check_config,
+};
 use oddns_store::{HistoryStore, StoreSettings};
 use tokio::sync::mpsc;
 
@@ -52,8 +55,12 @@ async fn described() -> BTreeSet<String> {
     let config = AlertingConfig { alertmanagers: vec![nobody], ..Default::default() };
     let (events, _read) = mpsc::channel(10);
     let alerting = Alerting::start(&config, &Site::default(), &shared, &events);
+    let text = "remote_write: [{url: 'http://127.0.0.1:9'}]";
+    let remote = check_config(text, Path::new("")).unwrap().remote_write;
+    let writing = RemoteWriting::start(&remote, &Labels::default(), &shared, &events);
     let text = metrics.expose("").text;
     alerting.stop().await;
+    writing.stop().await;
     let names = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
     names.map(str::to_owned).collect()
 }

@@ -35,6 +35,7 @@ fn promtool_finds_nothing_wrong_with_our_metrics() {
     let text = metrics.expose("").text;
     let complaints = check(&text);
     assert!(complaints.is_empty(), "{complaints}\n{text}");
+    assert!(text.contains("oddns_feature_expected{"), "{text}");
     assert!(text.contains("process_resident_memory_bytes "), "{text}");
 }
 

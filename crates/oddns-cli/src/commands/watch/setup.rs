@@ -13,7 +13,7 @@ use oddns_core::{Labels, Schema};
 use oddns_serve::{
     AlertBudget, AlertingConfig, BackfillSettings, Config, DEFAULT_LISTEN_ADDRESS,
     DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT, LearningSettings, ReceiverSettings,
-    ServeError,
+    RemoteWriteConfig, ServeError,
 };
 
 use crate::args::Watch;
@@ -31,6 +31,8 @@ pub(super) struct Setup {
     pub(super) is_base: bool,
     pub(super) model_id: String,
     pub(super) alerting: AlertingConfig,
+    /// Whom to give scores to.
+    pub(super) remote_write: Vec<RemoteWriteConfig>,
     pub(super) learning: LearningSettings,
     /// Whose history to begin with.
     pub(super) backfill: Option<BackfillSettings>,
@@ -74,8 +76,8 @@ impl Setup {
         let backfill = super::backfill::named(&args.backfill).or(written);
         let interval = jobs.first().map_or(DEFAULT_SCRAPE_INTERVAL, |job| job.config().interval);
         let alert_budget = config.as_ref().and_then(|config| config.alert_budget);
-        let (alerting, external_labels) =
-            config.map(|c| (c.alerting, c.external_labels)).unwrap_or_default();
+        let (alerting, remote_write, external_labels) =
+            config.map(|c| (c.alerting, c.remote_write, c.external_labels)).unwrap_or_default();
         Ok(Self {
             jobs,
             receiver,
@@ -83,6 +85,7 @@ impl Setup {
             is_base,
             model_id,
             alerting,
+            remote_write,
             learning,
             backfill,
             interval,
