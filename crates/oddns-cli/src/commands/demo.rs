@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<()> {
     let shared = Shared::new(view(&found)?);
     measure(&found, &shared);
     runtime.block_on(async {
-        oddns_serve::run(listener, shared, crate::signals::interrupted()).await
+        oddns_serve::run(listener, shared, crate::signals::interrupted()).await;
     });
     Ok(())
 }
