@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -26,6 +27,8 @@ const PORT_ATTEMPTS: usize = 5;
 /// A cold start takes half a second; a busy machine takes longer.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Requests in a row that a server leaves unanswered before it hangs: on a busy machine one may.
+const N_UNANSWERED: usize = 2;
 
 /// What a server is started from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +82,7 @@ impl CoreDns {
         let ports = Ports::free().map_err(|source| LabError::Bind { address: any, source })?;
         let folder = tempfile::Builder::new().prefix(leftovers::PREFIX).tempdir();
         let folder =
-            folder.map_err(|source| LabError::Write { path: "temporary folder".into(), source })?;
+            folder.map_err(|source| LabError::Write { path: std::env::temp_dir(), source })?;
         leftovers::own(folder.path())
             .map_err(|source| LabError::Write { path: folder.path().to_owned(), source })?;
         let mut server = Self {
@@ -167,6 +170,20 @@ impl CoreDns {
         let Some(status) = process.status() else { return Ok(()) };
         let (path, log) = (self.config.binary.clone(), self.log.tail());
         Err(LabError::Died { path, status, log })
+    }
+
+    /// An error when it is there but answers HTTP no more, within 10 seconds.
+    pub async fn check_answers(&self) -> Result<(), LabError> {
+        for _ in 0..N_UNANSWERED {
+            // Whatever it says, it lives; whether it has ended is told by `check`.
+            match http::get(self.ready_address(), "/ready").await {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                _ => return Ok(()),
+            }
+        }
+        let (path, metrics) = (self.config.binary.clone(), self.metrics_address());
+        let seconds = N_UNANSWERED as u64 * http::PATIENCE.as_secs();
+        Err(LabError::Hangs { path, metrics, seconds, log: self.log.tail() })
     }
 
     /// Where it answers DNS over UDP and TCP.
@@ -292,9 +309,9 @@ impl Throttle {
     fn start(pid: Pid) -> Self {
         Self(tokio::spawn(async move {
             // A process that has ended needs no throttling.
-            while kill(pid, Signal::SIGSTOP).is_ok() {
+            while killpg(pid, Signal::SIGSTOP).is_ok() {
                 sleep(QUOTA_PERIOD - QUOTA).await;
-                if kill(pid, Signal::SIGCONT).is_err() {
+                if killpg(pid, Signal::SIGCONT).is_err() {
                     return;
                 }
                 sleep(QUOTA).await;
@@ -309,7 +326,8 @@ impl Drop for Throttle {
     }
 }
 
-/// A child that is killed and waited for when dropped, so that none outlives the lab.
+/// A child that is killed and waited for when dropped, so that none outlives the lab. It has a process
+/// group of its own: what is done to it is done to the CoreDNS behind a wrapper, too.
 #[derive(Debug)]
 struct Process(Child);
 
@@ -321,6 +339,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
             .map_err(|source| LabError::Spawn { path: config.binary.clone(), source })?;
         if let Some(output) = child.stdout.take() {
@@ -338,7 +357,7 @@ impl Process {
 
     fn signal(&self, signal: Signal) -> Result<(), LabError> {
         // Not waited for yet, so the id cannot belong to another process.
-        kill(self.pid(), signal).map_err(|errno| self.signal_error(errno))
+        killpg(self.pid(), signal).map_err(|errno| self.signal_error(errno))
     }
 
     /// The signal is only on its way when `kill` returns; on a busy machine threads run on for a
@@ -360,9 +379,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // Waited for, its group may be another's.
+        if self.status().is_none() {
+            // Both fail only when it has ended already.
+            let _ = self.signal(Signal::SIGKILL);
+            let _ = self.0.wait();
+        }
     }
 }
 

@@ -73,6 +73,21 @@ pub enum LabError {
         /// The end of what it printed.
         log: String,
     },
+    /// CoreDNS is there but answers no more, although the lab does nothing to it.
+    #[error(
+        "CoreDNS `{}` at `{metrics}` stopped answering by itself, for {seconds} s; its last lines:\n{log}",
+        path.display()
+    )]
+    Hangs {
+        /// The binary.
+        path: PathBuf,
+        /// Where its metrics were.
+        metrics: SocketAddr,
+        /// How long the lab waited.
+        seconds: u64,
+        /// The end of what it printed.
+        log: String,
+    },
     /// An action on a server that was killed and not started again.
     #[error("the CoreDNS at `{metrics}` is not running: restart it first")]
     NotRunning {

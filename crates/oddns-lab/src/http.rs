@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const MAX_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(5);
+/// An answer that takes longer is an error of the kind [`io::ErrorKind::TimedOut`].
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The body behind `path`; an error when the answer is not 200, too slow or not text.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<String> {

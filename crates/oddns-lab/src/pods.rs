@@ -84,7 +84,7 @@ impl Pods {
     /// the pod's name up to its last `-`, without its namespace. A pod without an end still runs at
     /// the latest time in the file.
     ///
-    /// A log that is cut off within its last line is used as far as it goes, see [`Pods::cut`]; so
+    /// A file that is cut off within its last line is used as far as it goes, see [`Pods::cut`]; so
     /// is a packed one that is cut off anywhere.
     pub fn read(path: &Path) -> Result<Self, LabError> {
         let failed = |source| LabError::Read { path: path.to_owned(), source };
@@ -387,7 +387,15 @@ fn table(mut lines: Lines<impl Read>) -> Result<Pods, LabError> {
         if cells.iter().all(str::is_empty) {
             continue;
         }
-        let (pod, is_running) = pod_of(&cells, line, columns)?;
+        let (pod, is_running) = match pod_of(&cells, line, columns) {
+            Ok(read) => read,
+            // Only a last line without an end may be half of one.
+            Err(_) if !pods.is_empty() && cut.is_none() && is_open_end(&text, line - before) => {
+                cut = Some(line);
+                break;
+            }
+            Err(error) => return Err(error),
+        };
         if is_running {
             running.push(pods.len());
         }
@@ -400,6 +408,11 @@ fn table(mut lines: Lines<impl Read>) -> Result<Pods, LabError> {
     let end = pods.iter().map(|pod| pod.end).max().unwrap_or_default();
     running.into_iter().for_each(|pod: usize| pods[pod].end = end);
     Ok(Pods { start, end, pods, cut })
+}
+
+/// Whether a line, from 1, is the last of a text and has no line break at its end.
+fn is_open_end(text: &[u8], line: u64) -> bool {
+    !text.ends_with(b"\n") && text.iter().filter(|byte| **byte == b'\n').count() as u64 + 1 == line
 }
 
 /// The line of a record, whose position is before the empty lines that were passed over.
@@ -478,6 +491,19 @@ mod tests {
             let pods = Pods::parse(&LOG.as_bytes()[..end]).unwrap();
             assert_eq!(pods.cut(), Some(4));
             assert_eq!(seconds(&pods), [("web", 0.0, 60.0), ("cron", 30.0, 60.0)]);
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_cut_off_is_used_as_far_as_it_goes() {
+        let text = "name,start,end\nweb-1,0,60\nweb-2,10,";
+        assert_eq!(Pods::parse(text.as_bytes()).unwrap().cut(), None, "it may still run");
+        for cut in ["web-1,0,60\nweb-2,1", "web-1,0,60\nweb-2", "web-1,0,60\nweb-2,10,-"] {
+            let pods = Pods::parse(format!("name,start,end\n{cut}").as_bytes()).unwrap();
+            assert_eq!((pods.cut(), pods.pods().len()), (Some(3), 1), "{cut}");
+            // With its end it is whole, and wrong.
+            let message = Pods::parse(format!("name,start,end\n{cut}\n").as_bytes()).unwrap_err();
+            assert!(message.to_string().starts_with("line 3: "), "{message}");
         }
     }
 

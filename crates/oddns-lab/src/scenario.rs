@@ -25,6 +25,8 @@ const MAX_REPLICAS: usize = 16;
 const MAX_UPSTREAMS: usize = 8;
 /// How often a playing scenario looks whether its servers still live.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
+/// How often its servers are asked for an answer while nothing is done to them.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// What a lab is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -268,13 +270,16 @@ pub struct Lab {
     in_force: Option<InForce>,
     labels: Vec<LabelInterval>,
     swept: Swept,
+    /// When all servers answered last, of the times when nothing was done to them.
+    well_until: Timestamp,
+    asked: Instant,
 }
 
 impl Lab {
     /// Sweeps what a lab left that was killed, then starts upstreams, servers and clients, in this
     /// order. Must be called within a tokio runtime.
     pub async fn start(config: LabConfig) -> Result<Self, LabError> {
-        in_range("replicas", config.replicas, 1, MAX_REPLICAS, "1 to 16")?;
+        in_range("servers", config.replicas, 1, MAX_REPLICAS, "1 to 16")?;
         in_range("upstreams", config.upstreams, 1, MAX_UPSTREAMS, "1 to 8")?;
         let swept = leftovers::sweep(&std::env::temp_dir());
         let upstreams = start_upstreams(&config).await?;
@@ -294,6 +299,8 @@ impl Lab {
             in_force: None,
             labels: Vec::new(),
             swept,
+            well_until: clock::now(),
+            asked: Instant::now(),
         })
     }
 
@@ -453,7 +460,7 @@ impl Lab {
     /// Plays the phases one after the other and leaves the lab quiet. To record meanwhile, scrape
     /// `metrics_urls` from another task; `labels` holds what was done, also after an error.
     ///
-    /// Fails when a server ends by itself.
+    /// Fails when a server ends by itself, or answers no more although nothing is done to it.
     pub async fn play(&mut self, phases: &[Phase]) -> Result<(), LabError> {
         self.play_watched(phases, &mut |_| Ok(())).await
     }
@@ -522,6 +529,26 @@ impl Lab {
         self.servers.iter_mut().chain(more).try_for_each(CoreDns::check)
     }
 
+    /// When all servers were last seen to answer while nothing was done to them; when the lab started
+    /// where they were not asked yet.
+    pub fn well_until(&self) -> Timestamp {
+        self.well_until
+    }
+
+    /// Asks the servers for an answer, now and then while nothing is done to them: one that hangs still
+    /// has a process, and what is recorded of the others is normal no more.
+    async fn check_answers(&mut self) -> Result<(), LabError> {
+        if self.in_force.is_some() || self.asked.elapsed() < ASK_EVERY {
+            return Ok(());
+        }
+        let now = clock::now();
+        for server in &self.servers {
+            server.check_answers().await?;
+        }
+        (self.asked, self.well_until) = (Instant::now(), now);
+        Ok(())
+    }
+
     async fn play_phases(&mut self, phases: &[Phase], look: &mut Look<'_>) -> Result<(), LabError> {
         for phase in phases {
             let end = Instant::now() + phase.duration;
@@ -537,6 +564,7 @@ impl Lab {
     async fn watch_until(&mut self, end: Instant, look: &mut Look<'_>) -> Result<(), LabError> {
         loop {
             self.check()?;
+            self.check_answers().await?;
             look(self)?;
             self.follow_pods();
             self.go_on().await?;

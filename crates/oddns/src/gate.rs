@@ -305,10 +305,11 @@ impl Found {
         // At first a stream gets to know its server, as none does that takes over.
         let Some((known, _)) = alarms.get(alarms.len() / FIRST_PART) else { return };
         let own = trial.held_out.iter().filter(|stay| stay.instance == history.instance);
-        let stays: Vec<&Stay> = own.filter(|stay| stay.start >= *known).collect();
-        self.server_seconds += stays.iter().map(|s| s.end.seconds_since(s.start)).sum::<f64>();
+        let from_known = own.map(|stay| (stay.start.max(*known), stay.end));
+        let stays: Vec<_> = from_known.filter(|(start, end)| start < end).collect();
+        self.server_seconds += stays.iter().map(|(start, end)| end.seconds_since(*start)).sum::<f64>();
         let begins = alarms.windows(2).filter(|pair| pair[1].1 && !pair[0].1);
-        let within = |time: Timestamp| stays.iter().any(|s| s.start <= time && time <= s.end);
+        let within = |time| stays.iter().any(|(start, end)| (*start..=*end).contains(&time));
         self.n_false += begins.filter(|pair| within(pair[1].0)).count();
     }
 

@@ -1,9 +1,10 @@
 //! `oddns lab run` with a real CoreDNS that comes to harm, and `oddns lab effects`.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -111,6 +112,30 @@ fn a_server_that_dies_is_told_and_what_was_recorded_is_kept() {
 }
 
 #[test]
+fn a_server_that_hangs_is_told_and_its_trouble_is_not_normal() {
+    let quiet = "for: 2m\nevery: 1s\nservers: 2\ncorefile: zone_file\n";
+    let Some(labs) = Labs::new("a server that hangs", quiet) else { return };
+    let mut running = Running::start(&mut labs.command("out"));
+    let clients = labs.path("out").join("client_stats.csv");
+    labs.wait("what clients feel", || {
+        fs::read_to_string(&clients).is_ok_and(|text| text.lines().count() > 3)
+    });
+    let hung = labs.servers()[0].to_string();
+    assert!(Command::new("kill").args(["-STOP", &hung]).status().unwrap().success());
+    let stopped = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let status = running.end(Duration::from_secs(60));
+    let error = running.stderr();
+    assert_eq!(status.code(), Some(1), "{error}");
+    assert!(error.contains("stopped answering by itself, for 10 s"), "{error}");
+    assert_eq!(unfinished(&labs.path("out"))["ended_by"], "failed");
+    let about = fs::read_to_string(labs.path("out").join("dataset.json")).unwrap();
+    let about: Value = serde_json::from_str(&about).unwrap();
+    let normal_until = about["normal_until"].as_f64().unwrap();
+    assert!(normal_until <= stopped && stopped + 5.0 < about["end"].as_f64().unwrap(), "{about}");
+    assert!(labs.servers().is_empty());
+}
+
+#[test]
 fn an_interrupted_lab_says_how_far_it_came() {
     // Nothing is done for long: what the clients feel is told all the same.
     let quiet = SCENARIO.replace("at: 2s, for: 110s", "at: 100s, for: 10s");
@@ -167,6 +192,41 @@ fn the_next_lab_sweeps_what_a_killed_one_left() {
     assert_eq!(unfinished(&labs.path("next")), Value::Null);
     assert!(labs.servers().is_empty());
     assert_eq!(fs::read_dir(labs.path("temporary")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_wrapper_around_coredns_leaves_nothing() {
+    let short = "for: 3s\nevery: 1s\nservers: 1\ncorefile: zone_file\n";
+    let Some(labs) = Labs::new("a wrapper around CoreDNS", short) else { return };
+    let (wrapper, real) = (labs.path("wrapper"), labs.peers.join("coredns-1.15.0/coredns"));
+    fs::write(&wrapper, format!("#!/bin/sh\n'{}' \"$@\"\n", real.display())).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(ODDNS);
+    command.args(["lab", "run"]).arg(labs.path("scenario.yml")).arg("--out").arg(labs.path("out"));
+    command.arg("--coredns.binary").arg(&wrapper).env("TMPDIR", labs.path("temporary"));
+    let mut running = Running::start(&mut command);
+    labs.wait("both processes", || labs.servers().len() == 2);
+    let status = running.end(Duration::from_secs(60));
+    assert!(status.success(), "{}", running.stderr());
+    labs.wait("their end", || labs.servers().is_empty());
+}
+
+#[test]
+fn another_release_than_its_folder_says_is_told() {
+    let short = "for: 2s\nevery: 1s\nservers: 1\ncorefile: zone_file\n";
+    let Some(labs) = Labs::new("a folder of another release", short) else { return };
+    let folder = labs.path("releases/coredns-1.15.0");
+    fs::create_dir_all(&folder).unwrap();
+    symlink(labs.peers.join("coredns-1.10.1/coredns"), folder.join("coredns")).unwrap();
+    let mut command = Command::new(ODDNS);
+    command.args(["lab", "run"]).arg(labs.path("scenario.yml")).arg("--out").arg(labs.path("out"));
+    command.arg("--coredns.folder").arg(labs.path("releases")).env("TMPDIR", labs.path("temporary"));
+    let ended = command.output().unwrap();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{error}");
+    assert!(error.contains("says that it is CoreDNS 1.10.1, where the scenario has 1.15.0"), "{error}");
+    let about = fs::read_to_string(labs.path("out/dataset.json")).unwrap();
+    assert!(about.contains("\"coredns_version\": \"1.10.1\""), "{about}");
 }
 
 #[test]

@@ -428,7 +428,8 @@ fn number(
         None => Ok(usual),
         Some(written) if written.value >= low && written.value <= high => Ok(written.value),
         Some(written) => {
-            let message = format!("`{name}` is {}: it must be from {low} to {high}", written.value);
+            let found = shown(written.value);
+            let message = format!("`{name}` is {found}: it must be from {low} to {high}");
             Err(at(&written.referenced, message))
         }
     }
@@ -449,10 +450,20 @@ fn count(
             Ok(*value as usize)
         }
         Some(Spanned { value, referenced, .. }) => {
+            let found = shown(*value);
             let message =
-                format!("`{name}` is {value}: it must be a whole number from {low} to {high}");
+                format!("`{name}` is {found}: it must be a whole number from {low} to {high}");
             Err(at(referenced, message))
         }
+    }
+}
+
+/// A number as one would write it, however large or small.
+fn shown(value: f64) -> String {
+    if value == 0.0 || (1e-6..1e15).contains(&value.abs()) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
     }
 }
 
@@ -481,6 +492,10 @@ fn parse_error(error: &serde_saphyr::Error) -> ScenarioError {
         other => match first_line(&other.to_string()).as_str() {
             "invalid u64" => format!("expected a whole number from 0 to {}", u64::MAX),
             "invalid floating point" => "expected a number".to_owned(),
+            "expected sequence start" => "expected a list: `[]` for none of them".to_owned(),
+            line if line.starts_with("multiple YAML documents") => {
+                "a second document begins here: a file is one scenario".to_owned()
+            }
             line => line.to_owned(),
         },
     };
@@ -522,7 +537,7 @@ mod tests {
                 "line 1, column 10: `servers` is 0: it must be a whole number from 1 to 1000",
             ),
             ("every: 15\n", "line 1, column 8: `15` is no length of time"),
-            ("coredns: 1.15.1\n", "line 1, column 10: CoreDNS `1.15.1` is not simulated"),
+            ("coredns: 1.15.1\n", "line 1, column 10: CoreDNS `1.15.1` is not known here: there are 1.6.9"),
             (
                 "faults: [{kind: upstream_loss, at: 1m, for: 1m, strength: 7}]",
                 "line 1, column 59: `strength` of upstream_loss is 7: it must be from 0.1 to 0.6",
@@ -535,6 +550,9 @@ mod tests {
                 "faults: [{kind: gremlins, at: 1m, for: 1m}]",
                 "no fault `gremlins`; `oddns lab faults`",
             ),
+            ("traffic: {lookups_per_second: 1e300}", "`lookups_per_second` is 1e300: it must be"),
+            ("faults:\n", "line 1, column 7: expected a list: `[]` for none of them"),
+            ("for: 1h\n---\nfor: 2h\n", "a second document begins here: a file is one scenario"),
             ("campaign: {faults: []}", "line 1, column 20: `faults` of the campaign is empty"),
             ("servers: -1", "`servers` is -1: it must be a whole number from 1 to 1000"),
             ("servers: 1.5", "`servers` is 1.5: it must be a whole number from 1 to 1000"),

@@ -52,6 +52,7 @@ impl Play<'_> {
             exit = &mut signalled => return Err(self.interrupted(exit)),
         };
         tell_swept(&lab);
+        self.tell_release(&lab);
         let (mut notes, mut recorded) = (None, None);
         let mut played = {
             let collected = self.collected(&lab)?;
@@ -84,11 +85,24 @@ impl Play<'_> {
         };
         let labels: Vec<LabelledInterval> = lab.labels().iter().map(label).collect();
         if notes.is_some() {
-            let about = self.ended(&labels, played.as_ref().err())?;
+            let about = self.ended(&labels, lab.well_until(), played.as_ref().err())?;
             played = played.map_err(|error| with_progress(error, &about, self.out));
         }
         played.and(recorded.unwrap_or(Ok(()))).and(cleared).and(noted)?;
         Ok(labels)
+    }
+
+    /// Faults and names of metrics are those of the release that a scenario is for.
+    fn tell_release(&self, lab: &Lab) {
+        let Some(server) = lab.servers().first() else { return };
+        let (version, expected) = (server.version(), self.scenario.coredns);
+        if version != expected.as_str() {
+            let path = server.binary().display();
+            output::warning(format!(
+                "`{path}` says that it is CoreDNS {version}, where the scenario has {expected}: set its \
+                 `coredns` to the release that is run"
+            ));
+        }
     }
 
     fn interrupted(&self, exit: Exit) -> anyhow::Error {
@@ -159,15 +173,17 @@ impl Play<'_> {
     }
 
     /// Says of the time before the first fault how long it was, and of a recording that an error has
-    /// ended too early that it is unfinished.
+    /// ended too early that it is unfinished: then only what was seen to be well is normal.
     fn ended(
         &self,
         labels: &[LabelledInterval],
+        well_until: Timestamp,
         error: Option<&anyhow::Error>,
     ) -> anyhow::Result<Dataset> {
         write_labels(&self.out.join("labels.csv"), labels)?;
         let mut about = Dataset::read(self.out)?.unwrap_or_default();
-        about.normal_until = labels.iter().map(|label| label.start).min().or(about.end);
+        let known = if error.is_some() { Some(well_until) } else { about.end };
+        about.normal_until = labels.iter().map(|label| label.start).chain(known).min();
         match error {
             None => about.unfinished = None,
             Some(error) if error.is::<Interrupted>() => about.end("interrupted"),
