@@ -108,14 +108,16 @@ fn is_address(value: &str) -> bool {
 /// upstreams, pods and everything else in labels that may say whose it is.
 ///
 /// Times, values and metric names stay, so that features and scores do. Of the description, what
-/// people wrote is left out, as are Corefiles. Says how many samples were written.
+/// people wrote is left out, as are Corefiles, and a `client_stats.csv` in another form than the lab's.
+/// Says how many samples were written.
 pub fn anonymise(root: &Path, out: &Path, names: &Anonymiser) -> Result<u64, StoreError> {
     let history = WholeHistory::open(root, &HistoryFilter::default())?;
     let dataset = if root.is_dir() { Dataset::read(root)? } else { None };
     let labels = root.join("labels.csv");
     let labels = if labels.is_file() { read_labels(&labels)? } else { Vec::new() };
     let clients = root.join(CLIENT_STATS);
-    let clients = if clients.is_file() { read_client_stats(&clients)? } else { Vec::new() };
+    // Another form than the lab's may hold what names somebody.
+    let clients = read_client_stats(&clients).unwrap_or_default();
     let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
     let dataset = description(dataset.unwrap_or_default(), names);
     let store = HistoryStore::create(out, &dataset, settings)?;

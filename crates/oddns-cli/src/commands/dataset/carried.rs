@@ -10,6 +10,8 @@ use oddns_store::{
     read_client_stats, read_labels, write_client_stats, write_labels,
 };
 
+use crate::output;
+
 /// Description, labels and what clients felt of what is brought together in one folder.
 pub(super) struct Carried {
     descriptions: Vec<Dataset>,
@@ -52,13 +54,21 @@ impl Carried {
         }
         let path = source.join(CLIENT_STATS);
         if path.is_file() {
-            // Clients ask all servers: no server is theirs.
-            let rows = read_client_stats(&path)?.into_iter();
-            for row in rows.filter(|row| is_second_within(row.second, filter)) {
-                self.clients.entry(row.second).or_insert(row);
-            }
+            self.take_clients(&path, filter);
         }
         Ok(())
+    }
+
+    /// Others may note in another form what clients felt; that is told, and left behind.
+    fn take_clients(&mut self, path: &Path, filter: &HistoryFilter) {
+        let rows = read_client_stats(path).unwrap_or_else(|error| {
+            output::warning(format!("{error}; what clients felt is not taken along"));
+            Vec::new()
+        });
+        // Clients ask all servers: no server is theirs.
+        for row in rows.into_iter().filter(|row| is_second_within(row.second, filter)) {
+            self.clients.entry(row.second).or_insert(row);
+        }
     }
 
     /// Adds to the folder `out`, whose samples are all there, what the sources agree on, and the
