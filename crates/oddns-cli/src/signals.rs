@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use anyhow::Context;
+use nix::sys::signal::Signal;
 
 use crate::exit::Exit;
 
@@ -47,6 +48,18 @@ pub(crate) fn listen() -> anyhow::Result<()> {
     };
     std::thread::spawn(move || SEEN.set(runtime.block_on(signalled)));
     Ok(())
+}
+
+/// From now on a file that may not grow any more (`ulimit -f`) is an error of whoever writes it, as on a
+/// full disk; the signal that would end the program without a word has no effect.
+pub(crate) fn keep_file_size_an_error() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot listen for signals")?;
+    let _entered = runtime.enter();
+    // Who has once asked for a signal has taken its effect away for good.
+    let file_size = SignalKind::from_raw(Signal::SIGXFSZ as i32);
+    signal(file_size).map(drop).context("cannot listen for signals")
 }
 
 /// The signal that came since [`listen`].

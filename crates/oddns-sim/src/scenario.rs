@@ -276,11 +276,12 @@ impl Scenario {
     /// name. Empty for most.
     pub fn remarks(&self) -> Vec<String> {
         let (mut remarks, length) = (Vec::new(), self.length);
+        let end = self.last_scrape_millis();
         if self.version.is_none() {
             remarks.push("says no `version`: write `version: 1`, as which it is read".to_owned());
         }
         let late: Vec<&PlannedFault> =
-            self.faults.iter().filter(|planned| planned.at >= length).collect();
+            self.faults.iter().filter(|planned| planned.at.millis() >= end).collect();
         if let Some(PlannedFault { fault, at, .. }) = late.first() {
             let (n, all, name) = (late.len(), self.faults.len(), fault.name);
             remarks.push(format!(
@@ -289,7 +290,7 @@ impl Scenario {
             ));
         }
         if let Some(Campaign { after, .. }) = &self.campaign
-            && *after >= length
+            && after.millis() >= end
         {
             remarks.push(format!(
                 "ends after {length}, before its campaign begins, which would be after {after}: none \
@@ -297,6 +298,12 @@ impl Scenario {
             ));
         }
         remarks
+    }
+
+    /// From the start to the last scrape.
+    pub(crate) fn last_scrape_millis(&self) -> i64 {
+        let every = self.every.millis().max(1);
+        self.length.millis() / every * every
     }
 
     /// Reads the text of a scenario file and fills in the defaults: an empty text is two quiet

@@ -46,6 +46,8 @@ pub fn labels(scenario: &Scenario) -> Vec<Label> {
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     entries: Vec<Entry>,
+    /// The last scrape, in milliseconds since the start.
+    end: i64,
     n_servers: usize,
     corefile: Corefile,
     lookups_per_second: f64,
@@ -69,10 +71,12 @@ impl Schedule {
         if let Some(campaign) = &scenario.campaign {
             entries.extend(played(scenario, campaign));
         }
-        entries.retain(|entry| entry.from < scenario.length.millis());
+        let end = scenario.last_scrape_millis();
+        entries.retain(|entry| entry.from < end);
         entries.sort_by_key(|entry| (entry.from, entry.until));
         Self {
             entries,
+            end,
             n_servers: scenario.servers,
             corefile: scenario.corefile,
             lookups_per_second: scenario.traffic.lookups_per_second,
@@ -80,7 +84,7 @@ impl Schedule {
         }
     }
 
-    /// All labels, in order of time.
+    /// All labels, in order of time; what lasts longer than the scenario ends with its last scrape.
     pub(crate) fn labels(&self, start: Timestamp) -> Vec<Label> {
         let at = |millis: i64| Timestamp::from_millis(start.millis().saturating_add(millis));
         self.entries
@@ -88,7 +92,7 @@ impl Schedule {
             .map(|entry| Label {
                 kind: entry.fault.name,
                 start: at(entry.from),
-                end: at(entry.until),
+                end: at(entry.until.min(self.end)),
                 server: (entry.fault.reach == Reach::Server).then_some(entry.server),
                 anomalous: entry.fault.anomalous,
                 strength: entry.strength,
@@ -198,6 +202,16 @@ mod tests {
         let labels = schedule.labels(Timestamp::from_millis(0));
         assert_eq!((labels[0].kind, labels[0].server), ("traffic_spike", None));
         assert_eq!(labels[0].end, Timestamp::from_millis(90_000));
+    }
+
+    #[test]
+    fn no_label_is_later_than_the_last_scrape() {
+        let faults = "{kind: restart, at: 9m, for: 5m}, {kind: reload, at: 605s, for: 1m}";
+        let schedule = schedule(&format!("for: 10m10s\nevery: 15s\nfaults: [{faults}]"));
+        let labels = schedule.labels(Timestamp::from_millis(0));
+        let times: Vec<_> = labels.iter().map(|it| (it.start.millis(), it.end.millis())).collect();
+        assert_eq!(times, [(540_000, 600_000)]);
+        assert!(schedule.in_force(599_000, 600_000).all(|entry| entry.until == 840_000));
     }
 
     #[test]

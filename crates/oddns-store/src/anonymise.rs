@@ -9,7 +9,10 @@ use sha2::{Digest, Sha256};
 use crate::history::HistoryFilter;
 use crate::live::{HistoryStore, StoreSettings};
 use crate::walk::{Rows, SeriesWalk, WholeHistory};
-use crate::{Dataset, LabelledInterval, SeriesSample, StoreError, read_labels, write_labels};
+use crate::{
+    CLIENT_STATS, Dataset, LabelledInterval, SeriesSample, StoreError, read_client_stats,
+    read_labels, write_client_stats, write_labels,
+};
 
 /// Labels whose values say what is measured, not where, whatever the metric.
 const KEPT_LABELS: &[&str] = &["code", "le", "method", "quantile"];
@@ -105,17 +108,24 @@ fn is_address(value: &str) -> bool {
 /// upstreams, pods and everything else in labels that may say whose it is.
 ///
 /// Times, values and metric names stay, so that features and scores do. Of the description, what
-/// people wrote is left out, as are Corefiles. Says how many samples were written.
+/// people wrote is left out, as are Corefiles, and a `client_stats.csv` in another form than the lab's.
+/// Says how many samples were written.
 pub fn anonymise(root: &Path, out: &Path, names: &Anonymiser) -> Result<u64, StoreError> {
     let history = WholeHistory::open(root, &HistoryFilter::default())?;
     let dataset = if root.is_dir() { Dataset::read(root)? } else { None };
     let labels = root.join("labels.csv");
     let labels = if labels.is_file() { read_labels(&labels)? } else { Vec::new() };
+    let clients = root.join(CLIENT_STATS);
+    // Another form than the lab's may hold what names somebody.
+    let clients = read_client_stats(&clients).unwrap_or_default();
     let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
     let dataset = description(dataset.unwrap_or_default(), names);
     let store = HistoryStore::create(out, &dataset, settings)?;
     if !labels.is_empty() {
         write_labels(&out.join("labels.csv"), &renamed(labels, names))?;
+    }
+    if !clients.is_empty() {
+        write_client_stats(&out.join(CLIENT_STATS), &clients)?;
     }
     let mut n_samples = 0;
     for parts in history.days() {

@@ -1,20 +1,26 @@
 //! Whether a data set is as the format says.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use oddns_core::Labels;
+use oddns_core::{Labels, Timestamp};
 
+use crate::client_stats::{self, CLIENT_STATS, ClientRow};
 use crate::history::{
     COLUMNS, Columns, HistoryFilter, MILLIS_PER_DAY, Snapshot, check_columns, day_folders,
     midnight_of,
 };
+use crate::labels::read_placed;
 use crate::log::{LogDamage, LogReader, read_segment};
 use crate::parquet_file::{ParquetFile, guarded};
 use crate::walk::{self, SeriesWalk};
-use crate::{Dataset, Place, StoreError, Unfinished, read_labels};
+use crate::{Dataset, LabelledInterval, Place, StoreError, Unfinished};
 
 /// More mistakes of one file are not told.
 const MAX_TOLD: usize = 5;
+/// Between two scrapes, where a data set does not say.
+const USUAL_SECONDS: f64 = 60.0;
 
 /// Something that is not as the format says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +49,10 @@ pub struct Validation {
     pub rows: u64,
     /// Segments of the log, whose samples are no rows of a file yet; they count as rows here.
     pub segments: usize,
+    /// First and last sample of each server.
+    pub servers: BTreeMap<String, (Timestamp, Timestamp)>,
+    /// Labels with their lines, as far as they can be read.
+    pub labels: Vec<(Place, LabelledInterval)>,
     /// That it is not all there, by its own description.
     pub unfinished: Option<Unfinished>,
     /// Everything that is wrong, at most five for each file; empty for a sound data set.
@@ -50,18 +60,29 @@ pub struct Validation {
 }
 
 /// Looks through the data set folder `root`: layout, types, sort order, nulls, days, duplicates,
-/// labels, description, log. A damaged file is a mistake like others; only a folder that cannot be
-/// read is an error.
+/// description, log, and labels and `client_stats.csv`, whether they speak of servers and times that
+/// are there. A damaged file is a mistake like others; only a folder that cannot be read is an error.
 pub fn validate(root: &Path) -> Result<Validation, StoreError> {
     let mut validation = Validation::default();
+    let mut interval = None;
     match Dataset::read(root) {
-        Ok(about) => validation.unfinished = about.and_then(|about| about.unfinished),
+        Ok(about) => {
+            let about = about.unwrap_or_default();
+            (validation.unfinished, interval) = (about.unfinished, about.scrape_interval_seconds);
+        }
         Err(error) => validation.look_at(root, Err(error)),
     }
     let labels = root.join("labels.csv");
     if labels.exists() {
-        validation.look_at(&labels, read_labels(&labels).map(drop));
+        let read = read_placed(&labels).map(|read| validation.labels = read);
+        validation.look_at(&labels, read);
     }
+    let (clients, mut seconds) = (root.join(CLIENT_STATS), Vec::new());
+    if clients.exists() {
+        let read = client_stats::read_placed(&clients).map(|read| seconds = read);
+        validation.look_at(&clients, read);
+    }
+    let n_before = validation.mistakes.len();
     for folder in day_folders(root)? {
         if midnight_of(&folder).is_none() {
             validation.add(&folder, None, "is no day: expected `day=YYYY-MM-DD`");
@@ -74,13 +95,21 @@ pub fn validate(root: &Path) -> Result<Validation, StoreError> {
     }
     validation.segments = snapshot.segments.len();
     for path in &snapshot.segments {
-        let read = read_segment(path, &mut validation).map(|read| read.n_unknown);
+        let mut log = LogSamples { validation: &mut validation, instances: Vec::new() };
+        let read = read_segment(path, &mut log).map(|read| read.n_unknown);
         if let Ok(n) = &read
             && *n > 0
         {
             validation.add(path, None, format!("{n} samples are of series that damage has taken"));
         }
         validation.look_at(path, read.map(drop));
+    }
+    // What damage has taken may be what is spoken of.
+    if validation.mistakes.len() == n_before
+        && let Some(recording) = validation.span(interval)
+    {
+        validation.look_at_labels(&labels, &recording);
+        validation.look_at_seconds(&clients, &seconds, &recording);
     }
     Ok(validation)
 }
@@ -126,6 +155,82 @@ impl Validation {
         self.add(path, None, reason_of(path, &error));
     }
 
+    /// First and last millisecond of what was recorded, with the pause before the first scrape and
+    /// after the last one; of what has no end yet, all that comes. `None` without samples.
+    fn span(&self, interval_seconds: Option<f64>) -> Option<RangeInclusive<i64>> {
+        let pause = (1000.0 * interval_seconds.unwrap_or(USUAL_SECONDS)).max(0.0) as i64;
+        let first = self.servers.values().map(|(first, _)| first.millis()).min()?;
+        let last = self.servers.values().map(|(_, last)| last.millis()).max()?;
+        let last = if self.unfinished.is_some() { i64::MAX } else { last };
+        Some(first.saturating_sub(pause)..=last.saturating_add(pause))
+    }
+
+    fn look_at_labels(&mut self, path: &Path, recording: &RangeInclusive<i64>) {
+        let known = self.servers.keys().take(MAX_TOLD).map(|name| format!("`{name}`"));
+        let known = known.collect::<Vec<_>>().join(", ");
+        let more = if self.servers.len() > MAX_TOLD { ", …" } else { "" };
+        let mut found = Vec::new();
+        for (place, label) in &self.labels {
+            let named = label.instance.as_ref();
+            if let Some(name) = named.filter(|name| !self.servers.contains_key(*name)) {
+                let reason = format!("no samples are of server `{name}`: there are {known}{more}");
+                found.push((*place, reason));
+            }
+            let (start, end) = (label.start.millis(), label.end.millis());
+            if end < *recording.start() || start > *recording.end() {
+                let reason = format!(
+                    "`{}`, from {} to {}, lies outside of the recording, {}",
+                    label.kind,
+                    label.start,
+                    label.end,
+                    self.times()
+                );
+                found.push((*place, reason));
+            }
+        }
+        self.add_some(path, found);
+    }
+
+    fn look_at_seconds(
+        &mut self,
+        path: &Path,
+        seconds: &[(Place, ClientRow)],
+        recording: &RangeInclusive<i64>,
+    ) {
+        let mut found = Vec::new();
+        for (place, row) in seconds {
+            let start = row.second.saturating_mul(1000);
+            if start.saturating_add(999) < *recording.start() || start > *recording.end() {
+                let (second, times) = (row.second, self.times());
+                let reason = format!("second {second} lies outside of the recording, {times}");
+                found.push((*place, reason));
+            }
+        }
+        self.add_some(path, found);
+    }
+
+    /// From when to when samples are.
+    fn times(&self) -> String {
+        let first = self.servers.values().map(|(first, _)| first).min();
+        let last = self.servers.values().map(|(_, last)| last).max();
+        let times = first.zip(last).map(|(first, last)| format!("{first} to {last}"));
+        times.unwrap_or_default()
+    }
+
+    fn add_some(&mut self, path: &Path, found: Vec<(Place, String)>) {
+        for (place, reason) in found.into_iter().take(MAX_TOLD) {
+            self.add(path, Some(place), reason);
+        }
+    }
+
+    fn note_server(&mut self, instance: &str, first: i64, last: i64) {
+        let [first, last] = [first, last].map(Timestamp::from_millis);
+        match self.servers.get_mut(instance) {
+            Some(known) => *known = (known.0.min(first), known.1.max(last)),
+            None => drop(self.servers.insert(instance.to_owned(), (first, last))),
+        }
+    }
+
     fn look_at_day(&mut self, folder: &Path, parts: &[PathBuf]) {
         let before = self.mistakes.len();
         for path in parts {
@@ -157,7 +262,13 @@ impl Validation {
             return Ok(());
         }
         let mut batches = file.with_string_dictionaries()?.into_batches(&COLUMNS, None)?;
-        let mut rows = Rows { midnight: midnight_of(folder), last: None, n_rows: 0 };
+        let mut rows = Rows {
+            midnight: midnight_of(folder),
+            last: None,
+            n_rows: 0,
+            server: None,
+            ended: None,
+        };
         let mut n_told = 0;
         while let Some(batch) = batches.next().transpose()? {
             let columns = Columns::new(&batch)
@@ -169,7 +280,13 @@ impl Validation {
                     n_told += 1;
                     self.add(path, Some(Place::Row(rows.n_rows)), reason);
                 }
+                if let Some((instance, first, last)) = rows.ended.take() {
+                    self.note_server(&instance, first, last);
+                }
             }
+        }
+        if let Some((instance, first, last)) = rows.server {
+            self.note_server(&instance, first, last);
         }
         self.rows += rows.n_rows;
         Ok(())
@@ -188,6 +305,10 @@ struct Rows {
     /// Texts and keys of the series of the row before, and its time.
     last: Option<([String; 3], [i32; 3], i64)>,
     n_rows: u64,
+    /// The server of the row before, and its first and last millisecond.
+    server: Option<(String, i64, i64)>,
+    /// The same of the server before that, until somebody takes it.
+    ended: Option<(String, i64, i64)>,
 }
 
 impl Rows {
@@ -196,6 +317,7 @@ impl Rows {
         let Some(row) = columns.row(at) else { return Some("a value is missing".to_owned()) };
         let is_same = self.last.as_ref().is_some_and(|(_, keys, _)| at > 0 && *keys == row.keys);
         let next = if is_same { None } else { columns.series(at) };
+        self.note_server(next.as_ref(), row.millis);
         let mistake = self.order_mistake(next.as_ref(), row.millis);
         let wrong_day = self.midnight.is_some_and(|midnight| {
             row.millis.div_euclid(MILLIS_PER_DAY) != midnight.div_euclid(MILLIS_PER_DAY)
@@ -207,6 +329,20 @@ impl Rows {
             (None, None) => {}
         }
         mistake.or(labels).or(wrong_day.then(|| "its time is of another day".to_owned()))
+    }
+
+    fn note_server(&mut self, next: Option<&[String; 3]>, millis: i64) {
+        match (&mut self.server, next) {
+            (Some((server, ..)), Some(series)) if *server != series[0] => {
+                let server = (series[0].clone(), millis, millis);
+                self.ended = self.server.replace(server);
+            }
+            (Some((_, first, last)), _) => {
+                (*first, *last) = ((*first).min(millis), (*last).max(millis));
+            }
+            (server, Some(series)) => *server = Some((series[0].clone(), millis, millis)),
+            (None, None) => {}
+        }
     }
 
     fn order_mistake(&self, next: Option<&[String; 3]>, millis: i64) -> Option<String> {
@@ -239,18 +375,32 @@ fn labels_mistake(text: &str) -> Option<String> {
     }
 }
 
-impl LogReader for Validation {
-    type Series = ();
+/// Samples of a segment of the log.
+struct LogSamples<'a> {
+    validation: &'a mut Validation,
+    /// Servers of the series, by their numbers.
+    instances: Vec<String>,
+}
 
-    fn series(&mut self, _texts: [&str; 3]) {}
+impl LogReader for LogSamples<'_> {
+    type Series = usize;
 
-    fn sample(&mut self, (): (), _millis: i64, _value: f64) {
-        self.rows += 1;
+    fn series(&mut self, [instance, ..]: [&str; 3]) -> usize {
+        let known = self.instances.iter().position(|known| known == instance);
+        known.unwrap_or_else(|| {
+            self.instances.push(instance.to_owned());
+            self.instances.len() - 1
+        })
+    }
+
+    fn sample(&mut self, series: usize, millis: i64, _value: f64) {
+        self.validation.rows += 1;
+        self.validation.note_server(&self.instances[series], millis, millis);
     }
 
     fn damage(&mut self, damage: LogDamage, is_end: bool) {
         if !is_end {
-            self.mistakes.push(Mistake::of_log(&damage));
+            self.validation.mistakes.push(Mistake::of_log(&damage));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::history::{HistoryFilter, MetricSample};
 use crate::walk::{Rows, SeriesWalk, WholeHistory};
 
 /// A pause this many times the usual interval is a gap.
-const GAP_INTERVALS: i64 = 3;
+pub(crate) const GAP_INTERVALS: i64 = 3;
 /// More gaps and restarts of a server are not listed.
 const MAX_LISTED: usize = 1000;
 
@@ -137,7 +137,7 @@ fn is_counter(name: &str) -> bool {
 }
 
 /// The median pause between sorted times; `None` with fewer than two.
-fn usual_pause(times: &[i64]) -> Option<i64> {
+pub(crate) fn usual_pause(times: &[i64]) -> Option<i64> {
     let mut pauses: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     if pauses.is_empty() {
         return None;

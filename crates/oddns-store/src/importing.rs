@@ -4,7 +4,6 @@ use std::path::Path;
 
 use oddns_core::{Labels, Recording, Scrape, SeriesId, SeriesKey, SeriesTable};
 
-use crate::checking::damage_of;
 use crate::history::{History, HistoryFilter, SCRAPE_DURATION, UP, read_history};
 use crate::live::{Appended, HistoryStore, SeriesRef, SeriesSample, StoreSettings};
 use crate::walk::{Rows, SeriesWalk, WholeHistory};
@@ -153,13 +152,7 @@ impl HistoryStore {
         filter: &HistoryFilter,
     ) -> Result<Imported, StoreError> {
         let mut history = WholeHistory::open(path, filter)?;
-        let mut damage = Vec::new();
-        history.parts.retain(|part| {
-            let found = damage_of(part);
-            let is_readable = found.is_ok();
-            damage.extend(found.unwrap_or_else(|error| Vec::from([error])));
-            is_readable
-        });
+        let damage = history.retain_readable();
         let mut imported = self.import_days(&history, filter, Rows::Sound)?;
         imported.damage.splice(0..0, damage);
         Ok(imported)

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
@@ -14,6 +14,11 @@ use crate::{StoreError, scores};
 
 /// How much of a text is looked at.
 const HEAD_BYTES: u64 = 64 * 1024;
+
+/// Data sets of a collection lie so many folders deep: `real/fleet-0`.
+const COLLECTION_DEPTH: usize = 2;
+/// More data sets of a collection are not named.
+const MAX_NAMED: usize = 3;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -55,10 +60,44 @@ pub fn sniff(path: &Path) -> Result<DataKind, StoreError> {
 fn sniff_folder(path: &Path) -> Result<DataKind, StoreError> {
     // The first quarter of an hour of a history is in its log alone.
     if day_folders(path)?.is_empty() && !HistoryStore::has_log(path) {
-        let reason = "has no folder `day=YYYY-MM-DD`: it is no data set; name a file to read one";
-        return Err(StoreError::kind(path, reason));
+        return Err(no_data_set(path));
     }
     Ok(DataKind::HistoryFolder)
+}
+
+/// That the folder `root` is no data set, and which ones are in it.
+pub(crate) fn no_data_set(root: &Path) -> StoreError {
+    let below = data_sets_below(root, COLLECTION_DEPTH);
+    let some: Vec<String> =
+        below.iter().take(MAX_NAMED).map(|path| format!("`{}`", path.display())).collect();
+    let reason = match below.len() {
+        0 => {
+            "has no folder `day=YYYY-MM-DD`: it is no data set; name a file to read one".to_owned()
+        }
+        1 => format!("is no data set, but {} in it is one: name that", some[0]),
+        n => format!(
+            "is a collection of {n} data sets: name one of them, such as {}",
+            some.join(", ")
+        ),
+    };
+    StoreError::kind(root, reason)
+}
+
+/// The folders of data sets in `root`, sorted; what cannot be read has none.
+fn data_sets_below(root: &Path, depth: usize) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    let mut found = Vec::new();
+    for folder in folders {
+        if day_folders(&folder).is_ok_and(|days| !days.is_empty()) {
+            found.push(folder);
+        } else if depth > 1 {
+            found.extend(data_sets_below(&folder, depth - 1));
+        }
+    }
+    found
 }
 
 fn sniff_parquet(path: &Path, file: &ParquetFile) -> Result<DataKind, StoreError> {

@@ -5,9 +5,10 @@ use std::path::Path;
 use oddns_core::Timestamp;
 
 use crate::table::{Table, parse_flag, read_bytes};
-use crate::{StoreError, write_atomically};
+use crate::{Place, StoreError, write_atomically};
 
 const HEADER: [&str; 5] = ["kind", "start", "end", "instance", "anomalous"];
+const EXPECTED: &str = "a header `kind,start,end,instance,anomalous`";
 
 /// A stretch of time of which it is known what happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,12 @@ pub struct LabelledInterval {
 
 /// Reads labels. A file with only a header gives none; errors name line and column.
 pub fn read_labels(path: &Path) -> Result<Vec<LabelledInterval>, StoreError> {
-    parse_labels(path, &read_bytes(path, "a header `kind,start,end,instance,anomalous`")?)
+    parse_labels(path, &read_bytes(path, EXPECTED)?)
+}
+
+/// Reads labels with their lines.
+pub(crate) fn read_placed(path: &Path) -> Result<Vec<(Place, LabelledInterval)>, StoreError> {
+    parse_placed(path, &read_bytes(path, EXPECTED)?)
 }
 
 /// Reads labels from the text of such a file, called `name` in errors.
@@ -56,11 +62,20 @@ fn fields(label: &LabelledInterval) -> [String; 5] {
 }
 
 pub(crate) fn parse_labels(path: &Path, text: &[u8]) -> Result<Vec<LabelledInterval>, StoreError> {
+    let placed = parse_placed(path, text)?;
+    Ok(placed.into_iter().map(|(_, label)| label).collect())
+}
+
+/// The labels with their lines.
+pub(crate) fn parse_placed(
+    path: &Path,
+    text: &[u8],
+) -> Result<Vec<(Place, LabelledInterval)>, StoreError> {
     let mut table = Table::new(path, text)?;
     let columns = table.columns(HEADER)?;
     let mut labels = Vec::new();
     while table.advance()? {
-        labels.push(parse_label(&table, columns)?);
+        labels.push((table.place(), parse_label(&table, columns)?));
     }
     Ok(labels)
 }

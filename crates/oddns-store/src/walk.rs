@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use tempfile::TempDir;
 
-use crate::StoreError;
+use crate::checking::damage_of;
 use crate::compaction::{Surplus, compact, in_order};
 use crate::history::{COLUMNS, Columns, HistoryFilter, Snapshot, check_columns};
 use crate::log::LogDamage;
 use crate::parquet_file::{Batches, ParquetFile, guarded};
+use crate::{Mistake, StoreError};
 
 /// Walks over all series of some Parquet files in their order: by instance, name, labels.
 ///
@@ -96,35 +97,47 @@ impl WholeHistory {
 
     /// The names of all series, sorted.
     pub(crate) fn names(&self) -> Result<BTreeSet<String>, StoreError> {
-        self.texts_of("name")
+        texts_of(&self.parts, "name")
     }
 
-    /// All texts of a column, sorted.
-    fn texts_of(&self, column: &str) -> Result<BTreeSet<String>, StoreError> {
-        let mut names = BTreeSet::new();
-        for path in &self.parts {
-            let mut batches = guarded(path, || {
-                let file = ParquetFile::open(path)?;
-                check_columns(path, file.schema())?;
-                file.with_string_dictionaries()?.into_batches(&[column], None)
-            })?;
-            while let Some(batch) = guarded(path, || batches.next().transpose())? {
-                let texts = batch.column_by_name(column).and_then(crate::history::texts);
-                let texts = texts.ok_or_else(|| StoreError::damaged(path)("no texts"))?;
-                names.extend(texts.into_iter().map(str::to_owned));
-            }
-        }
-        Ok(names)
+    /// Leaves out the files of which nothing can be read, and says what of all is damaged.
+    pub(crate) fn retain_readable(&mut self) -> Vec<Mistake> {
+        let mut damage = Vec::new();
+        self.parts.retain(|part| {
+            let found = damage_of(part);
+            let is_readable = found.is_ok();
+            damage.extend(found.unwrap_or_else(|error| Vec::from([error])));
+            is_readable
+        });
+        damage
     }
+}
+
+/// All texts of a column of `parts`, sorted.
+pub(crate) fn texts_of(parts: &[PathBuf], column: &str) -> Result<BTreeSet<String>, StoreError> {
+    let mut names = BTreeSet::new();
+    for path in parts {
+        let mut batches = guarded(path, || {
+            let file = ParquetFile::open(path)?;
+            check_columns(path, file.schema())?;
+            file.with_string_dictionaries()?.into_batches(&[column], None)
+        })?;
+        while let Some(batch) = guarded(path, || batches.next().transpose())? {
+            let texts = batch.column_by_name(column).and_then(crate::history::texts);
+            let texts = texts.ok_or_else(|| StoreError::damaged(path)("no texts"))?;
+            names.extend(texts.into_iter().map(str::to_owned));
+        }
+    }
+    Ok(names)
 }
 
 /// The names of the servers in the data set folder or Parquet file `root`, sorted.
 pub fn instances(root: &Path) -> Result<Vec<String>, StoreError> {
     let history = WholeHistory::open(root, &HistoryFilter::default())?;
-    Ok(history.texts_of("instance")?.into_iter().collect())
+    Ok(texts_of(&history.parts, "instance")?.into_iter().collect())
 }
 
-fn day_name(path: &Path) -> Option<OsString> {
+pub(crate) fn day_name(path: &Path) -> Option<OsString> {
     path.parent()?.file_name().map(OsStr::to_owned)
 }
 

@@ -3,6 +3,7 @@
 mod carried;
 mod checksums;
 mod collection;
+mod splits;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
@@ -13,9 +14,9 @@ use anyhow::Context;
 use oddns_collect::{ReplayOptions, replay_file};
 use oddns_core::Frame;
 use oddns_store::{
-    Anonymiser, AtomicFile, DataKind, HistoryFilter, HistoryStore, Imported, InstanceDescription,
-    LabelledInterval, StoreError, StoreSettings, Validation, read_labels, sniff, validate,
-    write_atomically, write_frame, write_openmetrics,
+    Anonymiser, AtomicFile, Clash, DataKind, Dataset, HistoryFilter, HistoryStore, Imported,
+    InstanceDescription, LabelledInterval, Mistake, StoreError, StoreSettings, Validation, clashes,
+    read_labels, sniff, validate, write_atomically, write_frame, write_history, write_openmetrics,
 };
 use serde_json::{Value, json};
 
@@ -63,6 +64,10 @@ fn import(args: &DatasetImport) -> anyhow::Result<()> {
     let settings = StoreSettings { max_ahead: None, ..StoreSettings::default() };
     let is_new = is_nothing(&args.out);
     let sources: Vec<&Path> = kinds.iter().map(|(path, _)| *path).collect();
+    let there = (!is_new && matches!(sniff(&args.out), Ok(DataKind::HistoryFolder)))
+        .then_some((args.out.as_path(), true));
+    let compared: Vec<_> = there.into_iter().chain(kinds.iter().copied()).collect();
+    refuse_strangers(&compared, &filter, args.skip_damaged)?;
     let carried = Carried::of(&sources, (!is_new).then_some(&args.out), &filter)?;
     let store = HistoryStore::open(&args.out, settings)?;
     let imported = import_all(store, args, &kinds, &filter)
@@ -76,6 +81,49 @@ fn import(args: &DatasetImport) -> anyhow::Result<()> {
         error.context(format!("`{}` {kept}", args.out.display()))
     })?;
     tell_import(args, &imported);
+    Ok(())
+}
+
+/// Refuses sources (path, whether a history) that have servers of one name which are not one server:
+/// their samples would become those of one.
+fn refuse_strangers(
+    sources: &[(&Path, bool)],
+    filter: &HistoryFilter,
+    skip_damaged: bool,
+) -> anyhow::Result<()> {
+    if sources.len() < 2 {
+        return Ok(());
+    }
+    let texts = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let mut histories = Vec::new();
+    for (at, (path, is_history)) in sources.iter().enumerate() {
+        let mut history = path.to_path_buf();
+        if !is_history {
+            history = texts.path().join(at.to_string());
+            // What is wrong with it is told when it is imported.
+            let read = replay_file(path, &ReplayOptions::default());
+            let Ok(recordings) = read else { continue };
+            write_history(&history, &Dataset::default(), &recordings)?;
+        }
+        histories.push((path.display(), history));
+    }
+    for (at, (other, theirs)) in histories.iter().enumerate() {
+        for (one, ours) in &histories[..at] {
+            let clashes = clashes(ours, theirs, filter, skip_damaged)?;
+            let Some(Clash { instance, from, until }) = clashes.first() else { continue };
+            let more = match clashes.len() - 1 {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            return Err(BadInput(format!(
+                "`{one}` and `{other}` both have the server `{instance}`{more}, with other samples \
+                 from {from} to {until}: they are of different fleets, and would become one; import \
+                 each into a folder of its own, or say by `--since`, `--until` and `--instance` what \
+                 of them is one server's"
+            ))
+            .into());
+        }
+    }
     Ok(())
 }
 
@@ -284,7 +332,7 @@ fn check(args: &Validate) -> anyhow::Result<()> {
     if collection::is_one(&args.data) {
         return collection::check(args);
     }
-    let found = validate(&args.data)?;
+    let found = looked_through(&args.data)?;
     tell_unfinished(&args.data, &found);
     let mistakes: Vec<String> = found.mistakes.iter().map(mistake_text).collect();
     if args.output.output == Output::Json {
@@ -313,6 +361,28 @@ fn check(args: &Validate) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What [`validate`] finds in a data set, and labels of kinds that are not in the table of faults: a
+/// mistake where the program has made the data set, otherwise worth a warning, as others may call
+/// what happened as they like.
+fn looked_through(root: &Path) -> Result<Validation, StoreError> {
+    let mut found = validate(root)?;
+    let about = Dataset::read(root).ok().flatten().unwrap_or_default();
+    let is_ours = about.other.contains_key("scenario");
+    let path = root.join("labels.csv");
+    let unknown = found.labels.iter().filter_map(|(place, label)| {
+        let unknown = oddns_sim::fault(&label.kind).err()?;
+        let place = Some(*place);
+        Some(Mistake { path: path.clone(), place, reason: unknown.to_string() })
+    });
+    let unknown: Vec<Mistake> = unknown.take(MAX_SHOWN).collect();
+    if is_ours {
+        found.mistakes.extend(unknown);
+    } else {
+        unknown.iter().for_each(|unknown| output::warning(mistake_text(unknown)));
+    }
+    Ok(found)
+}
+
 /// Tells that a data set is not all that was planned, and what to do.
 fn tell_unfinished(path: &Path, found: &Validation) {
     let Some(unfinished) = &found.unfinished else { return };
@@ -330,7 +400,7 @@ fn plural(n: usize) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 
-pub(super) fn mistake_text(mistake: &oddns_store::Mistake) -> String {
+pub(super) fn mistake_text(mistake: &Mistake) -> String {
     let place = mistake.place.map(|place| format!(", {place}")).unwrap_or_default();
     format!("`{}`{place}: {}", mistake.path.display(), mistake.reason)
 }

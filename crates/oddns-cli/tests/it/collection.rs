@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use crate::oddns::{Ended, oddns};
+use crate::child::Running;
+use crate::oddns::{Ended, ODDNS, oddns};
 
 fn make(out: &Path, more: &[&str]) -> Ended {
     let out = out.to_str().unwrap();
@@ -49,6 +52,14 @@ fn what_is_finished_stays_and_the_rest_is_made() {
     let ended = validate(&out);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stdout.contains("fleet-05/labels.csv`: not the bytes"), "{}", ended.stdout);
+
+    // Splits that hold nothing, with checksums that are right.
+    let path = out.join("splits.csv");
+    let emptied = splits.replacen(",validation,", ",train,", 9);
+    fs::write(&path, &emptied).unwrap();
+    let ended = validate(&out);
+    assert!(ended.stdout.contains("splits.csv`: no fleet is for `validation`"), "{ended:?}");
+    fs::write(&path, &splits).unwrap();
 
     // Every mistake is told, also when a fleet is not there, or is not listed.
     fs::remove_dir_all(out.join("simulated/fleet-06")).unwrap();
@@ -103,4 +114,25 @@ fn what_the_real_half_lacks_is_told_first() {
         assert!(ended.stderr.contains(told), "{}", ended.stderr);
         assert!(!out.exists());
     }
+}
+
+#[test]
+fn what_was_interrupted_says_what_goes_on_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("all");
+    let path = out.to_str().unwrap();
+    let mut command = Command::new(ODDNS);
+    command.args(["dataset", "make", "--only", "simulated", "--hours", "48", "--seed", "5"]);
+    let mut running = Running::start(command.args(["--all", path]));
+    while !out.join("simulated/fleet-01").exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    running.signal("INT");
+    assert_eq!(running.end(Duration::from_secs(60)).code(), Some(130));
+    let ended = validate(&out);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let flags = "--only simulated --hours 48 --real.for 40m --seed 5";
+    let told = format!("`oddns dataset make --all {path} {flags}` goes on with it");
+    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    assert!(ended.stderr.contains("has not finished, with "), "{}", ended.stderr);
 }

@@ -275,3 +275,195 @@ fn what_is_not_damaged_can_be_kept() {
     assert_eq!((ended.code, folder.path("nothing").exists()), (Some(3), false), "{ended:#?}");
     assert!(ended.stderr.contains("nothing is left without what is damaged"), "{ended:#?}");
 }
+
+/// Fifteen minutes of two servers of the simulator; all fleets call them alike.
+fn simulated(folder: &Folder, name: &str, seed: &str, scenario: &str) {
+    let (path, out) = (folder.path(&format!("{name}.yml")), folder.path(name));
+    fs::write(&path, format!("version: 1\nfor: 15m\n{scenario}")).unwrap();
+    let (path, out) = (path.to_str().unwrap(), out.to_str().unwrap());
+    oddns(&["simulate", "--scenario", path, "--seed", seed, "--out", out]).well();
+}
+
+#[test]
+fn servers_of_one_name_that_are_not_one_are_refused() {
+    let folder = Folder::new();
+    simulated(&folder, "one", "1", "");
+    simulated(&folder, "other", "2", "");
+    simulated(&folder, "often", "3", "every: 7s\n");
+    simulated(&folder, "later", "2", "start: 2026-01-05T00:15:00Z\n");
+    folder.dataset("export @other --format openmetrics --out @other.om").well();
+    for (sources, of) in [
+        ("@one @other", ["one", "other"]),
+        ("@one @often", ["one", "often"]),
+        ("@one @one @other", ["one", "other"]),
+        ("@one @other.om", ["one", "other.om"]),
+    ] {
+        let ended = folder.dataset(&format!("import {sources} --out @both"));
+        assert_eq!((ended.code, folder.path("both").exists()), (Some(3), false), "{ended:#?}");
+        let [one, other] = of.map(|name| folder.path(name).display().to_string());
+        let told = format!(
+            "`{one}` and `{other}` both have the server `coredns-0:9153` and 1 more, with other samples"
+        );
+        assert!(ended.stderr.contains(&told), "{told}: {}", ended.stderr);
+        assert!(ended.stderr.contains("import each into a folder of its own"), "{}", ended.stderr);
+    }
+    // What is there already stays as it is.
+    folder.dataset("import @one --out @kept").well();
+    let before = folder.dataset("describe @kept --output=json").well().stdout;
+    let ended = folder.dataset("import @other --out @kept");
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    assert!(ended.stderr.contains("kept` and `"), "{}", ended.stderr);
+    assert_eq!(folder.dataset("describe @kept --output=json").well().stdout, before);
+    // One server: a copy, parts of it, and what was recorded later.
+    folder.dataset("import @one --out @kept").well();
+    folder.dataset("import @one --until 2026-01-05T00:10:00Z --out @first").well();
+    folder.dataset("import @one --since 2026-01-05T00:05:00Z --out @last").well();
+    folder.dataset("import @first @last @later --out @joined").well();
+    let joined = folder.dataset("describe @joined --instance coredns-0:9153 --output=json").well();
+    assert_eq!(joined.json()["instances"][0]["scrapes"], 120, "{joined:#?}");
+    // What does not pass cannot be mixed.
+    folder.dataset("import @one @other --instance coredns-7:9153 --out @none");
+    let ended = folder.dataset("import @one @other --instance coredns-1:9153 --out @cut");
+    assert!(ended.stderr.contains("the server `coredns-1:9153`, with"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_labels_and_clients_say_of_nothing_is_found() {
+    let folder = Folder::new();
+    simulated(&folder, "set", "1", "");
+    let write = |name: &str, text: &str| fs::write(folder.path("set").join(name), text).unwrap();
+    // From 00:00:00 to 00:15:00.
+    let header = "kind,start,end,instance,anomalous\n";
+    let sound = "restart,1767571260,1767571320,coredns-0:9153,1\n";
+    write("labels.csv", &format!("{header}{sound}"));
+    folder.dataset("validate @set").well();
+    for (label, told) in [
+        ("gremlins,1767571260,1767571320,*,1", "line 3: there is no fault `gremlins`"),
+        (
+            "restart,1767571260,1767571320,dns-9,1",
+            "line 3: no samples are of server `dns-9`: there are `coredns-0:9153`, `coredns-1:9153`",
+        ),
+        ("restart,1767471260,1767471320,*,1", "line 3: `restart`, from 2026-01-03T"),
+        (
+            "restart,1767671260,1767671320,*,1",
+            "lies outside of the recording, 2026-01-05T00:00:15.000Z to 2026-01-05T00:15:00.000Z",
+        ),
+    ] {
+        write("labels.csv", &format!("{header}{sound}{label}\n"));
+        let ended = folder.dataset("validate @set");
+        assert_eq!(ended.code, Some(3), "{label}: {ended:#?}");
+        assert!(
+            ended.stdout.contains(&format!("labels.csv`, {told}")) || ended.stdout.contains(told),
+            "{told}: {ended:#?}"
+        );
+        assert!(ended.stderr.contains("has 1 mistake\n"), "{ended:#?}");
+    }
+    // Others may call what happened as they like.
+    write("labels.csv", &format!("{header}gremlins,1767571260,1767571320,*,1\n"));
+    let about = fs::read_to_string(folder.path("set/dataset.json")).unwrap();
+    write("dataset.json", &about.replace("\"scenario\"", "\"site\""));
+    let ended = folder.dataset("validate @set").well();
+    assert!(ended.stderr.contains("line 2: there is no fault `gremlins`"), "{ended:#?}");
+    write("dataset.json", &about);
+    write("labels.csv", header);
+
+    let row = "12,12,0,0,0,6,0,6,0,5,0,0,0.3,0.01\n";
+    for (rows, told) in [
+        (format!("1767571260,{row}1767571261,{row}"), None),
+        (
+            format!("1767571261,{row}1767571260,{row}"),
+            Some("line 3: second 1767571260 comes after"),
+        ),
+        (
+            "1767571260,-1,12,0,0,0,6,0,6,0,5,0,0,0.3,0.01\n".to_owned(),
+            Some("line 2, column `sent`: `-1` is not"),
+        ),
+        (
+            format!("1767471260,{row}"),
+            Some("line 2: second 1767471260 lies outside of the recording"),
+        ),
+    ] {
+        write("client_stats.csv", &format!("{CLIENTS}{rows}"));
+        let ended = folder.dataset("validate @set");
+        assert_eq!(ended.code, Some(if told.is_some() { 3 } else { 0 }), "{ended:#?}");
+        assert!(ended.stdout.contains(told.unwrap_or("is sound")), "{ended:#?}");
+    }
+    for text in ["second,sent\n1,2\n", "\u{1}garbage\0", ""] {
+        write("client_stats.csv", text);
+        let ended = folder.dataset("validate @set");
+        assert_eq!(ended.code, Some(3), "{ended:#?}");
+        assert!(ended.stdout.contains("client_stats.csv`"), "{ended:#?}");
+    }
+}
+
+/// The header of `client_stats.csv`.
+const CLIENTS: &str = "second,sent,answered,timeouts,unsent,truncated,noerror,servfail,nxdomain,\
+                       refused,lookups,failed_lookups,slow_lookups,latency_sum_seconds,\
+                       latency_max_seconds\n";
+
+#[test]
+fn what_clients_felt_comes_along() {
+    let folder = Folder::new();
+    fs::write(folder.path("scrapes.txt"), SCRAPES).unwrap();
+    folder.dataset("import @scrapes.txt --out @one").well();
+    folder.dataset("import @scrapes.txt --out @two").well();
+    let row = |second: u64, sent: u64| {
+        format!("{second},{sent},9,0,0,0,6,0,6,0,5,0,0,0.300000,0.010000\n")
+    };
+    let write = |name: &str, rows: &[String]| {
+        let text = CLIENTS.to_owned() + &rows.concat();
+        fs::write(folder.path(name).join("client_stats.csv"), text).unwrap();
+    };
+    let clients = |name: &str| fs::read_to_string(folder.path(name).join("client_stats.csv"));
+    let [first, second, third, other] = [
+        row(1_795_331_512, 1),
+        row(1_795_331_513, 2),
+        row(1_795_331_527, 3),
+        row(1_795_331_513, 4),
+    ];
+    write("one", &[first.clone(), second.clone()]);
+    write("two", &[other, third.clone()]);
+    folder.dataset("import @one @two --out @both").well();
+    let all = CLIENTS.to_owned() + &[first.clone(), second, third.clone()].concat();
+    assert_eq!(clients("both").unwrap(), all);
+    folder.dataset("import @two --out @both").well();
+    assert_eq!(clients("both").unwrap(), all);
+    folder.dataset("import @both --since 1795331520 --out @cut").well();
+    assert_eq!(clients("cut").unwrap(), CLIENTS.to_owned() + &third);
+    folder.dataset("import @both --until 1795331513 --out @begun").well();
+    assert_eq!(clients("begun").unwrap(), CLIENTS.to_owned() + &first);
+    folder.dataset("anonymise @both --out @hidden --salt-file @salt").well();
+    assert_eq!(clients("hidden").unwrap(), all);
+    folder.dataset("import @scrapes.txt --out @silent").well();
+    assert!(clients("silent").is_err());
+    fs::write(folder.path("two/client_stats.csv"), "garbage\n").unwrap();
+    // Others note it in another form.
+    let ended = folder.dataset("import @two --out @other").well();
+    assert!(ended.stderr.contains("client_stats.csv`, column `second`"), "{ended:#?}");
+    assert!(ended.stderr.contains("what clients felt is not taken along"), "{ended:#?}");
+    assert!(clients("other").is_err());
+}
+
+#[test]
+fn a_collection_is_told_with_its_folders() {
+    let folder = Folder::new();
+    fs::write(folder.path("scrapes.txt"), SCRAPES).unwrap();
+    for name in ["real/a", "real/b", "simulated/c", "simulated/d"] {
+        fs::create_dir_all(folder.path(&format!("all/{name}"))).unwrap();
+        folder.dataset(&format!("import @scrapes.txt --out @all/{name}")).well();
+    }
+    let named = ["real/a", "real/b", "simulated/c"]
+        .map(|name| format!("`{}`", folder.path("all").join(name).display()));
+    let told =
+        format!("is a collection of 4 data sets: name one of them, such as {}\n", named.join(", "));
+    for command in
+        ["describe @all", "import @all --out @new", "export @all --format tsb-ad --out @new"]
+    {
+        let ended = folder.dataset(command);
+        assert_eq!(ended.code, Some(3), "{command}: {ended:#?}");
+        assert!(ended.stderr.ends_with(&told), "{command}: {ended:#?}");
+    }
+    assert!(folder.dataset("validate @all").stdout.ends_with(&told));
+    let ended = folder.dataset("describe @all/real");
+    assert!(ended.stderr.contains("is a collection of 2 data sets"), "{ended:#?}");
+}

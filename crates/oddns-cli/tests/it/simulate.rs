@@ -289,3 +289,28 @@ fn an_interrupted_simulation_keeps_what_there_is_and_says_so() {
         "{found:?}"
     );
 }
+
+#[test]
+fn a_file_that_may_not_grow_is_told_as_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let mut command = Command::new("bash");
+    command.args(["-c", "ulimit -f 100; exec \"$@\"", "bash", ODDNS, "simulate"]);
+    command.args(["--scenario", "faults", "--for", "12h", "--out"]).arg(&out);
+    let ended = command.output().unwrap();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert!(told.contains("error: cannot write `") && told.contains("File too large"), "{told}");
+}
+
+#[test]
+fn no_label_ends_after_the_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("a.yml"), "for: 30m\nfaults: [{kind: reload, at: 28m, for: 5m}]\n").unwrap();
+    simulate(&at("a.yml"), &at("out"), &[]).well();
+    let labels = fs::read_to_string(at("out/labels.csv")).unwrap();
+    assert!(labels.ends_with("\nreload,1767572880,1767573000,coredns-0:9153,0\n"), "{labels}");
+    let about: Value = serde_json::from_slice(&fs::read(at("out/dataset.json")).unwrap()).unwrap();
+    assert_eq!(about["end"], 1_767_573_000.0);
+}

@@ -8,6 +8,7 @@ use super::folder::{day_folders, parquet_files};
 use super::read::{HistoryFilter, day_may_match};
 use crate::StoreError;
 use crate::commit::Commit;
+use crate::kind::no_data_set;
 use crate::log::{FOLDER, segments};
 
 /// A writer changes files every few minutes; a reader that meets a change this often in a row has
@@ -51,8 +52,7 @@ impl Snapshot {
         let has_log = !self.segments.is_empty();
         // A history that has just begun is one without samples.
         if self.days.is_empty() && !has_log && !root.join(FOLDER).exists() {
-            let reason = "has no folder `day=YYYY-MM-DD`: it is no data set";
-            return Err(StoreError::kind(root, reason));
+            return Err(no_data_set(root));
         }
         if self.days.iter().all(|(_, parts)| parts.is_empty()) && !has_log {
             let expected = "`day=YYYY-MM-DD/*.parquet`";

@@ -29,7 +29,8 @@ fn data_set(root: &Path) {
     let recordings = [recording("10.0.0.1:9153", 8), recording("10.0.0.2:9153", 8)];
     let dataset = Dataset { corefile: Some("corp.example {}".into()), ..Dataset::default() };
     write_history(root, &dataset, &recordings).unwrap();
-    let labels = "kind,start,end,instance,anomalous\nrestart,1,2,10.0.0.2:9153,1\n";
+    let labels =
+        "kind,start,end,instance,anomalous\nrestart,1795331512,1795331513,10.0.0.2:9153,1\n";
     fs::write(root.join("labels.csv"), labels).unwrap();
 }
 

@@ -1,15 +1,23 @@
-//! What data sets say beside their samples, when these are imported: `dataset.json` and `labels.csv`.
+//! What data sets say beside their samples, when these are imported: `dataset.json`,
+//! `labels.csv` and `client_stats.csv`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use oddns_core::Timestamp;
 use oddns_store::{
-    Dataset, HistoryFilter, LabelledInterval, StoreError, agreed, read_labels, write_labels,
+    CLIENT_STATS, ClientRow, Dataset, HistoryFilter, LabelledInterval, StoreError, agreed,
+    read_client_stats, read_labels, write_client_stats, write_labels,
 };
 
-/// Description and labels of what is brought together in one folder.
+use crate::output;
+
+/// Description, labels and what clients felt of what is brought together in one folder.
 pub(super) struct Carried {
     descriptions: Vec<Dataset>,
     labels: Vec<LabelledInterval>,
+    /// By second; of several sources that know a second the first one counts.
+    clients: BTreeMap<i64, ClientRow>,
 }
 
 impl Carried {
@@ -20,7 +28,8 @@ impl Carried {
         out: Option<&Path>,
         filter: &HistoryFilter,
     ) -> Result<Self, StoreError> {
-        let mut carried = Self { descriptions: Vec::new(), labels: Vec::new() };
+        let mut carried =
+            Self { descriptions: Vec::new(), labels: Vec::new(), clients: BTreeMap::new() };
         if let Some(out) = out {
             carried.take(out, &HistoryFilter::default())?;
         }
@@ -43,11 +52,27 @@ impl Carried {
             let labels = read_labels(&path)?;
             self.labels.extend(labels.into_iter().filter(|label| passes(label, filter)));
         }
+        let path = source.join(CLIENT_STATS);
+        if path.is_file() {
+            self.take_clients(&path, filter);
+        }
         Ok(())
     }
 
+    /// Others may note in another form what clients felt; that is told, and left behind.
+    fn take_clients(&mut self, path: &Path, filter: &HistoryFilter) {
+        let rows = read_client_stats(path).unwrap_or_else(|error| {
+            output::warning(format!("{error}; what clients felt is not taken along"));
+            Vec::new()
+        });
+        // Clients ask all servers: no server is theirs.
+        for row in rows.into_iter().filter(|row| is_second_within(row.second, filter)) {
+            self.clients.entry(row.second).or_insert(row);
+        }
+    }
+
     /// Adds to the folder `out`, whose samples are all there, what the sources agree on, and the
-    /// labels of them all.
+    /// labels and client seconds of them all.
     pub(super) fn write(self, out: &Path) -> Result<(), StoreError> {
         let own = Dataset::read(out)?.unwrap_or_default();
         let known = agreed(&self.descriptions);
@@ -56,6 +81,10 @@ impl Carried {
         // A recording that goes on writes its end itself; the copy has none to come.
         about.end("killed, or copied while it went on,");
         about.write(out)?;
+        if !self.clients.is_empty() {
+            let rows: Vec<ClientRow> = self.clients.into_values().collect();
+            write_client_stats(&out.join(CLIENT_STATS), &rows)?;
+        }
         if self.labels.is_empty() {
             return Ok(());
         }
@@ -72,4 +101,10 @@ fn passes(label: &LabelledInterval, filter: &HistoryFilter) -> bool {
     since.is_none_or(|since| label.end >= since)
         && until.is_none_or(|until| label.start < until)
         && (instance.is_none() || label.instance.is_none() || label.instance == *instance)
+}
+
+fn is_second_within(second: i64, filter: &HistoryFilter) -> bool {
+    let at = Timestamp::from_millis(second.saturating_mul(1000));
+    let end = Timestamp::from_millis(second.saturating_add(1).saturating_mul(1000));
+    filter.since.is_none_or(|since| end > since) && filter.until.is_none_or(|until| at < until)
 }

@@ -9,10 +9,11 @@ use oddns_collect::wall_clock;
 use oddns_core::Timestamp;
 use oddns_lab::{HELD_OUT, LabConfig, Part, phases, real, simulated};
 use oddns_sim::{Simulation, Span};
-use oddns_store::{Dataset, StoreError, validate, write_atomically};
+use oddns_store::{Dataset, StoreError, write_atomically};
 use serde_json::{Value, json};
 
-use super::{checksums, mistake_text, plural};
+use super::splits::{self, Spans};
+use super::{checksums, looked_through, mistake_text, plural};
 use crate::args::{CoreDnsBinaries, DatasetMake, Half, Output, Validate};
 use crate::commands::lab::{Binaries, Play, runtime};
 use crate::commands::simulate;
@@ -27,6 +28,8 @@ const UNFINISHED: &str = "unfinished";
 const TWINS: &str = "twins";
 /// Says in the description of a part that it is all there.
 const FINISHED: &str = "finished";
+/// Says of the whole that it is not finished, and which flags finish it.
+const FLAGS: &str = "unfinished";
 const DATASHEET: &str = include_str!("datasheet.md");
 const LEAST_REAL_SECONDS: f64 = 240.0;
 
@@ -45,6 +48,7 @@ pub(super) fn make(args: &DatasetMake) -> anyhow::Result<()> {
     let plays = real.iter().map(|part| play_of(args, part)).collect::<anyhow::Result<Vec<_>>>()?;
     fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make `{}`", args.out.display()))?;
+    begin(args)?;
     for part in simulated.iter().filter(|part| !is_finished(args, part)) {
         simulate_part(args, part)?;
     }
@@ -53,6 +57,36 @@ pub(super) fn make(args: &DatasetMake) -> anyhow::Result<()> {
     }
     play_all(args, &real, plays)?;
     finish(args)
+}
+
+/// Says in the folder what is being made there, and what goes on with it.
+fn begin(args: &DatasetMake) -> anyhow::Result<()> {
+    let mut about = about(args, &[]);
+    let mut flags = String::new();
+    match args.only {
+        Some(Half::Real) => flags += "--only real ",
+        Some(Half::Simulated) => flags += "--only simulated ",
+        Some(Half::Twins) | None => {}
+    }
+    flags +=
+        &format!("--hours {} --real.for {} --seed {}", args.hours, args.real_length, args.seed);
+    if let Some(folder) = &args.coredns_folder {
+        flags += &format!(" --coredns.folder {}", folder.display());
+    }
+    about[FLAGS] = json!(flags);
+    Ok(write_atomically(&args.out.join(ABOUT), format!("{about:#}\n").as_bytes())?)
+}
+
+/// What the folder says of itself.
+fn about(args: &DatasetMake, parts: &[&Part]) -> Value {
+    json!({
+        "name": "oddns-metrics",
+        "version": 1,
+        "seed": args.seed,
+        "licence": "CC-BY-4.0",
+        "held_out": HELD_OUT,
+        "parts": parts.iter().map(|part| &part.name).collect::<Vec<_>>(),
+    })
 }
 
 /// Refuses a folder with what is no part of the data set: files of it would be written over.
@@ -237,21 +271,14 @@ fn finish(args: &DatasetMake) -> anyhow::Result<()> {
     let (real, simulated) = parts(args, None)?;
     let there: Vec<&Part> =
         real.iter().chain(&simulated).filter(|part| is_finished(args, part)).collect();
-    let mut splits =
+    let mut rows =
         "part,split,coredns,corefile,train_until,validation_until,end,faults\n".to_owned();
     for part in &there {
-        splits += &split_row(&folder(args, part), part)?;
+        rows += &split_row(&folder(args, part), part)?;
     }
-    write_atomically(&args.out.join("splits.csv"), splits.as_bytes())?;
+    write_atomically(&args.out.join(splits::FILE), rows.as_bytes())?;
     write_atomically(&args.out.join("README.md"), DATASHEET.as_bytes())?;
-    let about = json!({
-        "name": "oddns-metrics",
-        "version": 1,
-        "seed": args.seed,
-        "licence": "CC-BY-4.0",
-        "held_out": HELD_OUT,
-        "parts": there.iter().map(|part| &part.name).collect::<Vec<_>>(),
-    });
+    let about = about(args, &there);
     write_atomically(&args.out.join(ABOUT), format!("{about:#}\n").as_bytes())?;
     let n_files = checksums::write(&args.out, &[UNFINISHED, TWINS])?;
     tell(args, there.len(), n_files);
@@ -292,6 +319,15 @@ fn part_names(root: &Path) -> anyhow::Result<Vec<String>> {
     let path = root.join(ABOUT);
     let text = fs::read(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
     let about: Value = serde_json::from_slice(&text).unwrap_or_default();
+    if let Some(flags) = about[FLAGS].as_str() {
+        let (root, n) = (root.display(), n_finished(root)?);
+        return Err(BadInput(format!(
+            "`{root}` is a collection that `oddns dataset make` has not finished, with {n} \
+             fleet{} so far: `oddns dataset make --all {root} {flags}` goes on with it",
+            plural(n)
+        ))
+        .into());
+    }
     let names = about["parts"].as_array().map(|names| names.iter().map(Value::as_str));
     let names: Option<Option<Vec<&str>>> = names.map(Iterator::collect);
     let names = names.flatten().filter(|names| !names.is_empty()).ok_or_else(|| {
@@ -300,20 +336,41 @@ fn part_names(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names.into_iter().map(str::to_owned).collect())
 }
 
+/// How many parts are finished in a folder that is not.
+fn n_finished(root: &Path) -> anyhow::Result<usize> {
+    let mut n = 0;
+    for half in ["real", "simulated"].map(|half| root.join(half)).iter().filter(|it| it.is_dir()) {
+        for part in
+            fs::read_dir(half).map_err(|source| StoreError::Read { path: half.clone(), source })?
+        {
+            let about = part.ok().and_then(|part| Dataset::read(&part.path()).ok().flatten());
+            n += usize::from(about.is_some_and(|about| about.other.contains_key(FINISHED)));
+        }
+    }
+    Ok(n)
+}
+
 /// Checks every file against its checksum, and every part against the format.
 pub(super) fn check(args: &Validate) -> anyhow::Result<()> {
     let names = part_names(&args.data)?;
     let (n_right, mut mistakes) = checksums::check(&args.data, &names)?;
-    let (mut n_parts, mut n_rows) = (0, 0);
+    let (mut n_parts, mut n_rows, mut spans) = (0, 0, Spans::new());
     for name in names {
-        match validate(&args.data.join(name)) {
+        match looked_through(&args.data.join(&name)) {
             Ok(found) => {
                 (n_parts, n_rows) = (n_parts + 1, n_rows + found.rows);
                 mistakes.extend(found.mistakes.iter().map(mistake_text));
+                let (first, last) = found.servers.values().copied().unzip::<_, _, Vec<_>, Vec<_>>();
+                let span = first.into_iter().min().zip(last.into_iter().max());
+                spans.insert(name, span);
             }
-            Err(error) => mistakes.push(format!("{:#}", anyhow::Error::from(error))),
+            Err(error) => {
+                mistakes.push(format!("{:#}", anyhow::Error::from(error)));
+                spans.insert(name, None);
+            }
         }
     }
+    mistakes.extend(splits::check(&args.data, &spans).iter().map(mistake_text));
     let n = mistakes.len();
     match args.output.output {
         Output::Json => output::json(&json!({
