@@ -122,10 +122,7 @@ mod tests {
                 header.clone() + &row("5", "1") + &row("4", "1"),
                 "line 3: second 4 comes after second 5",
             ),
-            (
-                header.clone() + &row("5", "1") + &row("5", "1"),
-                "line 3: second 5 comes after second 5",
-            ),
+            (header + &row("5", "1") + &row("5", "1"), "line 3: second 5 comes after second 5"),
         ] {
             let error = read(&text).unwrap_err();
             assert!(error.contains(told), "{error}");

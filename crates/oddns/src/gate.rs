@@ -307,7 +307,8 @@ impl Found {
         let own = trial.held_out.iter().filter(|stay| stay.instance == history.instance);
         let from_known = own.map(|stay| (stay.start.max(*known), stay.end));
         let stays: Vec<_> = from_known.filter(|(start, end)| start < end).collect();
-        self.server_seconds += stays.iter().map(|(start, end)| end.seconds_since(*start)).sum::<f64>();
+        self.server_seconds +=
+            stays.iter().map(|(start, end)| end.seconds_since(*start)).sum::<f64>();
         let begins = alarms.windows(2).filter(|pair| pair[1].1 && !pair[0].1);
         let within = |time| stays.iter().any(|(start, end)| (*start..=*end).contains(&time));
         self.n_false += begins.filter(|pair| within(pair[1].0)).count();

@@ -1,10 +1,10 @@
 //! A watch that begins with what a Prometheus remembers.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use oddns_core::{Recording, Sample, Timestamp};
 use oddns_sim::{Scenario, Simulation};
@@ -81,7 +81,13 @@ impl Prometheus {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, port }
+        let prometheus = Self { child, port };
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < SOON, "Prometheus does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        prometheus
     }
 
     fn url(&self) -> String {

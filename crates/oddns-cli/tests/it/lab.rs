@@ -220,11 +220,17 @@ fn another_release_than_its_folder_says_is_told() {
     symlink(labs.peers.join("coredns-1.10.1/coredns"), folder.join("coredns")).unwrap();
     let mut command = Command::new(ODDNS);
     command.args(["lab", "run"]).arg(labs.path("scenario.yml")).arg("--out").arg(labs.path("out"));
-    command.arg("--coredns.folder").arg(labs.path("releases")).env("TMPDIR", labs.path("temporary"));
+    command
+        .arg("--coredns.folder")
+        .arg(labs.path("releases"))
+        .env("TMPDIR", labs.path("temporary"));
     let ended = command.output().unwrap();
     let error = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{error}");
-    assert!(error.contains("says that it is CoreDNS 1.10.1, where the scenario has 1.15.0"), "{error}");
+    assert!(
+        error.contains("says that it is CoreDNS 1.10.1, where the scenario has 1.15.0"),
+        "{error}"
+    );
     let about = fs::read_to_string(labs.path("out/dataset.json")).unwrap();
     assert!(about.contains("\"coredns_version\": \"1.10.1\""), "{about}");
 }

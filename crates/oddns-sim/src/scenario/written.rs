@@ -537,7 +537,10 @@ mod tests {
                 "line 1, column 10: `servers` is 0: it must be a whole number from 1 to 1000",
             ),
             ("every: 15\n", "line 1, column 8: `15` is no length of time"),
-            ("coredns: 1.15.1\n", "line 1, column 10: CoreDNS `1.15.1` is not known here: there are 1.6.9"),
+            (
+                "coredns: 1.15.1\n",
+                "line 1, column 10: CoreDNS `1.15.1` is not known here: there are 1.6.9",
+            ),
             (
                 "faults: [{kind: upstream_loss, at: 1m, for: 1m, strength: 7}]",
                 "line 1, column 59: `strength` of upstream_loss is 7: it must be from 0.1 to 0.6",
