@@ -16,6 +16,8 @@
   const HEAT_ROW_PX = 22;
   const TABLE_ROWS = 12;
   const DRIFT_ROWS = 8;
+  // This script comes before that of the charts, so that it can ask meanwhile.
+  const scriptsLoaded = new Promise((loaded) => addEventListener("DOMContentLoaded", loaded));
   const COMMANDS = "kubectl|dig|curl|crictl|journalctl|systemctl|ss";
 
   const app = {
@@ -1236,33 +1238,40 @@
       el("tbody", {}, ...drift.map(row))));
   }
 
-  async function loadIncidents() {
-    const answer = await ask("incidents", { limit: app.incidentLimit });
+  const askIncidents = () => ask("incidents", { limit: app.incidentLimit });
+
+  async function loadIncidents(asked) {
+    const answer = asked ?? await askIncidents();
     app.incidents = answer.incidents;
     if (app.linked && !app.incidents.some((i) => i.id === app.linked.id)) app.incidents.push(app.linked);
     app.incidentTotal = answer.total;
     byId("more-incidents").hidden = answer.total <= app.incidents.length || app.incidentLimit === INCIDENTS_MORE;
   }
 
-  async function loadModel(now) {
-    if (!now && Date.now() - app.modelAt < FEATURES_EVERY_MS) return;
+  async function loadModel(asked) {
+    if (!asked && Date.now() - app.modelAt < FEATURES_EVERY_MS) return;
     app.modelAt = Date.now();
-    renderLearning(await ask("model"));
+    renderLearning(asked ?? await ask("model"));
   }
 
-  async function loadCharts() {
+  /** All about the server that is shown, asked for at once. */
+  async function loadCharts(now) {
     if (!app.instance) return;
-    app.scores = await ask("scores", { ...rangeQuery(), points: SCORE_POINTS });
+    const range = rangeQuery();
+    const points = Math.floor(Math.max(200, byId("score-chart").clientWidth) / 7);
+    const isDue = now || Date.now() - app.featuresAt >= FEATURES_EVERY_MS;
+    const [scores, heat, features] = await Promise.all([
+      ask("scores", { ...range, points: SCORE_POINTS }),
+      ask("heatmap", { ...range, points, features: HEAT_ROWS }),
+      isDue ? ask("features", range) : null,
+    ]);
+    [app.scores, app.heat] = [scores, heat];
     renderScores();
-    const width = Math.max(200, byId("score-chart").clientWidth);
-    app.heat = await ask("heatmap", { ...rangeQuery(), points: Math.floor(width / 7), features: HEAT_ROWS });
     renderHeat();
-  }
-
-  async function loadFeatures(now) {
-    if (!app.instance || (!now && Date.now() - app.featuresAt < FEATURES_EVERY_MS)) return;
+    renderNow();
+    if (!isDue) return;
     app.featuresAt = Date.now();
-    app.features = await ask("features", rangeQuery());
+    app.features = features;
     renderFeatures();
     await loadDetail();
   }
@@ -1274,23 +1283,22 @@
   }
 
   async function refreshOnce(now) {
-    const status = await ask("status", { limit: SERVERS_LISTED, search: app.search || null, kind: app.kind, also: app.instance });
+    const whose = { limit: SERVERS_LISTED, search: app.search || null, kind: app.kind, also: app.instance };
+    const [status, model, incidents] = await Promise.all([ask("status", whose), ...(now ? [ask("model"), askIncidents()] : [])]);
+    await scriptsLoaded;
     const isNew = now || !app.status || status.revision !== app.status.revision;
     app.status = status;
     app.lostSince = null;
     renderHead();
-    await loadModel(now);
+    await loadModel(model);
     if (!isNew) return;
-    await loadIncidents();
+    await loadIncidents(incidents);
     app.instance ??= firstInstance();
     renderControls();
     renderFleet();
     renderNow();
     renderIncidents();
-    await loadCharts();
-    renderNow();
-    await loadFeatures(now);
-    await loadFleet();
+    await Promise.all([loadCharts(now), loadFleet()]);
     // For who measures how long it takes; only the first one counts.
     if (!performance.getEntriesByName("oddns-drawn").length) performance.mark("oddns-drawn");
   }

@@ -1,7 +1,9 @@
 //! The page at `/` and its assets, compiled into the program: it needs no file and no other host.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use axum::Router;
-use axum::http::header;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
@@ -31,10 +33,30 @@ pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src
 /// The routes of the page.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     ASSETS.iter().fold(Router::new(), |router, (path, media_type, content)| {
-        // Not cached: after an upgrade an old script would meet a new API.
-        let headers = [(header::CONTENT_TYPE, *media_type), (header::CACHE_CONTROL, "no-cache")];
-        router.route(path, get(async move || (headers, *content).into_response()))
+        // Asked for each time, as after an upgrade an old script would meet a new API, but sent only when
+        // it is another one.
+        let tag = tag(content);
+        let answer = async move |asked: HeaderMap| {
+            let is_known = asked.get(header::IF_NONE_MATCH).is_some_and(|known| *known == *tag);
+            let headers = [
+                (header::CONTENT_TYPE, (*media_type).to_owned()),
+                (header::CACHE_CONTROL, "no-cache".to_owned()),
+                (header::ETAG, tag),
+            ];
+            if is_known {
+                return (StatusCode::NOT_MODIFIED, headers).into_response();
+            }
+            (headers, *content).into_response()
+        };
+        router.route(path, get(answer))
     })
+}
+
+/// A name for a content; weak, since packed and unpacked share it.
+fn tag(content: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    format!("W/\"{:016x}\"", hasher.finish())
 }
 
 #[cfg(test)]

@@ -80,8 +80,9 @@ pub struct RemoteWriting {
 
 impl RemoteWriting {
     /// Begins to send the scores of `shared` to each of `configs`, with `external_labels` where a sample
-    /// has no such label itself. What waits for a destination of the same name since before is sent;
-    /// what waits for others is dropped. Needs a runtime of tokio. Failures are counted, and told to
+    /// has no such label itself. What waits for a destination of the same name since before is sent, and
+    /// what waits for one that is no more goes to a new one at the same place of `configs`, if there is
+    /// one. Needs a runtime of tokio. Failures and samples that are dropped are counted, and told to
     /// `events` once a minute.
     pub fn start(
         configs: &[RemoteWriteConfig],
@@ -91,7 +92,11 @@ impl RemoteWriting {
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let queues = shared.metrics().remote_storage().open(configs);
+        let (queues, lost) = shared.metrics().remote_storage().open(configs);
+        for (name, n_samples) in lost.into_iter().filter(|(_, n_samples)| *n_samples > 0) {
+            let why = "the configuration names it no more";
+            sender::tell(shared, events, sender::lost(n_samples, &name, why));
+        }
         for (config, queue) in configs.iter().zip(queues) {
             let (shared, events) = (Arc::clone(shared), events.clone());
             let sender = Sender::new(config, external_labels, queue, shared, events);

@@ -287,10 +287,13 @@ impl Era {
         if let Some(arrival) = self.arrival {
             arrival.stop().await;
         }
+        // What was received before is judged first: others want to hear of it.
+        let received = match receiving {
+            Some(stopped) => Some(stopped.await),
+            None => None,
+        };
         tokio::join!(self.alerting.stop(), self.remote_writing.stop());
-        if let Some(stopped) = receiving {
-            stopped.await.context("cannot end receiving")??;
-        }
+        received.transpose().context("cannot end receiving")?.transpose()?;
         if let Some(stopped) = learning {
             stopped.await.context("cannot end learning")?;
         }

@@ -54,6 +54,11 @@ impl Running {
         self.lines.try_recv().ok()
     }
 
+    /// Every line from here to its end.
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        self.lines.iter().collect()
+    }
+
     /// The first line that `wanted` says something about, with what it says.
     pub(crate) fn find<T>(&mut self, within: Duration, wanted: impl Fn(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + within;

@@ -53,6 +53,8 @@ mod reload;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod sending;
+#[cfg(test)]
 mod simulate;
 #[cfg(test)]
 mod updates;

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use granit_parser::{Event, Parser, Span, StructureStyle};
+use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 
 /// Entries of mappings and sequences of one text.
 #[derive(Debug)]
@@ -11,10 +11,25 @@ pub(super) struct Outline {
     chars: Vec<char>,
     /// Inner ones behind those around them.
     entries: Vec<Entry>,
-    /// Scalars that are no keys, with the entries that they are values of.
-    values: Vec<(Range<usize>, Option<usize>)>,
+    /// Scalars that are no keys.
+    values: Vec<Value>,
     /// Where the last scalar or bracket ended; what is in block style ends there.
     seen: usize,
+}
+
+/// A scalar that is no key.
+#[derive(Debug)]
+pub(super) struct Value {
+    /// Of characters; empty for one that is left out.
+    pub(super) range: Range<usize>,
+    /// What it says, however that is written.
+    pub(super) text: String,
+    /// Whether it is written without quotes, and not as a block.
+    pub(super) is_plain: bool,
+    /// Whether it stands within brackets.
+    pub(super) is_flow: bool,
+    /// The entry that it is the value of; `None` for the root.
+    pub(super) entry: Option<usize>,
 }
 
 /// A key with its value, or an item of a sequence.
@@ -56,8 +71,10 @@ impl Outline {
                 Event::MappingStart(style, ..) => outline.open(&mut open, &span, true, style),
                 Event::SequenceStart(style, ..) => outline.open(&mut open, &span, false, style),
                 Event::MappingEnd | Event::SequenceEnd => outline.close(&mut open, &span),
-                Event::Scalar(text, ..) => outline.scalar(&mut open, &span, &text),
-                Event::Alias(_) => outline.scalar(&mut open, &span, ""),
+                Event::Scalar(text, style, ..) => {
+                    outline.scalar(&mut open, &span, &text, style);
+                }
+                Event::Alias(_) => outline.scalar(&mut open, &span, "", ScalarStyle::Plain),
                 Event::DocumentEnd => break,
                 _ => {}
             }
@@ -86,10 +103,12 @@ impl Outline {
         }
     }
 
-    fn scalar(&mut self, open: &mut [Open], span: &Span, text: &str) {
+    fn scalar(&mut self, open: &mut [Open], span: &Span, text: &str, style: ScalarStyle) {
         // A value that is left out has no place of its own.
         let is_there = span.start.index() < span.end.index();
         let start = if is_there { span.start.index() } else { self.seen };
+        let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        let written = if is_block { self.block_before(start) } else { start };
         if is_there {
             self.seen = span.end.index();
         }
@@ -100,7 +119,10 @@ impl Outline {
             _ => {
                 let entry = self.begin(open, start);
                 self.end(open, entry);
-                self.values.push((start..self.seen.max(start), entry));
+                let (range, text) = (written..self.seen.max(start), text.to_owned());
+                let is_plain = style == ScalarStyle::Plain;
+                let is_flow = open.last().is_some_and(|around| around.is_flow);
+                self.values.push(Value { range, text, is_plain, is_flow, entry });
             }
         }
     }
@@ -134,6 +156,15 @@ impl Outline {
         at.filter(|at| before[*at] == '-').unwrap_or(start)
     }
 
+    /// Where the `|` or `>` is whose text begins at `start`; a comment may be between.
+    fn block_before(&self, start: usize) -> usize {
+        let before = self.chars.get(..start).unwrap_or_default();
+        let last = before.iter().rposition(|c| !c.is_whitespace()).unwrap_or_default();
+        let line = before[..last].iter().rposition(|c| *c == '\n').map_or(0, |at| at + 1);
+        let mut header = line.max(self.seen)..start;
+        header.find(|at| matches!(before[*at], '|' | '>')).unwrap_or(start)
+    }
+
     /// The character at a line and a column, both from 1.
     pub(super) fn at(&self, line: u64, column: u64) -> Option<usize> {
         let (line, column) = (usize::try_from(line).ok()?, usize::try_from(column).ok()?);
@@ -164,8 +195,8 @@ impl Outline {
         self.entries.get(entry).and_then(|entry| entry.key.as_deref()).unwrap_or_default()
     }
 
-    /// Where each scalar that is no key is, in order, and the entry that it is the value of.
-    pub(super) fn values(&self) -> &[(Range<usize>, Option<usize>)] {
+    /// Each scalar that is no key, in order.
+    pub(super) fn values(&self) -> &[Value] {
         &self.values
     }
 

@@ -54,24 +54,34 @@ impl RemoteStorage {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A queue for each, the one that it had before if so. Others are no more.
-    pub(super) fn open(&self, configs: &[RemoteWriteConfig]) -> Vec<Arc<Queue>> {
+    /// A queue for each, the one that it had before if so. What waits for a name that is no more goes to
+    /// a new name at the same place: its address was changed. Other queues are no more: their names, and
+    /// how many samples are lost by that.
+    pub(super) fn open(
+        &self,
+        configs: &[RemoteWriteConfig],
+    ) -> (Vec<Arc<Queue>>, Vec<(String, usize)>) {
         let mut ledger = self.lock();
-        let mut before = std::mem::take(&mut ledger.queues);
-        for config in configs {
-            let known = before.iter().position(|queue| queue.name == config.name);
-            let queue = match known {
-                Some(at) => before.swap_remove(at),
-                None => Arc::new(Queue::new(&config.name, self.counters.of(&config.name))),
-            };
+        let before = std::mem::take(&mut ledger.queues);
+        let is_gone = |queue: &&Arc<Queue>| configs.iter().all(|config| config.name != queue.name);
+        for (at, config) in configs.iter().enumerate() {
+            let known = before.iter().find(|queue| queue.name == config.name);
+            let queue = known.cloned().unwrap_or_else(|| {
+                Arc::new(Queue::new(&config.name, self.counters.of(&config.name)))
+            });
             queue.set_capacity(config.queue.capacity);
+            if let (None, Some(replaced)) = (known, before.get(at).filter(is_gone)) {
+                replaced.empty().iter().for_each(|entry| queue.push(entry));
+            }
             ledger.queues.push(queue);
         }
-        before.iter().for_each(|gone| self.counters.forget(&gone.name));
+        let gone = before.iter().filter(is_gone);
+        let lost = gone.map(|queue| (queue.name.clone(), queue.give_up())).collect();
+        before.iter().filter(is_gone).for_each(|queue| self.counters.forget(&queue.name));
         if ledger.queues.is_empty() {
             ledger.told.clear();
         }
-        ledger.queues.clone()
+        (ledger.queues.clone(), lost)
     }
 
     /// Notes what a server shows at `time`, which `points` tells if anybody wants to know. Series that
@@ -129,5 +139,44 @@ impl Ledger {
         if !entry.points.is_empty() {
             self.told.insert(Arc::clone(&entry.instance), Arc::new(entry));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use oddns_collect::{HttpConfig, Secret};
+
+    use super::*;
+    use crate::remote_storage::QueueSettings;
+
+    fn configs(names: &[&str]) -> Vec<RemoteWriteConfig> {
+        let config = |name: &&str| RemoteWriteConfig {
+            name: (*name).to_owned(),
+            url: Secret::new(""),
+            timeout: Duration::from_secs(1),
+            headers: Vec::new(),
+            http: HttpConfig::default(),
+            relabel_rules: Vec::new(),
+            queue: QueueSettings::default(),
+        };
+        names.iter().map(config).collect()
+    }
+
+    #[test]
+    fn what_waits_goes_to_the_new_name_at_its_place_and_else_is_told_to_be_lost() {
+        let storage = RemoteStorage::new(&mut Registry::default());
+        assert_eq!(storage.open(&configs(&["a", "b"])).1, []);
+        let point = Point { metric: "m", feature: None, value: 1.0 };
+        storage.take("s:1", Timestamp::from_millis(1), || vec![point; 2]);
+        // `b` is known, and `c` stands where `a` was.
+        let (queues, lost) = storage.open(&configs(&["c", "b"]));
+        let waiting = |queue: &Arc<Queue>| queue.begin(9).len();
+        assert_eq!(queues.iter().map(waiting).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(lost, [("a".to_owned(), 0)]);
+        // Nobody stands where `b` was.
+        let (queues, lost) = storage.open(&configs(&["c"]));
+        assert_eq!((waiting(&queues[0]), lost), (1, vec![("b".to_owned(), 2)]));
     }
 }

@@ -25,6 +25,8 @@ struct Waiting {
     capacity: usize,
     /// Entries at the front that are being sent, and so are not dropped.
     n_under_way: usize,
+    /// Samples that were dropped, and nobody was told of.
+    n_untold: usize,
 }
 
 impl Queue {
@@ -43,16 +45,35 @@ impl Queue {
     }
 
     pub(super) fn set_capacity(&self, capacity: usize) {
-        let n_dropped = self.change(|waiting| {
+        self.dropping(|waiting| {
             waiting.capacity = capacity;
             waiting.make_room(0)
+        });
+    }
+
+    /// Makes a change that drops so many samples as it gives.
+    fn dropping(&self, change: impl FnOnce(&mut Waiting) -> usize) {
+        let n_dropped = self.change(|waiting| {
+            let n_dropped = change(waiting);
+            waiting.n_untold += n_dropped;
+            n_dropped
         });
         self.counters.dropped.inc_by(n_dropped as u64);
     }
 
+    /// How many samples were dropped since [`Queue::told`].
+    pub(super) fn n_untold(&self) -> usize {
+        self.change(|waiting| waiting.n_untold)
+    }
+
+    /// Notes that people know of so many dropped samples.
+    pub(super) fn told(&self, n_samples: usize) {
+        self.change(|waiting| waiting.n_untold = waiting.n_untold.saturating_sub(n_samples));
+    }
+
     /// Adds an entry; what there is no room for is counted.
     pub(super) fn push(&self, entry: &Arc<Entry>) {
-        let n_dropped = self.change(|waiting| {
+        self.dropping(|waiting| {
             let n_dropped = waiting.make_room(entry.points.len());
             if waiting.n_samples + entry.points.len() > waiting.capacity {
                 return n_dropped + entry.points.len();
@@ -61,7 +82,6 @@ impl Queue {
             waiting.entries.push_back(Arc::clone(entry));
             n_dropped
         });
-        self.counters.dropped.inc_by(n_dropped as u64);
         self.news.notify_one();
     }
 
@@ -73,9 +93,13 @@ impl Queue {
     }
 
     /// The oldest entries, of so many samples together or a single one; they stay until
-    /// [`Queue::done`]. Empty when nothing waits.
+    /// [`Queue::done`]. Empty when nothing waits. What was begun and is not done comes again as it was: it
+    /// may have been taken, and a receiver refuses the whole of what repeats a part.
     pub(super) fn begin(&self, max_samples: usize) -> Vec<Arc<Entry>> {
         self.change(|waiting| {
+            if waiting.n_under_way > 0 {
+                return waiting.entries.iter().take(waiting.n_under_way).map(Arc::clone).collect();
+            }
             let mut n_samples = 0;
             let fits = |entry: &&Arc<Entry>| {
                 n_samples += entry.points.len();
@@ -98,15 +122,19 @@ impl Queue {
         });
     }
 
-    /// Drops all; how many samples.
+    /// Takes all out.
+    pub(super) fn empty(&self) -> VecDeque<Arc<Entry>> {
+        self.change(|waiting| {
+            (waiting.n_under_way, waiting.n_samples) = (0, 0);
+            std::mem::take(&mut waiting.entries)
+        })
+    }
+
+    /// Drops all; how many samples nobody was told of are lost by that and were before.
     pub(super) fn give_up(&self) -> usize {
-        let n_dropped = self.change(|waiting| {
-            waiting.entries.clear();
-            waiting.n_under_way = 0;
-            std::mem::take(&mut waiting.n_samples)
-        });
-        self.counters.dropped.inc_by(n_dropped as u64);
-        n_dropped
+        let n_waited: usize = self.empty().iter().map(|entry| entry.points.len()).sum();
+        self.dropping(|_| n_waited);
+        self.change(|waiting| std::mem::take(&mut waiting.n_untold))
     }
 }
 
@@ -161,7 +189,10 @@ mod tests {
         // Nothing can make room for what is larger than the queue.
         queue.push(&entry(7, 11));
         assert_eq!((queue.counters.dropped.get(), queue.counters.pending.get()), (15, 5.0));
-        assert_eq!((queue.give_up(), queue.begin(9).len()), (5, 0));
+        // All that nobody was told of.
+        queue.told(4);
+        assert_eq!((queue.n_untold(), queue.give_up(), queue.begin(9).len()), (11, 16, 0));
+        assert_eq!((queue.n_untold(), queue.counters.dropped.get()), (0, 20));
     }
 
     #[test]
@@ -170,7 +201,10 @@ mod tests {
         queue.push(&entry(0, 7));
         queue.push(&entry(1, 1));
         assert_eq!(seconds(&queue.begin(3)), [0]);
-        assert_eq!(seconds(&queue.begin(8)), [0, 1]);
+        // A request that was given up is the same when it is made again.
+        assert_eq!(seconds(&queue.begin(8)), [0]);
+        queue.done();
+        assert_eq!(seconds(&queue.begin(8)), [1]);
         queue.done();
         assert_eq!((queue.begin(8).len(), queue.counters.pending.get()), (0, 0.0));
     }

@@ -109,11 +109,16 @@ impl Sender {
         loop {
             let is_end = *stopped.borrow();
             let sent = self.poster.post("application/x-protobuf", body.clone(), self.timeout).await;
+            self.tell_dropped();
             let Err(error) = sent else {
                 counters.sent.inc_by(n_samples);
                 return true;
             };
-            self.tell(&chain(&error));
+            let name = &self.queue.name;
+            self.tell(
+                "send",
+                format!("scores do not reach remote storage {name}: {}", chain(&error)),
+            );
             let Some(asked) = retry(&error) else {
                 counters.failed.inc_by(n_samples);
                 return true;
@@ -153,16 +158,34 @@ impl Sender {
         labels
     }
 
-    fn tell(&mut self, why: &str) {
-        let now = wall_clock();
-        if !self.throttle.allows("", "send", now) {
-            return;
+    fn tell_dropped(&mut self) {
+        let n_samples = self.queue.n_untold();
+        let text = lost(n_samples, &self.queue.name, "more waited than `capacity`");
+        if n_samples > 0 && self.tell("drop", text) {
+            self.queue.told(n_samples);
         }
-        let text = format!("scores do not reach remote storage {}: {why}", self.queue.name);
-        let event = Event::Warning { time: now, text };
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
-            self.shared.metrics().event_dropped();
+    }
+
+    /// False when this was told less than a minute ago.
+    fn tell(&mut self, cause: &'static str, text: String) -> bool {
+        let may = self.throttle.allows("", cause, wall_clock());
+        if may {
+            tell(&self.shared, &self.events, text);
         }
+        may
+    }
+}
+
+/// That samples did not reach a destination, and will not.
+pub(super) fn lost(n_samples: usize, name: &str, why: &str) -> String {
+    format!("{n_samples} samples for remote storage {name} are lost: {why}")
+}
+
+/// Warns, if somebody listens.
+pub(super) fn tell(shared: &Shared, events: &mpsc::Sender<Event>, text: String) {
+    let event = Event::Warning { time: wall_clock(), text };
+    if let Err(mpsc::error::TrySendError::Full(_)) = events.try_send(event) {
+        shared.metrics().event_dropped();
     }
 }
 

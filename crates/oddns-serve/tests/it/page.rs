@@ -5,7 +5,7 @@ use std::process::Command;
 
 use oddns_serve::View;
 
-use crate::client::serve;
+use crate::client::{get, request, serve};
 use crate::{has_peers, scene};
 
 /// The document after the page's script has run; console messages go to the second.
@@ -48,6 +48,22 @@ async fn page_of(view: View) -> String {
     let (page, console) = visit(address).await;
     assert_eq!(console, "", "the console is not quiet");
     page
+}
+
+#[tokio::test]
+async fn a_browser_is_sent_the_files_of_the_page_once() {
+    let (address, _) = serve(View::new("", true)).await;
+    let first = get(address, "/assets/app.js").await;
+    let tag = first.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+    let again = |tag: &str| {
+        format!(
+            "GET /assets/app.js HTTP/1.1\r\nhost: x\r\nif-none-match: {tag}\r\nconnection: close\r\n\r\n"
+        )
+    };
+    let other = request(address, &again("W/\"other\"")).await;
+    assert_eq!((other.status, other.body.as_str()), (200, first.body.as_str()));
+    let known = request(address, &again(&tag.replace("w/", "W/"))).await;
+    assert_eq!((known.status, known.body.as_str()), (304, ""));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
