@@ -100,8 +100,8 @@ impl Subject {
             "live" => self.live()?,
             "fit-line" => self.fit(&self.line, threads)?,
             "fit-image" => self.fit(&self.image, threads)?,
-            "score-line" => self.score(&self.line)?,
-            "score-image" => self.score(&self.image)?,
+            "score-line" => self.score(&self.line, threads)?,
+            "score-image" => self.score(&self.image, threads)?,
             _ => return Err(format!("there is no case `{case}`").into()),
         };
         Ok((begin.elapsed().as_secs_f64() / n_units as f64, self.operations(case)))
@@ -126,8 +126,8 @@ impl Subject {
         Ok(FIT_STEPS)
     }
 
-    fn score(&self, network: &Reconstruction) -> Result<usize, ModelError> {
-        black_box(network.score(&self.history, 1)?);
+    fn score(&self, network: &Reconstruction, threads: usize) -> Result<usize, ModelError> {
+        black_box(network.score(&self.history, threads)?);
         Ok(ROWS)
     }
 
