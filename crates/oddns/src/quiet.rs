@@ -24,11 +24,13 @@ const BEFORE_ROWS: f64 = 8.0;
 const AFTER_ROWS: f64 = 24.0;
 /// Alarms nearer than this are one.
 const EPISODE_SECONDS: f64 = 6.0 * 3600.0;
-/// Time is cut into blocks of this length, …
+/// Time is cut into blocks of this length, of which each fifth is held out for the gate, …
 const BLOCK_SECONDS: f64 = 2.0 * 3600.0;
-/// … or so many rows, enough to put a fault into, of which each fifth is held out for the gate.
-const BLOCK_ROWS: f64 = 96.0;
 const HELD_OUT_PART: i64 = 5;
+/// … or into shorter ones where there were fewer, so that something is held out of a short history, …
+const FEWEST_BLOCKS: f64 = 10.0;
+/// … but into no fewer rows than it takes to put a fault into.
+const BLOCK_ROWS: f64 = 96.0;
 /// Rows that are looked at in one update, the newest of all servers together: what is older was
 /// looked at by the updates before.
 pub(crate) const MOST_ROWS_SEEN: usize = 400_000;
@@ -83,13 +85,14 @@ impl<'a> Sorted<'a> {
         let (alarmed, scores) = alarms(detector, history, from, pulse)?;
         let times = &history.frame.timestamps()[from..];
         let interval = f64::from(detector.record.interval_seconds).max(0.0);
+        let block = block_seconds(times, interval);
         let mut sorted = Self {
             history,
             from,
             standing: vec![Standing::Quiet; times.len()],
             held_out: times
                 .iter()
-                .map(|time| options.holds_out && is_held_out(*time, interval))
+                .map(|time| options.holds_out && is_held_out(*time, block))
                 .collect(),
             new_normal: None,
             trends: Vec::new(),
@@ -234,8 +237,19 @@ fn last_episode(times: &[Timestamp], alarmed: &[bool]) -> Option<Range<usize>> {
     first.map(|first| first..times.len())
 }
 
-fn is_held_out(time: Timestamp, interval: f64) -> bool {
-    let block = BLOCK_SECONDS.max(BLOCK_ROWS * interval);
+/// How long the blocks are that a history is cut into. In halves of each other, so that servers which
+/// are known for nearly as long have the same.
+fn block_seconds(times: &[Timestamp], interval: f64) -> f64 {
+    let span = times.last().map_or(0.0, |last| last.seconds_since(times[0]));
+    let shortest = (BLOCK_ROWS * interval).max(1.0);
+    let mut block = BLOCK_SECONDS;
+    while block > span / FEWEST_BLOCKS && block / 2.0 >= shortest {
+        block /= 2.0;
+    }
+    block.max(shortest)
+}
+
+fn is_held_out(time: Timestamp, block: f64) -> bool {
     // A day has twelve blocks: the fifth of them is another hour each day.
     ((time.unix_seconds() / block).floor() as i64).rem_euclid(HELD_OUT_PART) == 0
 }
@@ -258,8 +272,25 @@ mod tests {
     }
 
     #[test]
+    fn something_of_a_short_history_is_held_out_whenever_it_is() {
+        for (n_rows, seconds) in [(7200, 1), (1000, 15), (5000, 15), (40_000, 15), (960, 120)] {
+            for start in (0..36).map(|at| 1_790_000_000 + 600 * at) {
+                let time = |at: i64| Timestamp::from_millis(1000 * (start + at * seconds));
+                let times: Vec<Timestamp> = (0..n_rows).map(time).collect();
+                let block = block_seconds(&times, seconds as f64);
+                let n = times.iter().filter(|time| is_held_out(**time, block)).count();
+                let part = n as f64 / n_rows as f64;
+                assert!((0.09..0.31).contains(&part), "{n} of {n_rows} rows from {start}");
+            }
+        }
+        assert_eq!(block_seconds(&[], 15.0), 1800.0);
+        assert_eq!(block_seconds(&[hours(0), hours(20)], 15.0), BLOCK_SECONDS);
+    }
+
+    #[test]
     fn one_block_in_five_is_held_out_whatever_the_hour() {
-        let held_out: Vec<usize> = (0..240).filter(|at| is_held_out(hours(*at), 15.0)).collect();
+        let block = BLOCK_SECONDS;
+        let held_out: Vec<usize> = (0..240).filter(|at| is_held_out(hours(*at), block)).collect();
         assert_eq!(held_out.len(), 48);
         let mut of_day: Vec<usize> = held_out.iter().map(|at| at % 24).collect();
         of_day.sort_unstable();
