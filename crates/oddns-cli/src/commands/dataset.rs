@@ -361,25 +361,21 @@ fn check(args: &Validate) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What [`validate`] finds in a data set, and labels of kinds that are not in the table of faults: a
-/// mistake where the program has made the data set, otherwise worth a warning, as others may call
-/// what happened as they like.
+/// What [`validate`] finds in a data set, and, where the program has made it, labels of kinds that are not
+/// in the table of faults: others may call what happened as they like.
 fn looked_through(root: &Path) -> Result<Validation, StoreError> {
     let mut found = validate(root)?;
     let about = Dataset::read(root).ok().flatten().unwrap_or_default();
-    let is_ours = about.other.contains_key("scenario");
+    if !about.other.contains_key("scenario") {
+        return Ok(found);
+    }
     let path = root.join("labels.csv");
     let unknown = found.labels.iter().filter_map(|(place, label)| {
         let unknown = oddns_sim::fault(&label.kind).err()?;
         let place = Some(*place);
         Some(Mistake { path: path.clone(), place, reason: unknown.to_string() })
     });
-    let unknown: Vec<Mistake> = unknown.take(MAX_SHOWN).collect();
-    if is_ours {
-        found.mistakes.extend(unknown);
-    } else {
-        unknown.iter().for_each(|unknown| output::warning(mistake_text(unknown)));
-    }
+    found.mistakes.extend(unknown.take(MAX_SHOWN).collect::<Vec<_>>());
     Ok(found)
 }
 
