@@ -7,7 +7,7 @@ const INTRODUCTION: &str = "\
 oddns does not look at CoreDNS's metrics as they are. It computes the same features from them for
 every CoreDNS version and set of labels, one row a scrape: rates instead of counters, shares instead
 of counts, quantiles instead of buckets. The names below appear in scores, incidents, on the page and
-in `oddns_feature_contribution_ratio`.
+in `oddns_feature_contribution_ratio`, `oddns_feature_observed` and `oddns_feature_expected`.
 
 A feature is missing in a row when it is not defined there: a server without the `kubernetes` plugin
 has no `dns_programming_rate`, an interval without queries has no `nxdomain_ratio`. Missing is not
